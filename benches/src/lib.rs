@@ -1,0 +1,1 @@
+//! criterion benches and pfs-ior.

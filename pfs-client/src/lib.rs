@@ -1,0 +1,1 @@
+//! The client library: sessions, token driver, data path.

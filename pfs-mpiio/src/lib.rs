@@ -1,0 +1,1 @@
+//! MPI-IO over rsmpi.

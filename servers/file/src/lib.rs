@@ -1,0 +1,1 @@
+//! The file server: stripes as local objects, fencing, durability.

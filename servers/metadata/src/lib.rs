@@ -1,0 +1,1 @@
+//! The metadata server: namespace, recipes, sizes, sessions, tokens.
