@@ -9,3 +9,4 @@ pub mod ids;
 pub mod layout;
 pub mod path;
 pub mod pattern;
+pub mod token;

@@ -1,0 +1,177 @@
+//! What manager and holders say to each other. The wire form is `proto/pfs/v1/token.proto`.
+
+use crate::extent::Extent;
+use crate::ids::{Boot, ClientId, FileId, Holder, RequestId, RevokeId};
+use crate::pattern::RangePattern;
+use std::fmt;
+
+/// What a token allows. Ordered: a larger mode includes the smaller one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Mode {
+    /// Read; any number of holders.
+    Shared,
+    /// Read and write; one holder.
+    Exclusive,
+}
+
+impl Mode {
+    /// Whether two holders can not have the same byte in these modes.
+    pub fn conflicts(self, other: Mode) -> bool {
+        self == Mode::Exclusive || other == Mode::Exclusive
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Mode::Shared => "shared",
+            Mode::Exclusive => "exclusive",
+        })
+    }
+}
+
+/// A file's size with the number of truncations before it. A report of an earlier generation is late.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FileSize {
+    /// Truncations so far, from 1.
+    pub generation: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+impl FileSize {
+    /// Takes over what another one knows: a later generation replaces, the same one can only grow.
+    pub fn learn(&mut self, other: FileSize) {
+        *self = (*self).max(other);
+    }
+}
+
+/// A request for tokens: all of `required` in one decision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Acquire {
+    /// Unique in the client's session.
+    pub request: RequestId,
+    /// For whom.
+    pub holder: Holder,
+    /// Of which file.
+    pub file: FileId,
+    /// To read or to write.
+    pub mode: Mode,
+    /// What it must get.
+    pub required: Vec<RangePattern>,
+    /// The most it would like.
+    pub desired: Option<Extent>,
+    /// One member asks for its whole group: the grant is addressed to every member.
+    pub collective: bool,
+}
+
+/// The answer to a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// The request.
+    pub request: RequestId,
+    /// For whom.
+    pub holder: Holder,
+    /// Of which file.
+    pub file: FileId,
+    /// To read or to write.
+    pub mode: Mode,
+    /// Disjoint, in order, all of `required` and possibly more.
+    pub ranges: Vec<Extent>,
+    /// Increasing per holder and file.
+    pub sequence: u64,
+    /// The boot of the stamps under this grant.
+    pub boot: Boot,
+    /// Addressed to every member of the group.
+    pub collective: bool,
+}
+
+/// Asks one member of a holder to give a range up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Revoke {
+    /// Names it in the ack.
+    pub revoke: RevokeId,
+    /// Whose token.
+    pub holder: Holder,
+    /// Of which file.
+    pub file: FileId,
+    /// What must be given up.
+    pub range: Extent,
+    /// What the waiting request would like at most; contains `range`.
+    pub wanted: Extent,
+    /// Keep the range shared.
+    pub downgrade: bool,
+    /// The last collective grant of the group before this revoke; 0 for none. The member waits for it, since it comes
+    /// by broadcast. Grants for the member's own requests come on the revoke's own stream, so they are always before it.
+    pub covers_sequence: u64,
+}
+
+/// A member's answer to a revoke: its operations there have ended and its writes are at the servers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ack {
+    /// The revoke.
+    pub revoke: RevokeId,
+    /// Whose token.
+    pub holder: Holder,
+    /// Of which file.
+    pub file: FileId,
+    /// Disjoint, in order, at least the revoked range.
+    pub released: Vec<Extent>,
+    /// The largest size this member has written.
+    pub size: Option<FileSize>,
+}
+
+/// Ranges given back unasked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Release {
+    /// Whose token.
+    pub holder: Holder,
+    /// Of which file.
+    pub file: FileId,
+    /// What is given back.
+    pub range: Extent,
+    /// The last grant that the member has seen; ranges of newer grants are kept.
+    pub last_grant_sequence: u64,
+}
+
+/// Why a request was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The manager does not know the client.
+    #[error("{0} has no session; connect again")]
+    NoSession(ClientId),
+    /// The holder does not have the file open, or the client is not a member of it.
+    #[error("{holder} has {file} not open for {client}; open the file before asking for its tokens")]
+    NotOpen {
+        /// Who asked.
+        client: ClientId,
+        /// For whom.
+        holder: Holder,
+        /// Of what.
+        file: FileId,
+    },
+    /// Too many ranges, and their hull would hurt others.
+    #[error(
+        "a token request with {ranges} ranges is more than the {limit} that are possible at once while others hold parts of {hull}; ask for fewer, larger ranges"
+    )]
+    TooManyRanges {
+        /// Ranges asked for.
+        ranges: u64,
+        /// The most there can be.
+        limit: u64,
+        /// From the first byte asked for to the last.
+        hull: Extent,
+    },
+    /// The request has no ranges.
+    #[error("a token request must name at least one range")]
+    Empty,
+    /// The request's id was used before in this session.
+    #[error("{0} was used before in this session; request ids must increase")]
+    Repeated(RequestId),
+    /// The request was cancelled by its client, or its client or holder is gone.
+    #[error("the token request was cancelled")]
+    Cancelled,
+    /// The file was deleted while the request waited.
+    #[error("{0} was deleted")]
+    Deleted(FileId),
+}
