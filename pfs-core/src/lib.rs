@@ -4,7 +4,9 @@
 //! A **state machine** has `handle_*` methods that take what happened and `poll_action` that returns what is to
 //! be done; its shell does the I/O. So the servers, the clients and a simulation run the very same rules.
 
+pub mod collective;
 pub mod extent;
+pub mod hints;
 pub mod ids;
 pub mod layout;
 pub mod path;

@@ -1,0 +1,102 @@
+//! Golden texts of plans: `testdata/collective.txt` has commands and the plans they must give.
+//!
+//! A block is `write|read unit=BYTES slots=N [cb_nodes=N] [cb_buffer=BYTES] [cb=enable|disable]`, a line
+//! `OFFSET +LENGTH` for each rank, `----`, and the plan up to the next empty line. With `PFS_GOLDEN=write` in the
+//! environment the test writes the plans it gets instead of comparing; read them before you commit them.
+
+use super::*;
+use crate::ids::ServerId;
+use smallvec::smallvec;
+use std::fmt::Write;
+
+const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/collective.txt");
+
+#[test]
+fn plans_match_their_golden_text() {
+    let expected = std::fs::read_to_string(PATH).expect("the golden text is part of the source");
+    let mut actual = String::new();
+    for block in expected.split("\n\n") {
+        match block.split_once("\n----") {
+            Some((question, _)) => write!(actual, "{question}\n----\n{}\n\n", answer(question)).unwrap(),
+            None => write!(actual, "{block}\n\n").unwrap(),
+        }
+    }
+    let actual = format!("{}\n", actual.trim_end());
+    if std::env::var_os("PFS_GOLDEN").is_some_and(|value| value == "write") {
+        std::fs::write(PATH, &actual).expect("the golden text can be written");
+    } else {
+        assert_eq!(actual, expected, "{PATH} differs; see this module's doc");
+    }
+}
+
+/// The plan for a block's lines; lines that start with `#` are for the reader.
+fn answer(question: &str) -> String {
+    let mut lines = question.lines().filter(|line| !line.starts_with('#'));
+    let command = lines.next().expect("a block has a command");
+    let ranges: Vec<RankRange> = lines.map(range).collect();
+    let (direction, options) = command.split_once(' ').expect("a command has options");
+    let option = |key: &str| options.split_whitespace().find_map(|word| word.strip_prefix(key)?.strip_prefix('='));
+    let number = |key: &str| option(key).map(|value| value.parse::<u64>().expect("a number"));
+    let direction = match direction {
+        "read" => Direction::Read,
+        "write" => Direction::Write,
+        other => panic!("{other:?} is neither read nor write"),
+    };
+    let slots = (1..=number("slots").unwrap() as u32).map(|id| smallvec![ServerId::new(id).unwrap()]).collect();
+    let recipe = Recipe::new(number("unit").unwrap(), slots).unwrap();
+    let switch = match option("cb") {
+        None => Switch::Automatic,
+        Some("enable") => Switch::Enable,
+        Some("disable") => Switch::Disable,
+        Some(other) => panic!("cb={other}"),
+    };
+    let hints = Hints {
+        cb_nodes: number("cb_nodes").map(|n| n as u32),
+        cb_buffer_bytes: number("cb_buffer").unwrap_or(Hints::default().cb_buffer_bytes),
+        cb_read: switch,
+        cb_write: switch,
+        ..Hints::default()
+    };
+    match CollectivePlan::new(direction, &ranges, &recipe, &hints) {
+        Ok(plan) => text(&plan, ranges.len() as u32),
+        Err(error) => format!("error: {error}"),
+    }
+}
+
+fn range(line: &str) -> RankRange {
+    let (offset, length) = line.split_once(" +").expect("OFFSET +LENGTH");
+    RankRange { offset: offset.parse().unwrap(), length: length.parse().unwrap() }
+}
+
+fn text(plan: &CollectivePlan, ranks: u32) -> String {
+    let mut out = String::new();
+    match plan.method() {
+        Method::Direct => {
+            writeln!(out, "direct").unwrap();
+            for rank in 0..ranks {
+                let extents: Vec<Extent> = plan.direct(rank).collect();
+                writeln!(out, "  rank {rank}: {extents:?}").unwrap();
+            }
+        }
+        Method::Exchange(exchange) => {
+            let (ranks_used, rounds) = (exchange.aggregators(), exchange.round_count());
+            writeln!(out, "exchange, aggregators on ranks {ranks_used:?}, rounds {rounds}").unwrap();
+            for number in 0..rounds as usize {
+                (0..ranks).for_each(|rank| round_text(&mut out, plan, number, rank));
+            }
+        }
+    }
+    write!(out, "tokens {:?}", plan.tokens()).unwrap();
+    out
+}
+
+fn round_text(out: &mut String, plan: &CollectivePlan, number: usize, rank: u32) {
+    let round = &plan.rounds(rank)[number];
+    let arrow = if plan.direction() == Direction::Write { "<-" } else { "->" };
+    for message in &round.served {
+        writeln!(out, "  round {number}: rank {rank} {arrow} rank {}: {:?}", message.peer, message.extents).unwrap();
+    }
+    if !round.io.is_empty() {
+        writeln!(out, "  round {number}: rank {rank} and the servers: {:?}", round.io).unwrap();
+    }
+}
