@@ -6,6 +6,7 @@
 
 pub mod collective;
 pub mod extent;
+pub mod fence;
 pub mod hints;
 pub mod ids;
 pub mod layout;
