@@ -1,7 +1,23 @@
-//! The wire format: generated messages and their checked conversions to core types.
+//! The wire format: generated messages, their checked conversions to strict types, and how peers reach and trust each other.
+//!
+//! * [`v1`] is generated. Its messages stay at the edge: a server or client converts them once, on receipt, with
+//!   [`convert`], and works with the strict types of `pfs_core`, [`data`], [`token`] and [`metadata`] from then on.
+//! * A refused message changes nothing and is answered with a status made by [`status`], which carries an error code
+//!   for programs beside the text for people.
+//! * [`secret`] proves that a caller belongs to the cluster; [`transport`] holds the settings of every connection.
+
+pub mod convert;
+pub mod secret;
+pub mod status;
+pub mod transport;
+
+pub use convert::{data, metadata, token};
 
 /// Generated from `proto/pfs/v1/*.proto`; units and meaning of every field are documented there.
 #[allow(missing_docs, clippy::all, clippy::pedantic)]
 pub mod v1 {
     tonic::include_proto!("pfs.v1");
 }
+
+/// The version of this protocol. Peers of different versions refuse each other at the first message.
+pub const PROTOCOL_VERSION: u32 = 1;

@@ -1,0 +1,348 @@
+//! Requests to a file server.
+//!
+//! Invariants of every [`Write`] and [`Read`]: 1 to [`EXTENTS_PER_REQUEST_MAX`] extents, each with a byte and inside
+//! the largest file; all together at most [`DATA_REQUEST_BYTES_MAX`] bytes; a write's payload is exactly as long.
+
+use super::{ConvertError, Problem, Result, bounded, each, id, ids, nested};
+use crate::transport::{DATA_REQUEST_BYTES_MAX, EXTENTS_PER_REQUEST_MAX};
+use crate::v1;
+use bytes::Bytes;
+use pfs_core::extent::{MAX_FILE_BYTES, ObjectOffset};
+use pfs_core::ids::{Boot, ClientId, FileId, GroupId, ObjectId, Stamp};
+use pfs_core::layout::STRIPE_COUNT_MAX;
+
+/// Most objects of one commit.
+pub const OBJECTS_PER_COMMIT_MAX: usize = 4096;
+/// Most clients, and most groups, of one fence.
+pub const FENCES_PER_REQUEST_MAX: usize = 65_536;
+
+/// A non-empty byte range of an object, inside the largest file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectExtent {
+    offset: ObjectOffset,
+    length: u64,
+}
+
+impl ObjectExtent {
+    /// `length` bytes from `offset`, or nothing when that is empty or passes the largest file.
+    pub fn new(offset: ObjectOffset, length: u64) -> Option<Self> {
+        let end = offset.0.checked_add(length)?;
+        (length > 0 && end <= MAX_FILE_BYTES).then_some(ObjectExtent { offset, length })
+    }
+
+    /// First byte.
+    pub fn offset(self) -> ObjectOffset {
+        self.offset
+    }
+
+    /// Bytes, at least 1.
+    pub fn length(self) -> u64 {
+        self.length
+    }
+
+    /// First byte after the extent.
+    pub fn end(self) -> ObjectOffset {
+        ObjectOffset(self.offset.0 + self.length)
+    }
+}
+
+impl TryFrom<v1::ObjectExtent> for ObjectExtent {
+    type Error = ConvertError;
+
+    fn try_from(extent: v1::ObjectExtent) -> Result<Self> {
+        let v1::ObjectExtent { offset, length } = extent;
+        ObjectExtent::new(ObjectOffset(offset), length)
+            .ok_or_else(|| ConvertError::new("", Problem::Extent { offset, length }))
+    }
+}
+
+impl From<ObjectExtent> for v1::ObjectExtent {
+    fn from(extent: ObjectExtent) -> Self {
+        v1::ObjectExtent { offset: extent.offset.0, length: extent.length }
+    }
+}
+
+impl TryFrom<v1::ObjectId> for ObjectId {
+    type Error = ConvertError;
+
+    fn try_from(object: v1::ObjectId) -> Result<Self> {
+        Ok(ObjectId { file: id(object.file_id, "file_id", FileId::new)?, slot: slot(object.slot)? })
+    }
+}
+
+impl From<ObjectId> for v1::ObjectId {
+    fn from(object: ObjectId) -> Self {
+        v1::ObjectId { file_id: object.file.get(), slot: object.slot }
+    }
+}
+
+/// A position in a recipe.
+pub(super) fn slot(slot: u32) -> Result<u32> {
+    bounded(slot.into(), "slot", 0, STRIPE_COUNT_MAX as u64 - 1).map(|_| slot)
+}
+
+/// Bytes of all extents together.
+pub fn total_bytes(extents: &[ObjectExtent]) -> u64 {
+    extents.iter().fold(0, |sum, extent| sum.saturating_add(extent.length))
+}
+
+fn extents(extents: Vec<v1::ObjectExtent>) -> Result<Vec<ObjectExtent>> {
+    if extents.is_empty() {
+        return Err(ConvertError::new("extents", Problem::Empty));
+    }
+    let extents: Vec<ObjectExtent> = each(extents, "extents", EXTENTS_PER_REQUEST_MAX)?;
+    let (bytes, limit) = (total_bytes(&extents), DATA_REQUEST_BYTES_MAX as u64);
+    if bytes > limit {
+        return Err(ConvertError::new("extents", Problem::TooLarge { bytes, limit }));
+    }
+    Ok(extents)
+}
+
+fn wire_extents(extents: Vec<ObjectExtent>) -> Vec<v1::ObjectExtent> {
+    extents.into_iter().map(Into::into).collect()
+}
+
+/// Writes many extents of one object from one payload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Write {
+    /// Under whose token.
+    pub stamp: Stamp,
+    /// Names the operation in a drain; increasing per client.
+    pub sequence: u64,
+    /// The object.
+    pub object: ObjectId,
+    /// Where the payload goes, in the payload's order.
+    pub extents: Vec<ObjectExtent>,
+    /// The bytes.
+    pub payload: Bytes,
+}
+
+impl TryFrom<v1::WriteRequest> for Write {
+    type Error = ConvertError;
+
+    fn try_from(request: v1::WriteRequest) -> Result<Self> {
+        let stamp = nested(request.stamp, "stamp")?;
+        let object = nested(request.object, "object")?;
+        let extents = extents(request.extents)?;
+        let (payload, sum) = (request.payload.len() as u64, total_bytes(&extents));
+        if payload != sum {
+            return Err(ConvertError::new("payload", Problem::PayloadLength { payload, extents: sum }));
+        }
+        Ok(Write { stamp, sequence: request.sequence, object, extents, payload: request.payload })
+    }
+}
+
+impl From<Write> for v1::WriteRequest {
+    fn from(write: Write) -> Self {
+        v1::WriteRequest {
+            stamp: Some(write.stamp.into()),
+            sequence: write.sequence,
+            object: Some(write.object.into()),
+            extents: wire_extents(write.extents),
+            payload: write.payload,
+        }
+    }
+}
+
+/// Reads many extents of one object into one payload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Read {
+    /// Under whose token.
+    pub stamp: Stamp,
+    /// Names the operation in a drain; increasing per client.
+    pub sequence: u64,
+    /// The object.
+    pub object: ObjectId,
+    /// What to read, in the payload's order.
+    pub extents: Vec<ObjectExtent>,
+    /// The object was made durable before: its absence is a loss, not a hole.
+    pub must_exist: bool,
+}
+
+impl TryFrom<v1::ReadRequest> for Read {
+    type Error = ConvertError;
+
+    fn try_from(request: v1::ReadRequest) -> Result<Self> {
+        Ok(Read {
+            stamp: nested(request.stamp, "stamp")?,
+            sequence: request.sequence,
+            object: nested(request.object, "object")?,
+            extents: extents(request.extents)?,
+            must_exist: request.must_exist,
+        })
+    }
+}
+
+impl From<Read> for v1::ReadRequest {
+    fn from(read: Read) -> Self {
+        v1::ReadRequest {
+            stamp: Some(read.stamp.into()),
+            sequence: read.sequence,
+            object: Some(read.object.into()),
+            extents: wire_extents(read.extents),
+            must_exist: read.must_exist,
+        }
+    }
+}
+
+/// Makes everything written to the objects so far durable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Commit {
+    /// Under whose token the bytes were written.
+    pub stamp: Stamp,
+    /// Which objects.
+    pub objects: Vec<ObjectId>,
+}
+
+impl TryFrom<v1::CommitRequest> for Commit {
+    type Error = ConvertError;
+
+    fn try_from(request: v1::CommitRequest) -> Result<Self> {
+        Ok(Commit {
+            stamp: nested(request.stamp, "stamp")?,
+            objects: each(request.objects, "objects", OBJECTS_PER_COMMIT_MAX)?,
+        })
+    }
+}
+
+impl From<Commit> for v1::CommitRequest {
+    fn from(commit: Commit) -> Self {
+        v1::CommitRequest {
+            stamp: Some(commit.stamp.into()),
+            objects: commit.objects.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+/// Cuts or extends an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Truncate {
+    /// The truncation's generation, from 1.
+    pub size_generation: u64,
+    /// The object.
+    pub object: ObjectId,
+    /// Its new length in bytes.
+    pub object_length: u64,
+}
+
+impl TryFrom<v1::TruncateRequest> for Truncate {
+    type Error = ConvertError;
+
+    fn try_from(request: v1::TruncateRequest) -> Result<Self> {
+        Ok(Truncate {
+            size_generation: bounded(request.size_generation, "size_generation", 1, u64::MAX)?,
+            object: nested(request.object, "object")?,
+            object_length: bounded(request.object_length, "object_length", 0, MAX_FILE_BYTES)?,
+        })
+    }
+}
+
+impl From<Truncate> for v1::TruncateRequest {
+    fn from(truncate: Truncate) -> Self {
+        v1::TruncateRequest {
+            size_generation: truncate.size_generation,
+            object: Some(truncate.object.into()),
+            object_length: truncate.object_length,
+        }
+    }
+}
+
+/// Removes a file's objects and refuses the file from now on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Remove {
+    /// The file.
+    pub file: FileId,
+}
+
+impl TryFrom<v1::RemoveRequest> for Remove {
+    type Error = ConvertError;
+
+    fn try_from(request: v1::RemoveRequest) -> Result<Self> {
+        Ok(Remove { file: id(request.file_id, "file_id", FileId::new)? })
+    }
+}
+
+impl From<Remove> for v1::RemoveRequest {
+    fn from(remove: Remove) -> Self {
+        v1::RemoveRequest { file_id: remove.file.get() }
+    }
+}
+
+/// Asks for the length and state of one object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// Who asks.
+    pub stamp: Stamp,
+    /// The object.
+    pub object: ObjectId,
+}
+
+impl TryFrom<v1::StatRequest> for Stat {
+    type Error = ConvertError;
+
+    fn try_from(request: v1::StatRequest) -> Result<Self> {
+        Ok(Stat { stamp: nested(request.stamp, "stamp")?, object: nested(request.object, "object")? })
+    }
+}
+
+impl From<Stat> for v1::StatRequest {
+    fn from(stat: Stat) -> Self {
+        v1::StatRequest { stamp: Some(stat.stamp.into()), object: Some(stat.object.into()) }
+    }
+}
+
+/// Refuses stamps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fence {
+    /// Stamps of earlier boots.
+    pub boot_floor: Boot,
+    /// These clients' stamps.
+    pub incarnations: Vec<ClientId>,
+    /// These groups' stamps.
+    pub groups: Vec<GroupId>,
+}
+
+impl TryFrom<v1::FenceRequest> for Fence {
+    type Error = ConvertError;
+
+    fn try_from(request: v1::FenceRequest) -> Result<Self> {
+        Ok(Fence {
+            boot_floor: id(request.boot_floor, "boot_floor", Boot::new)?,
+            incarnations: ids(request.incarnations, "incarnations", FENCES_PER_REQUEST_MAX, ClientId::new)?,
+            groups: ids(request.groups, "groups", FENCES_PER_REQUEST_MAX, GroupId::new)?,
+        })
+    }
+}
+
+impl From<Fence> for v1::FenceRequest {
+    fn from(fence: Fence) -> Self {
+        v1::FenceRequest {
+            boot_floor: fence.boot_floor.get(),
+            incarnations: fence.incarnations.into_iter().map(ClientId::get).collect(),
+            groups: fence.groups.into_iter().map(GroupId::get).collect(),
+        }
+    }
+}
+
+/// Ends operations of one stamp up to a sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drain {
+    /// Whose.
+    pub stamp: Stamp,
+    /// Operations with this sequence or a smaller one.
+    pub sequence: u64,
+}
+
+impl TryFrom<v1::DrainRequest> for Drain {
+    type Error = ConvertError;
+
+    fn try_from(request: v1::DrainRequest) -> Result<Self> {
+        Ok(Drain { stamp: nested(request.stamp, "stamp")?, sequence: request.sequence })
+    }
+}
+
+impl From<Drain> for v1::DrainRequest {
+    fn from(drain: Drain) -> Self {
+        v1::DrainRequest { stamp: Some(drain.stamp.into()), sequence: drain.sequence }
+    }
+}
