@@ -1,0 +1,66 @@
+//! Serving: one listener, the services behind the check of the secret, health in front of it.
+
+use crate::connections::Connections;
+use crate::running::RunningServer;
+use anyhow::Context;
+use pfs_proto::secret::{RequireSecret, Secret};
+use pfs_proto::transport;
+use std::net::SocketAddr;
+use tokio::net::TcpListener;
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::sync::CancellationToken;
+use tonic::service::{InterceptorLayer, Routes};
+use tonic::transport::Server;
+
+/// Listens on an address; port 0 takes a free one.
+pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address}; choose another address, or end who listens there"))
+}
+
+/// Serves `routes` to callers that know the secret, and health to everybody, until `shutdown` is cancelled.
+///
+/// Services that keep streams open must end them when `shutdown` is cancelled: a graceful stop waits for open calls
+/// for [`crate::STOP_GRACE`] and cuts the rest.
+///
+/// # Panics
+/// Outside of a tokio runtime.
+pub fn serve(
+    listener: TcpListener,
+    secret: &Secret,
+    routes: Routes,
+    shutdown: CancellationToken,
+) -> anyhow::Result<RunningServer> {
+    let address = listener.local_addr().context("cannot tell the address of the listener")?;
+    let connections = Connections::default();
+    // Everybody may ask for the health of the whole server: it is "serving" for as long as it answers.
+    let (_, health) = tonic_health::server::health_reporter();
+    let router = server_builder().add_routes(guarded(routes, secret).add_service(health));
+    let entering = connections.clone();
+    let incoming = TcpListenerStream::new(listener).map(move |accepted| {
+        let stream = accepted?;
+        stream.set_nodelay(true)?;
+        entering.enter(stream)
+    });
+    let stop = shutdown.clone().cancelled_owned();
+    let serving = tokio::spawn(async move { router.serve_with_incoming_shutdown(incoming, stop).await });
+    tracing::info!(%address, "serving");
+    Ok(RunningServer::new(address, serving, connections, shutdown))
+}
+
+fn server_builder() -> Server {
+    Server::builder()
+        .initial_stream_window_size(transport::STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(transport::CONNECTION_WINDOW_BYTES)
+        .max_frame_size(transport::FRAME_BYTES_MAX)
+        .max_concurrent_streams(transport::STREAMS_PER_CONNECTION_MAX)
+        .http2_keepalive_interval(Some(transport::KEEP_ALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(transport::KEEP_ALIVE_TIMEOUT))
+}
+
+/// The routes, and the answer to every unknown path, behind the check of the secret.
+fn guarded(routes: Routes, secret: &Secret) -> Routes {
+    Routes::from(routes.into_axum_router().layer(InterceptorLayer::new(RequireSecret::new(secret))))
+}
