@@ -1,1 +1,5 @@
 //! The metadata server: namespace, recipes, sizes, sessions, tokens.
+
+pub mod namespace;
+pub mod records;
+pub mod store;
