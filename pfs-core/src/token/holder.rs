@@ -2,8 +2,7 @@
 //!
 //! # How to drive it
 //! An operation is one access. [`begin`](TokenHolder::begin) it, call [`poll_action`](TokenHolder::poll_action) until it
-//! returns nothing and do what it says, wait for its [`HolderAction::Ready`] or [`HolderAction::Refused`], access the
-//! servers, and [`end`](TokenHolder::end) it. Pass every message of the manager on in the order of its stream.
+//! returns nothing and do what it says, wait for its [`HolderAction::Ready`], access the servers, and [`end`](TokenHolder::end) it. Pass every message of the manager on in the order of its stream.
 //!
 //! # Invariants
 //! * An operation is pinned from `Ready` until `end`; while it is, its ranges are held in its mode.
@@ -12,7 +11,7 @@
 //! * An operation never waits for a token while it is pinned.
 //! * With local exclusion, operations that conflict run one after the other, in the order of their `begin`.
 
-use super::message::{Ack, Acquire, FileSize, Grant, Mode, Refusal, Revoke};
+use super::message::{Ack, Acquire, FileSize, Grant, Mode, Revoke};
 use crate::extent::{Extent, ExtentMap, ExtentSet};
 use crate::ids::{Boot, FileId, Holder, RequestId};
 use crate::pattern::RangePattern;
@@ -33,8 +32,8 @@ pub enum HolderAction {
     Request(Acquire),
     /// The operation's ranges are pinned: go.
     Ready(OperationId),
-    /// The operation will not get its ranges. It has ended.
-    Refused(OperationId, Refusal),
+    /// Tell the manager that a request is not wanted any more. It is answered all the same.
+    Cancel(RequestId),
     /// Send an ack to the manager.
     Ack(Ack),
 }
@@ -136,7 +135,10 @@ impl TokenHolder {
 
     /// The access is over: answered by the servers, or known never to be applied.
     pub fn end(&mut self, id: OperationId, next_request: impl FnMut() -> RequestId) {
-        if self.operations.remove(&id).is_some() {
+        if let Some(operation) = self.operations.remove(&id) {
+            if let Progress::Requested(request) = operation.progress {
+                self.actions.push_back(HolderAction::Cancel(request));
+            }
             self.give_way();
             self.advance(next_request);
         }
@@ -170,14 +172,17 @@ impl TokenHolder {
         id
     }
 
-    /// The manager will not grant a request.
-    pub fn handle_refused(&mut self, request: RequestId, refusal: Refusal, next_request: impl FnMut() -> RequestId) {
+    /// The manager will not grant a request. Returns the operation that it was for, which has ended.
+    pub fn handle_refused(
+        &mut self,
+        request: RequestId,
+        next_request: impl FnMut() -> RequestId,
+    ) -> Option<OperationId> {
         let asked = |op: &Operation| op.progress == Progress::Requested(request);
-        if let Some(id) = self.operations.iter().find(|(_, op)| asked(op)).map(|(id, _)| *id) {
-            self.operations.remove(&id);
-            self.actions.push_back(HolderAction::Refused(id, refusal));
-            self.advance(next_request);
-        }
+        let id = self.operations.iter().find(|(_, op)| asked(op)).map(|(id, _)| *id)?;
+        self.operations.remove(&id);
+        self.advance(next_request);
+        Some(id)
     }
 
     /// The manager wants a range back.

@@ -1,0 +1,255 @@
+//! The same client for programs without an event loop. Every call waits; buffers are borrowed.
+
+use crate::client;
+use crate::config::ClientConfig;
+use crate::descriptor::FileDescriptor;
+use crate::error::Error;
+use crate::group::{CommitSummary, GroupGrant, OpenedFile};
+use crate::token::Token;
+use crate::types::{Access, DirectoryEntry, EntryKind, FileStatus, OpenOptions};
+use futures::executor::block_on;
+use pfs_core::extent::Extent;
+use pfs_core::ids::{ClientId, Holder};
+use pfs_core::layout::Recipe;
+use pfs_core::path::PfsPath;
+use pfs_core::pattern::RangePattern;
+use pfs_core::token::message::{FileSize, Mode};
+use pfs_proto::v1;
+use std::sync::Arc;
+
+/// A session with a cluster; see [`crate::Client`].
+#[derive(Clone, Debug)]
+pub struct Client {
+    inner: client::Client,
+}
+
+impl Client {
+    /// Opens a session.
+    pub fn connect(config: ClientConfig) -> Result<Self, Error> {
+        Ok(Client { inner: client::Client::connect(config)? })
+    }
+
+    /// The session's id.
+    pub fn id(&self) -> ClientId {
+        self.inner.id()
+    }
+
+    /// The same session for `async` code.
+    pub fn as_async(&self) -> &client::Client {
+        &self.inner
+    }
+
+    fn wait<T, F>(&self, call: impl FnOnce(client::Client) -> F) -> T
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
+        self.inner.connection.wait(call(self.inner.clone()))
+    }
+
+    /// Opens a file for this client alone.
+    pub fn open(&self, path: &PfsPath, options: &OpenOptions) -> Result<File, Error> {
+        let (path, options) = (path.clone(), *options);
+        let descriptor = self.wait(|client| async move { client.open(&path, &options).await })?;
+        Ok(File { descriptor })
+    }
+
+    /// Opens a file for a group; every member then [attaches](Self::attach) what this returns.
+    pub fn open_for_group(
+        &self,
+        path: &PfsPath,
+        options: &OpenOptions,
+        members: &[ClientId],
+    ) -> Result<OpenedFile, Error> {
+        let (path, options, members) = (path.clone(), *options, members.to_vec());
+        self.wait(|client| async move { client.open_for_group(&path, &options, &members).await })
+    }
+
+    /// Takes over an open that a member of the group has made.
+    pub fn attach(&self, opened: OpenedFile, access: Access) -> Result<File, Error> {
+        Ok(File { descriptor: self.inner.attach(opened, access)? })
+    }
+
+    /// What is known of a file or directory; a file's size is exact.
+    pub fn stat(&self, path: &PfsPath) -> Result<FileStatus, Error> {
+        let path = path.clone();
+        self.wait(|client| async move { client.stat(&path).await })
+    }
+
+    /// The entries of a directory, in the order of their names.
+    pub fn list(&self, path: &PfsPath) -> Result<Vec<DirectoryEntry>, Error> {
+        let path = path.clone();
+        self.wait(|client| async move { client.list(&path).await })
+    }
+
+    /// Makes a directory; with `parents` its missing parents too, and an existing one is no error.
+    pub fn make_directory(&self, path: &PfsPath, parents: bool) -> Result<(), Error> {
+        let path = path.clone();
+        self.wait(|client| async move { client.make_directory(&path, parents).await })
+    }
+
+    /// Gives a file or directory another name; a file of the new name is replaced.
+    pub fn rename(&self, from: &PfsPath, to: &PfsPath) -> Result<(), Error> {
+        let (from, to) = (from.clone(), to.clone());
+        self.wait(|client| async move { client.rename(&from, &to).await })
+    }
+
+    /// Removes a file or an empty directory; `kind` says which is meant, nothing takes both.
+    pub fn remove(&self, path: &PfsPath, kind: Option<EntryKind>) -> Result<(), Error> {
+        let path = path.clone();
+        self.wait(|client| async move { client.remove(&path, kind).await })
+    }
+
+    /// Cuts or extends a file to exactly this many bytes.
+    pub fn truncate(&self, path: &PfsPath, size_bytes: u64) -> Result<(), Error> {
+        let path = path.clone();
+        self.wait(|client| async move { client.truncate(&path, size_bytes).await })
+    }
+
+    /// Servers, space, counters, and the sessions if asked for.
+    pub fn cluster_status(&self, sessions: bool) -> Result<v1::ClusterStatusReply, Error> {
+        self.wait(|client| async move { client.cluster_status(sessions).await })
+    }
+
+    /// Who holds which bytes of a file, now.
+    pub fn tokens(&self, path: &PfsPath) -> Result<v1::ListTokensReply, Error> {
+        let path = path.clone();
+        self.wait(|client| async move { client.tokens(&path).await })
+    }
+
+    /// The state of one slot's object at its server.
+    pub fn object_stat(&self, file: &FileStatus, slot: u32) -> Result<v1::StatReply, Error> {
+        let file = file.clone();
+        self.wait(|client| async move { client.object_stat(&file, slot).await })
+    }
+
+    /// Ends the session in order. Open files fail from then on.
+    pub fn shutdown(&self) -> Result<(), Error> {
+        self.inner.shutdown()
+    }
+}
+
+/// An open file; see [`FileDescriptor`].
+#[derive(Debug)]
+pub struct File {
+    descriptor: FileDescriptor,
+}
+
+impl File {
+    /// Reads into `buffer` from `offset`; returns how many bytes, fewer than asked for only at the end of the file.
+    pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize, Error> {
+        let Some(range) = self.descriptor.range(offset, buffer.len() as u64, Mode::Shared)? else { return Ok(0) };
+        block_on(async {
+            let token = Arc::new(self.descriptor.shared.acquire(Mode::Shared, &[range]).await?);
+            self.read_part(&token, range, buffer).await
+        })
+    }
+
+    /// Writes all of `buffer` at `offset`. When it returns, every reader sees it; after [`sync`](Self::sync) it lasts.
+    pub fn write_at(&self, buffer: &[u8], offset: u64) -> Result<(), Error> {
+        let Some(range) = self.descriptor.range(offset, buffer.len() as u64, Mode::Exclusive)? else { return Ok(()) };
+        block_on(async {
+            let token = Arc::new(self.descriptor.shared.acquire(Mode::Exclusive, &[range]).await?);
+            self.descriptor.write_range(&token, range, buffer).await
+        })
+    }
+
+    async fn read_part(&self, token: &Arc<Token>, range: Extent, buffer: &mut [u8]) -> Result<usize, Error> {
+        let Some(part) = self.descriptor.before_end(range).await? else { return Ok(0) };
+        let length = usize::try_from(part.len()).expect("at most the buffer's length");
+        self.descriptor.read_range(token, part, &mut buffer[..length]).await?;
+        Ok(length)
+    }
+
+    /// The file's size now, in bytes.
+    pub fn size(&self) -> Result<u64, Error> {
+        block_on(self.descriptor.size())
+    }
+
+    /// Cuts or extends the file to exactly this many bytes; new bytes are zeros.
+    pub fn set_size(&self, bytes: u64) -> Result<(), Error> {
+        block_on(self.descriptor.set_size(bytes))
+    }
+
+    /// Makes everything that this client has written to the file last.
+    pub fn sync(&self) -> Result<(), Error> {
+        block_on(self.descriptor.sync())
+    }
+
+    /// Syncs and closes.
+    pub fn close(self) -> Result<(), Error> {
+        block_on(self.descriptor.close())
+    }
+
+    /// What was known of the file when it was opened.
+    pub fn status(&self) -> &FileStatus {
+        self.descriptor.status()
+    }
+
+    /// How the file is striped.
+    pub fn recipe(&self) -> &Recipe {
+        self.descriptor.recipe()
+    }
+
+    /// Under whose token accesses are made.
+    pub fn holder(&self) -> Holder {
+        self.descriptor.holder()
+    }
+
+    /// Pins `extents` (disjoint, in order) if what is held now covers them; never asks anybody.
+    pub fn try_pin(&self, mode: Mode, extents: &[Extent]) -> Option<Token> {
+        self.descriptor.shared.try_pin(mode, extents)
+    }
+
+    /// Asks for tokens for the whole group. Every member must [install](Self::install) the grant.
+    pub fn acquire_for_group(
+        &self,
+        mode: Mode,
+        required: &[RangePattern],
+        desired: Option<Extent>,
+    ) -> Result<GroupGrant, Error> {
+        block_on(self.descriptor.shared.acquire_for_group(mode, required, desired))
+    }
+
+    /// Takes over a grant of the group and pins `extents` (disjoint, in order), this member's part of it.
+    pub fn install(&self, grant: GroupGrant, mode: Mode, extents: &[Extent]) -> Result<Token, Error> {
+        self.descriptor.shared.install(&grant, mode, extents)
+    }
+
+    /// Writes `buffer` at `offset` under a token that covers it.
+    pub fn write_under(&self, token: &Arc<Token>, buffer: &[u8], offset: u64) -> Result<(), Error> {
+        let Some(range) = self.descriptor.range(offset, buffer.len() as u64, Mode::Exclusive)? else { return Ok(()) };
+        block_on(self.descriptor.write_range(token, range, buffer))
+    }
+
+    /// Reads into `buffer` from `offset` under a token that covers it; fewer bytes only at the end of the file.
+    pub fn read_under(&self, token: &Arc<Token>, buffer: &mut [u8], offset: u64) -> Result<usize, Error> {
+        let Some(range) = self.descriptor.range(offset, buffer.len() as u64, Mode::Shared)? else { return Ok(0) };
+        block_on(self.read_part(token, range, buffer))
+    }
+
+    /// A lower bound of the file's size, with its generation.
+    pub fn known_size(&self) -> FileSize {
+        self.descriptor.shared.known_size()
+    }
+
+    /// Takes over what another member knows about the size.
+    pub fn learn_size(&self, size: FileSize) {
+        self.descriptor.shared.learn_size(size);
+    }
+
+    /// Makes this member's objects durable; the first half of a group's sync.
+    pub fn commit(&self) -> Result<CommitSummary, Error> {
+        block_on(self.descriptor.commit())
+    }
+
+    /// Reports what all members have made durable; the second half of a group's sync.
+    pub fn report_sync(&self, summary: CommitSummary) -> Result<(), Error> {
+        block_on(self.descriptor.report_sync(summary))
+    }
+
+    /// Lets go of an open that another member of the group closes.
+    pub fn detach(self) {
+        self.descriptor.detach();
+    }
+}

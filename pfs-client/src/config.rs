@@ -1,0 +1,153 @@
+//! Where the cluster is and how much a client may use; names of files.
+
+use crate::error::{Error, ErrorKind};
+use pfs_core::path::PfsPath;
+use pfs_proto::transport::check_address;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Names the metadata servers, as `host:port[,host:port…]`.
+pub const METADATA_VARIABLE: &str = "PFS_METADATA";
+/// Names the file with the cluster secret.
+pub const SECRET_FILE_VARIABLE: &str = "PFS_SECRET_FILE";
+
+/// Settings of one client.
+#[derive(Clone, Debug)]
+pub struct ClientConfig {
+    /// Metadata servers as "host:port", tried in order.
+    pub metadata: Vec<String>,
+    /// The cluster secret, readable by its owner only.
+    pub secret_file: PathBuf,
+    /// How `pfs status` names this client.
+    pub name: String,
+    /// How long one request to a server may take.
+    pub operation_timeout: Duration,
+    /// How long a server that does not answer is tried again.
+    pub retry_for: Duration,
+    /// Bytes of requests and answers under way at once.
+    pub in_flight_bytes_max: usize,
+    /// Payload bytes of one request.
+    pub request_bytes_max: usize,
+}
+
+impl ClientConfig {
+    /// Default settings for a cluster.
+    pub fn new(metadata: Vec<String>, secret_file: impl Into<PathBuf>) -> Self {
+        ClientConfig {
+            metadata,
+            secret_file: secret_file.into(),
+            name: default_name(),
+            operation_timeout: Duration::from_secs(30),
+            retry_for: Duration::from_secs(5),
+            in_flight_bytes_max: 32 << 20,
+            request_bytes_max: 1 << 20,
+        }
+    }
+
+    /// Settings from `PFS_METADATA` and `PFS_SECRET_FILE`.
+    pub fn from_env() -> Result<Self, Error> {
+        let metadata = variable(METADATA_VARIABLE)?;
+        ClientConfig::from_addresses(&metadata)
+    }
+
+    /// Settings for `host:port[,host:port…]`, with the secret file from `PFS_SECRET_FILE`.
+    pub fn from_addresses(addresses: &str) -> Result<Self, Error> {
+        let metadata: Vec<String> = addresses.split(',').map(|address| address.trim().to_owned()).collect();
+        Ok(ClientConfig::new(metadata, variable(SECRET_FILE_VARIABLE)?))
+    }
+
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        if self.metadata.is_empty() {
+            let message = format!("no metadata server is named; set {METADATA_VARIABLE}=host:port");
+            return Err(Error::new(ErrorKind::InvalidArgument, message));
+        }
+        for address in &self.metadata {
+            check_address(address).map_err(|error| {
+                Error::new(ErrorKind::InvalidArgument, format!("the metadata server's address is wrong: {error}"))
+            })?;
+        }
+        let limit = pfs_proto::transport::DATA_REQUEST_BYTES_MAX;
+        if self.request_bytes_max == 0 || self.request_bytes_max > limit {
+            let message =
+                format!("request_bytes_max is {} bytes; it must be between 1 and {limit}", self.request_bytes_max);
+            return Err(Error::new(ErrorKind::InvalidArgument, message));
+        }
+        if self.in_flight_bytes_max < self.request_bytes_max || u32::try_from(self.in_flight_bytes_max).is_err() {
+            let message = format!(
+                "in_flight_bytes_max is {} bytes; it must be at least request_bytes_max, {}, and below 4 GiB",
+                self.in_flight_bytes_max, self.request_bytes_max
+            );
+            return Err(Error::new(ErrorKind::InvalidArgument, message));
+        }
+        Ok(())
+    }
+}
+
+fn variable(name: &str) -> Result<String, Error> {
+    std::env::var(name).map_err(|_| {
+        let message = format!(
+            "{name} is not set; start a cluster with `eval \"$(pfs start --dir D --file-servers N)\"`, or source the \
+             env file of a running one"
+        );
+        Error::new(ErrorKind::InvalidArgument, message)
+    })
+}
+
+/// host:process
+fn default_name() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("{}:{}", host.trim(), std::process::id())
+}
+
+/// Takes a file name apart: `pfs://host:port/path`, `pfs:/path` or `/path`. The address is there only in the first form.
+pub fn parse_url(text: &str) -> Result<(Option<String>, PfsPath), Error> {
+    let refused = |error: &dyn std::fmt::Display| {
+        Error::new(ErrorKind::InvalidArgument, format!("the file name {text:?} can not be used: {error}"))
+    };
+    let (address, path) = match text.strip_prefix("pfs://") {
+        Some(rest) => {
+            let (address, path) = rest.split_once('/').unwrap_or((rest, ""));
+            check_address(address).map_err(|error| refused(&error))?;
+            (Some(address.to_owned()), format!("/{path}"))
+        }
+        None => (None, text.strip_prefix("pfs:").unwrap_or(text).to_owned()),
+    };
+    let path = PfsPath::parse(&path).map_err(|error| refused(&error))?;
+    Ok((address, path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_have_three_forms() {
+        let parse = |text| parse_url(text).map(|(address, path)| (address, path.to_string())).unwrap();
+        assert_eq!(parse("pfs://h:1/a/b"), (Some("h:1".into()), "/a/b".into()));
+        assert_eq!(parse("pfs://h:1"), (Some("h:1".into()), "/".into()));
+        assert_eq!(parse("pfs:/a"), (None, "/a".into()));
+        assert_eq!(parse("/a"), (None, "/a".into()));
+        for bad in ["", "a", "pfs:a", "pfs://", "pfs://h/a", "pfs:/a/../b", "pfs://h:99999/a"] {
+            let error = parse_url(bad).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{bad}");
+            assert!(error.to_string().contains(&format!("{bad:?}")), "{error}");
+        }
+    }
+
+    #[test]
+    fn impossible_limits_are_refused() {
+        let good = ClientConfig::new(vec!["localhost:1".into()], "/secret");
+        assert!(good.check().is_ok());
+        for change in [
+            (|c| c.metadata.clear()) as fn(&mut ClientConfig),
+            |c| c.metadata[0] = "nowhere".into(),
+            |c| c.request_bytes_max = 0,
+            |c| c.request_bytes_max = 1 << 30,
+            |c| c.in_flight_bytes_max = 1,
+        ] {
+            let mut bad = good.clone();
+            change(&mut bad);
+            assert_eq!(bad.check().unwrap_err().kind(), ErrorKind::InvalidArgument);
+        }
+    }
+}

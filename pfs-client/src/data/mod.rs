@@ -1,0 +1,5 @@
+//! The data path: bytes between buffers and file servers. The token that covers them is held by the caller.
+
+pub(crate) mod plan;
+pub(crate) mod servers;
+pub(crate) mod transfer;

@@ -1,0 +1,303 @@
+//! An open file. Methods are `async`; buffers are owned, so a dropped future leaves nothing behind.
+
+use crate::client::Client;
+use crate::data::plan::DataRequest;
+use crate::data::transfer;
+use crate::error::{Error, ErrorKind};
+use crate::group::CommitSummary;
+use crate::shared_file::SharedFile;
+use crate::state::ClientState;
+use crate::token::Token;
+use crate::types::{Access, FileStatus};
+use bytes::{Bytes, BytesMut};
+use futures::stream::{FuturesUnordered, StreamExt};
+use pfs_core::extent::{Extent, FileOffset, MAX_FILE_BYTES};
+use pfs_core::ids::{Holder, Instance, ObjectId, OpenId};
+use pfs_core::layout::Recipe;
+use pfs_core::token::message::{FileSize, Mode};
+use pfs_proto::metadata::SlotSet;
+use pfs_proto::v1;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tonic::Request;
+
+/// One open of one file. See [`close`](Self::close) for how it ends.
+#[derive(Debug)]
+pub struct FileDescriptor {
+    client: Client,
+    pub(crate) shared: Arc<SharedFile>,
+    open: OpenId,
+    access: Access,
+    status: FileStatus,
+    /// Another member of the group closes the open, or it was closed.
+    released: bool,
+}
+
+impl FileDescriptor {
+    pub(crate) fn new(
+        client: Client,
+        shared: Arc<SharedFile>,
+        open: OpenId,
+        access: Access,
+        status: FileStatus,
+    ) -> Self {
+        FileDescriptor { client, shared, open, access, status, released: false }
+    }
+
+    /// What was known of the file when it was opened.
+    pub fn status(&self) -> &FileStatus {
+        &self.status
+    }
+
+    /// How the file is striped.
+    pub fn recipe(&self) -> &Recipe {
+        &self.shared.recipe
+    }
+
+    /// Under whose token accesses are made.
+    pub fn holder(&self) -> Holder {
+        self.shared.holder
+    }
+
+    /// The client whose session this is.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(crate) fn state(&self) -> &Arc<ClientState> {
+        self.client.state()
+    }
+
+    /// Reads up to `length` bytes from `offset`; fewer only at the end of the file.
+    pub async fn read_at(&self, offset: u64, length: usize) -> Result<Bytes, Error> {
+        let Some(range) = self.range(offset, length as u64, Mode::Shared)? else { return Ok(Bytes::new()) };
+        let token = Arc::new(self.shared.acquire(Mode::Shared, &[range]).await?);
+        let Some(range) = self.before_end(range).await? else { return Ok(Bytes::new()) };
+        let mut buffer = BytesMut::zeroed(usize::try_from(range.len()).expect("at most the caller's length"));
+        self.read_range(&token, range, &mut buffer).await?;
+        Ok(buffer.freeze())
+    }
+
+    /// Writes all of `bytes` at `offset`. When it returns, every reader sees them; after [`sync`](Self::sync) they last.
+    pub async fn write_at(&self, offset: u64, bytes: Bytes) -> Result<(), Error> {
+        let Some(range) = self.range(offset, bytes.len() as u64, Mode::Exclusive)? else { return Ok(()) };
+        let token = Arc::new(self.shared.acquire(Mode::Exclusive, &[range]).await?);
+        let payload = |request: &DataRequest| match request.pieces.as_slice() {
+            [piece] => {
+                let at = local(piece.file_offset, offset);
+                bytes.slice(at..at + local(piece.length, 0))
+            }
+            _ => gather(request, offset, &bytes),
+        };
+        transfer::write(self.state(), &self.shared, &token, &[range], payload).await
+    }
+
+    /// Reads all of `range`, which is pinned by `token`, into `buffer`; holes are zeros.
+    pub(crate) async fn read_range(&self, token: &Arc<Token>, range: Extent, buffer: &mut [u8]) -> Result<(), Error> {
+        let scatter = |request: &DataRequest, mut payload: Bytes| {
+            for piece in &request.pieces {
+                let at = local(piece.file_offset, range.start());
+                let part = payload.split_to(local(piece.length, 0));
+                buffer[at..at + part.len()].copy_from_slice(&part);
+            }
+        };
+        transfer::read(self.state(), &self.shared, token, &[range], scatter).await
+    }
+
+    /// Writes `buffer` at `range`, which is pinned by `token`.
+    pub(crate) async fn write_range(&self, token: &Arc<Token>, range: Extent, buffer: &[u8]) -> Result<(), Error> {
+        let payload = |request: &DataRequest| gather(request, range.start(), buffer);
+        transfer::write(self.state(), &self.shared, token, &[range], payload).await
+    }
+
+    /// The extent of an access, checked against the open mode; nothing for an access without bytes.
+    pub(crate) fn range(&self, offset: u64, length: u64, mode: Mode) -> Result<Option<Extent>, Error> {
+        let allowed = match mode {
+            Mode::Shared => self.access.reads(),
+            Mode::Exclusive => self.access.writes(),
+        };
+        if !allowed {
+            let doing = if mode == Mode::Shared { "reading" } else { "writing" };
+            let message = format!("{} was not opened for {doing}", self.shared.name);
+            return Err(Error::new(ErrorKind::NotPermitted, message));
+        }
+        match (length, Extent::with_length(FileOffset(offset), length)) {
+            (0, _) if offset <= MAX_FILE_BYTES => Ok(None),
+            (_, Some(range)) => Ok(Some(range)),
+            _ => {
+                let message = format!(
+                    "{length} bytes at {offset} of {} end past the largest file offset, {MAX_FILE_BYTES}",
+                    self.shared.name
+                );
+                Err(Error::new(ErrorKind::InvalidArgument, message))
+            }
+        }
+    }
+
+    /// The part of a pinned range that lies before the end of the file.
+    pub(crate) async fn before_end(&self, range: Extent) -> Result<Option<Extent>, Error> {
+        if range.end() <= self.shared.known_size().bytes {
+            return Ok(Some(range));
+        }
+        let size = self.size().await?;
+        Ok(Extent::new(range.start(), range.end().min(size)))
+    }
+
+    /// The file's size now, in bytes, with what any client has written and not reported.
+    pub async fn size(&self) -> Result<u64, Error> {
+        if let Some(bytes) = self.shared.exact_size() {
+            return Ok(bytes);
+        }
+        let target = v1::fetch_metadata_request::Target::FileId(self.shared.id.get());
+        let status = self.client.fetch(target).await;
+        let status = status.map_err(|error| error.context(format_args!("size of {}", self.shared.name)))?;
+        self.shared.learn_size(status.size);
+        Ok(self.shared.known_size().bytes)
+    }
+
+    /// Cuts or extends the file to exactly this many bytes; new bytes are zeros.
+    pub async fn set_size(&self, bytes: u64) -> Result<(), Error> {
+        if bytes > MAX_FILE_BYTES {
+            let message = format!("a size of {bytes} bytes is past the largest, {MAX_FILE_BYTES}");
+            return Err(Error::new(ErrorKind::InvalidArgument, message));
+        }
+        self.range(0, 0, Mode::Exclusive)?;
+        let target = v1::update_metadata_request::Target::FileId(self.shared.id.get());
+        let status = self.client.set_size_of(target, bytes).await;
+        let status =
+            status.map_err(|error| error.context(format_args!("set the size of {} to {bytes}", self.shared.name)))?;
+        self.shared.learn_size(status.size);
+        Ok(())
+    }
+
+    /// Makes everything that this client has written to the file last: it survives a crash of every process and a loss
+    /// of power when this returns.
+    pub async fn sync(&self) -> Result<(), Error> {
+        let summary = self.commit().await?;
+        self.report_sync(summary).await
+    }
+
+    /// The first half of a sync: makes this client's objects durable. What it returns must be
+    /// [reported](Self::report_sync), by this client or, merged with others', by another member of its group.
+    pub async fn commit(&self) -> Result<CommitSummary, Error> {
+        let slots = self.shared.take_uncommitted();
+        if let Some(loss) = self.shared.take_loss() {
+            return Err(loss);
+        }
+        if slots.is_empty() {
+            return Ok(CommitSummary { size: self.shared.written_size(), slots: SlotSet::new() });
+        }
+        // On the io thread, so that a dropped future does not lose track of what is durable.
+        let (state, shared) = (self.state().clone(), self.shared.clone());
+        let committed = self.state().io.spawn(commit_slots(state, shared, slots)).await;
+        committed.map_err(|_| Error::new(ErrorKind::NoSession, "the client was shut down during a sync"))?
+    }
+
+    /// The second half of a sync: makes size and objects known to the metadata server, durably.
+    pub async fn report_sync(&self, summary: CommitSummary) -> Result<(), Error> {
+        let Some(size) = summary.size.filter(|_| !summary.is_empty()) else { return Ok(()) };
+        let report = v1::SyncReport { size: Some(size.into()), committed_slots: summary.slots.as_bytes().to_vec() };
+        let target = v1::update_metadata_request::Target::FileId(self.shared.id.get());
+        let change = v1::update_metadata_request::Change::Sync(report);
+        let status = self.client.update(target, change).await;
+        let status = status.map_err(|error| error.context(format_args!("sync of {}", self.shared.name)))?;
+        self.shared.learn_size(status.size);
+        self.shared.record_committed(&summary.slots);
+        Ok(())
+    }
+
+    /// Syncs what was written and closes the file. A failed sync is told; the file is closed all the same.
+    pub async fn close(mut self) -> Result<(), Error> {
+        let synced = self.sync().await;
+        self.released = true;
+        let closed = send_close(self.state().clone(), self.open, self.shared.clone()).await;
+        synced.and(closed)
+    }
+
+    /// Lets go of an open that another member of the group closes. Nothing of this member may be left to sync.
+    pub fn detach(mut self) {
+        self.released = true;
+    }
+}
+
+impl Drop for FileDescriptor {
+    fn drop(&mut self) {
+        if !std::mem::replace(&mut self.released, true) {
+            // Not the client: the last one of it may not be dropped on its own background thread.
+            let (state, open, shared) = (self.state().clone(), self.open, self.shared.clone());
+            self.state().io.spawn(async move {
+                if let Err(error) = send_close(state, open, shared).await {
+                    tracing::warn!(%error, "a dropped file was not closed");
+                }
+            });
+        }
+    }
+}
+
+async fn send_close(state: Arc<ClientState>, open: OpenId, shared: Arc<SharedFile>) -> Result<(), Error> {
+    let size = shared.written_size().map(Into::into);
+    let closed = state
+        .metadata
+        .change(|mut stub, operation: v1::OperationId| {
+            let request = v1::CloseFileRequest { operation: Some(operation), open_id: open.get(), size };
+            async move { stub.close_file(Request::new(request)).await }
+        })
+        .await;
+    closed.map(drop).map_err(|error| error.context(format_args!("close {}", shared.name)))
+}
+
+async fn commit_slots(
+    state: Arc<ClientState>,
+    shared: Arc<SharedFile>,
+    mut slots: BTreeMap<u32, Instance>,
+) -> Result<CommitSummary, Error> {
+    let stamp = shared.stamp();
+    let mut running: FuturesUnordered<_> = slots
+        .keys()
+        .map(|&slot| {
+            let (state, shared) = (&state, &shared);
+            async move {
+                let object = ObjectId { file: shared.id, slot };
+                (slot, state.servers.commit(shared.recipe.primary(slot), stamp, object).await)
+            }
+        })
+        .collect();
+    let (mut outcome, mut committed) = (Ok(()), SlotSet::new());
+    let mut size = shared.written_size();
+    while let Some((slot, answer)) = running.next().await {
+        match answer {
+            Ok((instance, length)) => {
+                if slots.remove(&slot) != Some(instance) {
+                    outcome = outcome.and(Err(shared.restarted(slot)));
+                    continue;
+                }
+                committed.insert(slot);
+                let generation = size.map_or(shared.known_size().generation, |size| size.generation);
+                let bytes = shared.recipe.file_bytes_for(slot, length);
+                size = size.max(Some(FileSize { generation, bytes }));
+            }
+            Err(error) => {
+                let doing = format!("sync of slot {slot} of {}", shared.name);
+                outcome = outcome.and(Err(error.context(doing)));
+            }
+        }
+    }
+    drop(running);
+    shared.put_back_uncommitted(slots);
+    outcome.map(|()| CommitSummary { size, slots: committed })
+}
+
+/// The bytes of a request out of a buffer that starts at `base` in the file.
+fn gather(request: &DataRequest, base: u64, buffer: &[u8]) -> Bytes {
+    let mut payload = BytesMut::with_capacity(local(request.bytes, 0));
+    for piece in &request.pieces {
+        let at = local(piece.file_offset, base);
+        payload.extend_from_slice(&buffer[at..at + local(piece.length, 0)]);
+    }
+    payload.freeze()
+}
+
+/// The index of a file offset in a buffer that starts at `base`.
+fn local(offset: u64, base: u64) -> usize {
+    usize::try_from(offset - base).expect("inside of a buffer")
+}

@@ -1,0 +1,139 @@
+//! What members of a group send each other: an opened file, a grant, the outcome of their commits.
+//!
+//! All have a byte form, so that a program can broadcast them by whatever its processes talk with.
+
+use crate::error::Error;
+use pfs_core::token::message::FileSize;
+use pfs_proto::metadata::{Opened, SlotSet};
+use pfs_proto::token::GrantMessage;
+use pfs_proto::v1;
+use prost::Message;
+
+/// A file that one member opened for all.
+#[derive(Clone, Debug)]
+pub struct OpenedFile {
+    pub(crate) opened: Opened,
+    pub(crate) name: String,
+}
+
+impl OpenedFile {
+    /// Whether the open made the file.
+    pub fn created(&self) -> bool {
+        self.opened.created
+    }
+
+    /// The byte form: the length of the name in 4 bytes, little end first, the name, the encoded reply.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let name_bytes = u32::try_from(self.name.len()).expect("a checked path is short");
+        let mut bytes = name_bytes.to_le_bytes().to_vec();
+        bytes.extend(self.name.as_bytes());
+        bytes.extend(v1::OpenFileReply::from(self.opened.clone()).encode_to_vec());
+        bytes
+    }
+
+    /// Reads the byte form.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
+        let short = || Error::new(crate::ErrorKind::InvalidArgument, "the bytes of an opened file end too early");
+        let (length, rest) = bytes.split_first_chunk::<4>().ok_or_else(short)?;
+        let name_bytes = usize::try_from(u32::from_le_bytes(*length)).map_err(|_| short())?;
+        let (name, reply) = rest.split_at_checked(name_bytes).ok_or_else(short)?;
+        let name = std::str::from_utf8(name).map_err(|error| Error::malformed("the name of an opened file", error))?;
+        let reply = v1::OpenFileReply::decode(reply).map_err(|error| Error::malformed("an opened file", error))?;
+        let opened = Opened::try_from(reply).map_err(|error| Error::malformed("an opened file", error))?;
+        Ok(OpenedFile { opened, name: name.to_owned() })
+    }
+}
+
+/// A token that one member got for all.
+#[derive(Clone, Debug)]
+pub struct GroupGrant {
+    message: GrantMessage,
+}
+
+impl GroupGrant {
+    pub(crate) fn new(message: GrantMessage) -> Self {
+        GroupGrant { message }
+    }
+
+    pub(crate) fn message(&self) -> &GrantMessage {
+        &self.message
+    }
+
+    /// The byte form: the encoded grant.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        v1::GrantToken::from(self.message.clone()).encode_to_vec()
+    }
+
+    /// Reads the byte form.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
+        let grant = v1::GrantToken::decode(bytes).map_err(|error| Error::malformed("a collective grant", error))?;
+        let message = GrantMessage::try_from(grant).map_err(|error| Error::malformed("a collective grant", error))?;
+        Ok(GroupGrant { message })
+    }
+}
+
+/// What commits have made durable: of one member, or merged of many.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CommitSummary {
+    pub(crate) size: Option<FileSize>,
+    pub(crate) slots: SlotSet,
+}
+
+impl CommitSummary {
+    /// Whether there is nothing to report.
+    pub fn is_empty(&self) -> bool {
+        self.size.is_none() && self.slots.is_empty()
+    }
+
+    /// What both have made durable.
+    pub fn merge(mut self, other: CommitSummary) -> CommitSummary {
+        self.slots.extend(&other.slots);
+        self.size = self.size.max(other.size);
+        self
+    }
+
+    /// The byte form: an encoded sync report.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let committed_slots = self.slots.as_bytes().to_vec();
+        v1::SyncReport { size: self.size.map(Into::into), committed_slots }.encode_to_vec()
+    }
+
+    /// Reads the byte form.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
+        let report = v1::SyncReport::decode(bytes).map_err(|error| Error::malformed("a sync report", error))?;
+        let size = report.size.map(FileSize::try_from).transpose();
+        let size = size.map_err(|error| Error::malformed("a sync report", error))?;
+        let slots = SlotSet::from_bytes(report.committed_slots, "committed_slots")
+            .map_err(|error| Error::malformed("a sync report", error))?;
+        Ok(CommitSummary { size, slots })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn summaries_merge_and_travel() {
+        let size = |generation, bytes| Some(FileSize { generation, bytes });
+        let a = CommitSummary { size: size(1, 900), slots: [0, 9].into_iter().collect() };
+        let b = CommitSummary { size: size(2, 5), slots: [1].into_iter().collect() };
+        let both = a.clone().merge(b);
+        assert_eq!(both.size, size(2, 5), "a later generation is newer, however small");
+        assert_eq!(both.slots.iter().collect::<Vec<_>>(), [0, 1, 9]);
+        assert_eq!(CommitSummary::from_bytes(&both.to_bytes()).unwrap(), both);
+        assert!(!a.is_empty());
+        assert!(CommitSummary::default().is_empty());
+        assert_eq!(CommitSummary::from_bytes(&[]).unwrap(), CommitSummary::default());
+        assert!(CommitSummary::from_bytes(&[0xff]).is_err());
+    }
+
+    #[test]
+    fn broken_bytes_are_refused() {
+        for bytes in [&[][..], &[1, 2], &[9, 0, 0, 0, b'a'], &[1, 0, 0, 0, 0xff], &[0, 0, 0, 0, 0xff]] {
+            assert!(OpenedFile::from_bytes(bytes).is_err(), "{bytes:?}");
+        }
+        assert!(GroupGrant::from_bytes(&[0xff]).is_err());
+        assert!(GroupGrant::from_bytes(&[]).is_err(), "a grant has a request");
+    }
+}

@@ -1,0 +1,322 @@
+//! One file under one holder's token in this process: shared by all its descriptors and by the token stream.
+//!
+//! Invariants:
+//! * every change of the token state is followed by [`SharedFile::pump`] under the same lock, so messages leave in the
+//!   order in which the state machine decided them;
+//! * an operation in the state machine has a [`Token`] that ends it, or was refused;
+//! * `uncommitted` lists every slot with bytes that were written and not yet made durable.
+
+use crate::error::{Error, ErrorKind};
+use crate::group::GroupGrant;
+use crate::state::Links;
+use crate::token::Token;
+use parking_lot::{Mutex, MutexGuard};
+use pfs_core::extent::Extent;
+use pfs_core::ids::{FileId, Holder, Instance, RequestId, Stamp};
+use pfs_core::layout::Recipe;
+use pfs_core::pattern::RangePattern;
+use pfs_core::token::holder::{HolderAction, OperationId, Ranges, TokenHolder};
+use pfs_core::token::message::{Acquire, FileSize, Mode, Revoke};
+use pfs_proto::metadata::{FileMetadata, SlotSet};
+use pfs_proto::status::ErrorDetail;
+use pfs_proto::token::{ClientMessage, GrantMessage};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct SharedFile {
+    pub(crate) id: FileId,
+    pub(crate) holder: Holder,
+    pub(crate) recipe: Recipe,
+    /// What a user called it, for error messages.
+    pub(crate) name: String,
+    links: Arc<Links>,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    tokens: TokenHolder,
+    waiters: BTreeMap<OperationId, oneshot::Sender<Result<(), Error>>>,
+    /// Collective requests of this member; their grants are not used before every member has them.
+    collectives: BTreeMap<RequestId, oneshot::Sender<Result<GrantMessage, Error>>>,
+    /// Written slots, with the server instance that took the bytes.
+    uncommitted: BTreeMap<u32, Instance>,
+    /// A loss that the next sync must tell.
+    loss: Option<Error>,
+    committed_slots: SlotSet,
+    /// The session has ended: nothing can be asked for any more.
+    ended: Option<Error>,
+}
+
+impl SharedFile {
+    pub(crate) fn new(file: FileMetadata, recipe: Recipe, holder: Holder, name: String, links: Arc<Links>) -> Self {
+        let local_exclusion = matches!(holder, Holder::Client(_));
+        let tokens = TokenHolder::new(holder, file.id, links.boot, file.size, local_exclusion);
+        let inner = Inner {
+            tokens,
+            waiters: BTreeMap::new(),
+            collectives: BTreeMap::new(),
+            uncommitted: BTreeMap::new(),
+            loss: None,
+            committed_slots: file.committed_slots,
+            ended: None,
+        };
+        SharedFile { id: file.id, holder, recipe, name, links, inner: Mutex::new(inner) }
+    }
+
+    /// The fencing number of requests under what is held now.
+    pub(crate) fn stamp(&self) -> Stamp {
+        Stamp { boot: self.inner.lock().tokens.boot(), holder: self.holder, incarnation: self.links.client }
+    }
+
+    /// Waits until `extents` are pinned in `mode`.
+    pub(crate) async fn acquire(self: &Arc<Self>, mode: Mode, extents: &[Extent]) -> Result<Token, Error> {
+        if let Some(token) = self.try_pin(mode, extents) {
+            return Ok(token);
+        }
+        let (send, ready) = oneshot::channel();
+        let token = {
+            let mut inner = self.lock()?;
+            let next = || self.links.next_request();
+            let operation = inner.tokens.begin(mode, Ranges::from(extents), Some(Extent::ALL), next);
+            inner.waiters.insert(operation, send);
+            self.pump(&mut inner);
+            Token::new(self.clone(), Some(operation), mode)
+        };
+        match ready.await {
+            Ok(Ok(())) => Ok(token),
+            Ok(Err(error)) => Err(error.context(format_args!("{mode} token for {}", self.name))),
+            Err(_) => Err(self.ended_error()),
+        }
+    }
+
+    /// Pins what is already held, or nothing.
+    pub(crate) fn try_pin(self: &Arc<Self>, mode: Mode, extents: &[Extent]) -> Option<Token> {
+        let mut inner = self.inner.lock();
+        if inner.ended.is_some() {
+            return None;
+        }
+        if extents.is_empty() {
+            return Some(Token::new(self.clone(), None, mode));
+        }
+        let operation = inner.tokens.try_begin(mode, extents)?;
+        Some(Token::new(self.clone(), Some(operation), mode))
+    }
+
+    /// One member's request for its whole group. The grant takes effect when every member installs it.
+    pub(crate) async fn acquire_for_group(
+        &self,
+        mode: Mode,
+        required: &[RangePattern],
+        desired: Option<Extent>,
+    ) -> Result<GroupGrant, Error> {
+        let (send, answer) = oneshot::channel();
+        {
+            let mut inner = self.lock()?;
+            let request = self.links.next_request();
+            let (holder, file, required) = (self.holder, self.id, required.to_vec());
+            let acquire = Acquire { request, holder, file, mode, required, desired, collective: true };
+            inner.collectives.insert(request, send);
+            self.links.send(ClientMessage::Acquire(acquire));
+        }
+        match answer.await {
+            Ok(Ok(grant)) => Ok(GroupGrant::new(grant)),
+            Ok(Err(error)) => Err(error.context(format_args!("collective {mode} token for {}", self.name))),
+            Err(_) => Err(self.ended_error()),
+        }
+    }
+
+    /// Takes over a collective grant and pins this member's part of it.
+    pub(crate) fn install(
+        self: &Arc<Self>,
+        grant: &GroupGrant,
+        mode: Mode,
+        extents: &[Extent],
+    ) -> Result<Token, Error> {
+        let GrantMessage { grant, size, committed_slots } = grant.message();
+        if grant.holder != self.holder || grant.file != self.id {
+            let message = format!("a grant of {} to {} can not be used for {}", grant.file, grant.holder, self.name);
+            return Err(Error::new(ErrorKind::InvalidArgument, message));
+        }
+        let mut inner = self.lock()?;
+        inner.tokens.learn_size(*size);
+        inner.committed_slots.extend(committed_slots);
+        let operation = inner.tokens.install(grant, mode, Ranges::from(extents));
+        self.pump(&mut inner);
+        if operation.is_none() && !extents.is_empty() {
+            let message = format!("the collective grant for {} does not cover what this rank accesses", self.name);
+            return Err(Error::new(ErrorKind::Internal, message));
+        }
+        Ok(Token::new(self.clone(), operation, mode))
+    }
+
+    /// Ends an operation, whatever became of it.
+    pub(crate) fn end(&self, operation: OperationId) {
+        let mut inner = self.inner.lock();
+        inner.waiters.remove(&operation);
+        inner.tokens.end(operation, || self.links.next_request());
+        self.pump(&mut inner);
+    }
+
+    pub(crate) fn handle_grant(&self, message: GrantMessage) {
+        let mut inner = self.inner.lock();
+        if let Some(waiter) = inner.collectives.remove(&message.grant.request) {
+            // A receiver that is gone belongs to a call that was dropped; its group is being torn down.
+            let _ = waiter.send(Ok(message));
+            return;
+        }
+        inner.tokens.learn_size(message.size);
+        inner.committed_slots.extend(&message.committed_slots);
+        inner.tokens.handle_grant(&message.grant);
+        self.pump(&mut inner);
+    }
+
+    /// Returns whether the request was one of this file's.
+    pub(crate) fn handle_refused(&self, request: RequestId, error: &ErrorDetail) -> bool {
+        let mut inner = self.inner.lock();
+        if let Some(waiter) = inner.collectives.remove(&request) {
+            let _ = waiter.send(Err(error.clone().into()));
+            return true;
+        }
+        let Some(operation) = inner.tokens.handle_refused(request, || self.links.next_request()) else {
+            return false;
+        };
+        if let Some(waiter) = inner.waiters.remove(&operation) {
+            let _ = waiter.send(Err(error.clone().into()));
+        }
+        self.pump(&mut inner);
+        true
+    }
+
+    pub(crate) fn handle_revoke(&self, revoke: Revoke) {
+        let mut inner = self.inner.lock();
+        inner.tokens.handle_revoke(revoke);
+        self.pump(&mut inner);
+    }
+
+    /// The session is over: nobody waits any longer.
+    pub(crate) fn handle_end(&self, error: &Error) {
+        let mut inner = self.inner.lock();
+        inner.ended = Some(error.clone());
+        for (_, waiter) in std::mem::take(&mut inner.waiters) {
+            let _ = waiter.send(Err(error.clone()));
+        }
+        for (_, waiter) in std::mem::take(&mut inner.collectives) {
+            let _ = waiter.send(Err(error.clone()));
+        }
+    }
+
+    /// Does what the state machine wants done.
+    fn pump(&self, inner: &mut MutexGuard<'_, Inner>) {
+        while let Some(action) = inner.tokens.poll_action() {
+            match action {
+                HolderAction::Request(acquire) => self.links.send(ClientMessage::Acquire(acquire)),
+                HolderAction::Cancel(request) => self.links.send(ClientMessage::Cancel(request)),
+                HolderAction::Ack(ack) => self.links.send(ClientMessage::Ack(ack)),
+                HolderAction::Ready(operation) => {
+                    if let Some(waiter) = inner.waiters.remove(&operation) {
+                        // A receiver that is gone has a token that will end the operation.
+                        let _ = waiter.send(Ok(()));
+                    }
+                }
+            }
+        }
+    }
+
+    fn lock(&self) -> Result<MutexGuard<'_, Inner>, Error> {
+        let inner = self.inner.lock();
+        match &inner.ended {
+            Some(error) => Err(error.clone()),
+            None => Ok(inner),
+        }
+    }
+
+    fn ended_error(&self) -> Error {
+        let ended = self.inner.lock().ended.clone();
+        ended.unwrap_or_else(|| Error::new(ErrorKind::NoSession, format!("{} was closed while it was used", self.name)))
+    }
+
+    /// Fails when the session is over: what this client does could hurt others then.
+    pub(crate) fn check_alive(&self) -> Result<(), Error> {
+        self.lock().map(drop)
+    }
+
+    /// A lower bound of the file's size.
+    pub(crate) fn known_size(&self) -> FileSize {
+        self.inner.lock().tokens.known_size()
+    }
+
+    /// The file's size if it follows from what this client holds that nobody can know better.
+    pub(crate) fn exact_size(&self) -> Option<u64> {
+        let inner = self.inner.lock();
+        let bytes = inner.tokens.known_size().bytes;
+        // Members of a group hold the same tokens, so another one may have made the file longer.
+        let alone = matches!(self.holder, Holder::Client(_));
+        (alone && inner.tokens.holds_to_infinity(bytes)).then_some(bytes)
+    }
+
+    pub(crate) fn learn_size(&self, size: FileSize) {
+        self.inner.lock().tokens.learn_size(size);
+    }
+
+    /// What this client has written, for whoever asks.
+    pub(crate) fn written_size(&self) -> Option<FileSize> {
+        self.inner.lock().tokens.written_size()
+    }
+
+    /// Bytes before `end` are at the servers, under a pin.
+    pub(crate) fn record_write(&self, end: u64) {
+        self.inner.lock().tokens.record_write(end);
+    }
+
+    /// A server has taken bytes for a slot.
+    pub(crate) fn record_uncommitted(&self, slot: u32, instance: Instance) {
+        let mut inner = self.inner.lock();
+        if let Some(before) = inner.uncommitted.insert(slot, instance)
+            && before != instance
+        {
+            inner.loss = Some(self.restarted(slot));
+        }
+    }
+
+    /// Takes the list of what must be made durable.
+    pub(crate) fn take_uncommitted(&self) -> BTreeMap<u32, Instance> {
+        std::mem::take(&mut self.inner.lock().uncommitted)
+    }
+
+    /// Puts back what could not be made durable.
+    pub(crate) fn put_back_uncommitted(&self, slots: BTreeMap<u32, Instance>) {
+        let mut inner = self.inner.lock();
+        for (slot, instance) in slots {
+            inner.uncommitted.entry(slot).or_insert(instance);
+        }
+    }
+
+    /// A loss since the last sync, told once.
+    pub(crate) fn take_loss(&self) -> Option<Error> {
+        self.inner.lock().loss.take()
+    }
+
+    /// The error for a server that lost its memory between a write and its commit.
+    pub(crate) fn restarted(&self, slot: u32) -> Error {
+        let server = self.recipe.primary(slot);
+        let message = format!(
+            "file {server} was restarted after it had taken bytes of {} and before they were synced; some of them may \
+             be lost: write them again",
+            self.name
+        );
+        Error::new(ErrorKind::ServerRestarted, message)
+    }
+
+    /// Whether the slot has a durable object, so that its absence is a loss.
+    pub(crate) fn is_committed(&self, slot: u32) -> bool {
+        self.inner.lock().committed_slots.contains(slot)
+    }
+
+    pub(crate) fn record_committed(&self, slots: &SlotSet) {
+        self.inner.lock().committed_slots.extend(slots);
+    }
+}

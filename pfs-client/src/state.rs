@@ -1,0 +1,239 @@
+//! What one client has: its session, its files, its connections.
+//!
+//! Two background threads serve it. `pfs-token` drives the token stream and the heartbeats, and nothing else, so that no
+//! transfer can hold them up. `pfs-io` drives the connections to the file servers and the metadata calls.
+
+use crate::config::ClientConfig;
+use crate::data::servers::{Patience, Servers};
+use crate::error::{Error, ErrorKind};
+use crate::executor::Executor;
+use crate::metadata::Metadata;
+use crate::session;
+use crate::shared_file::SharedFile;
+use parking_lot::Mutex;
+use pfs_core::ids::{Boot, ClientId, FileId, Holder, RequestId};
+use pfs_core::token::message::FileSize;
+use pfs_proto::secret::{AuthInterceptor, Secret};
+use pfs_proto::token::ClientMessage;
+use pfs_proto::v1;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, mpsc};
+
+/// How long an orderly end may take before the client just leaves.
+const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(2);
+
+/// What a file needs to ask for tokens.
+#[derive(Debug)]
+pub(crate) struct Links {
+    pub(crate) client: ClientId,
+    pub(crate) boot: Boot,
+    last_request: AtomicU64,
+    up: mpsc::UnboundedSender<v1::ClientMessage>,
+}
+
+impl Links {
+    pub(crate) fn new(client: ClientId, boot: Boot, up: mpsc::UnboundedSender<v1::ClientMessage>) -> Self {
+        Links { client, boot, last_request: AtomicU64::new(0), up }
+    }
+
+    pub(crate) fn next_request(&self) -> RequestId {
+        let number = self.last_request.fetch_add(1, Ordering::Relaxed) + 1;
+        RequestId::new(number).expect("counts from 1")
+    }
+
+    /// Puts a message on the token stream. One after the end of the stream is nobody's: waiters have been told.
+    pub(crate) fn send(&self, message: ClientMessage) {
+        let _ = self.up.send(message.into());
+    }
+}
+
+/// The state of one client, shared by all its files and background tasks.
+#[derive(Debug)]
+pub struct ClientState {
+    pub(crate) config: ClientConfig,
+    pub(crate) cluster_id: String,
+    pub(crate) links: Arc<Links>,
+    pub(crate) metadata: Metadata,
+    pub(crate) servers: Servers,
+    /// Bytes that may be on their way to or from file servers.
+    pub(crate) budget: Arc<Semaphore>,
+    /// The event loop of transfers and metadata calls.
+    pub(crate) io: Handle,
+    last_sequence: AtomicU64,
+    files: Mutex<BTreeMap<(Holder, FileId), Weak<SharedFile>>>,
+    /// Writes of unknown outcome that their servers have not yet confirmed to be over.
+    undrained: AtomicU64,
+    ended: Mutex<Option<Error>>,
+}
+
+impl ClientState {
+    /// The session's client id, which is also its incarnation.
+    pub fn id(&self) -> ClientId {
+        self.links.client
+    }
+
+    pub(crate) fn next_sequence(&self) -> u64 {
+        self.last_sequence.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// The shared state of an open file: the one that is there, or `new`.
+    pub(crate) fn share(&self, holder: Holder, file: FileId, new: impl FnOnce() -> SharedFile) -> Arc<SharedFile> {
+        let mut files = self.files.lock();
+        if let Some(shared) = files.get(&(holder, file)).and_then(Weak::upgrade) {
+            return shared;
+        }
+        let shared = Arc::new(new());
+        files.retain(|_, file| file.strong_count() > 0);
+        files.insert((holder, file), Arc::downgrade(&shared));
+        shared
+    }
+
+    pub(crate) fn file(&self, holder: Holder, file: FileId) -> Option<Arc<SharedFile>> {
+        self.files.lock().get(&(holder, file)).and_then(Weak::upgrade)
+    }
+
+    pub(crate) fn files(&self) -> Vec<Arc<SharedFile>> {
+        self.files.lock().values().filter_map(Weak::upgrade).collect()
+    }
+
+    /// The largest size of a file that this client has written, under whatever holder.
+    pub(crate) fn written_size(&self, file: FileId) -> Option<FileSize> {
+        self.files().iter().filter(|shared| shared.id == file).filter_map(|shared| shared.written_size()).max()
+    }
+
+    /// The session is over; the first reason stays.
+    pub(crate) fn end(&self, error: Error) {
+        let mut ended = self.ended.lock();
+        if ended.is_none() {
+            *ended = Some(error.clone());
+            drop(ended);
+            for file in self.files() {
+                file.handle_end(&error);
+            }
+        }
+    }
+
+    /// Fails when the session is over.
+    pub(crate) fn check_alive(&self) -> Result<(), Error> {
+        match self.ended.lock().clone() {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    /// Counts a write whose outcome nobody knows.
+    pub(crate) fn begin_drain(&self) {
+        self.undrained.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn end_drain(&self) {
+        self.undrained.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A session with its threads. The last one to let go ends it.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) state: Arc<ClientState>,
+    /// Ends before the token thread, since transfers report to it.
+    io: Executor,
+    _token: Executor,
+    finished: Mutex<bool>,
+}
+
+impl Connection {
+    /// Opens a session. Called outside of event loops, or on one that may wait.
+    pub(crate) fn open(config: ClientConfig) -> Result<Arc<Connection>, Error> {
+        config.check()?;
+        let secret = Secret::load(&config.secret_file)
+            .map_err(|error| Error::new(ErrorKind::Unauthenticated, error.to_string()).with_source(error))?;
+        let auth = AuthInterceptor::new(&secret);
+        let thread_error = |error: std::io::Error| {
+            Error::new(ErrorKind::Internal, "can not start a background thread").with_source(error)
+        };
+        let io = Executor::start("pfs-io").map_err(thread_error)?;
+        let token = Executor::start("pfs-token").map_err(thread_error)?;
+        let patience = Patience {
+            handle: io.handle().clone(),
+            operation_timeout: config.operation_timeout,
+            retry_for: config.retry_for,
+        };
+        let handle = io.handle().clone();
+        let token_handle = token.handle().clone();
+        let opening = session::open(config, auth, patience, handle, token_handle);
+        let state = io.wait(opening)?;
+        Ok(Arc::new(Connection { state, io, _token: token, finished: Mutex::new(false) }))
+    }
+
+    /// Runs a call on the io thread and waits for it.
+    pub(crate) fn wait<F>(&self, future: F) -> F::Output
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.io.wait(future)
+    }
+
+    /// Ends the session in order: tokens are released at once instead of when the lease has run out.
+    pub(crate) fn shutdown(&self) -> Result<(), Error> {
+        let mut finished = self.finished.lock();
+        if std::mem::replace(&mut *finished, true) || self.state.check_alive().is_err() {
+            return Ok(());
+        }
+        let state = self.state.clone();
+        let told = self.io.wait(async move {
+            // With a write that may still be applied, only the fence at the end of the lease makes the tokens free.
+            if state.undrained.load(Ordering::Relaxed) > 0 {
+                return Ok(());
+            }
+            let farewell = state.metadata.client_shutdown();
+            tokio::time::timeout(SHUTDOWN_PATIENCE, farewell).await.unwrap_or_else(|_| {
+                let message = format!("no answer to the end of the session within {SHUTDOWN_PATIENCE:?}");
+                Err(Error::new(ErrorKind::TimedOut, message))
+            })
+        });
+        self.state.end(Error::new(ErrorKind::NoSession, "the client was shut down"));
+        told
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if let Err(error) = self.shutdown() {
+            tracing::warn!(%error, "the session was not ended in order; its lease will run out");
+        }
+    }
+}
+
+/// What [`session::open`] has found out.
+pub(crate) struct NewSession {
+    pub(crate) config: ClientConfig,
+    pub(crate) cluster_id: String,
+    pub(crate) links: Links,
+    pub(crate) metadata: Metadata,
+    pub(crate) servers: Servers,
+    pub(crate) io: Handle,
+}
+
+impl From<NewSession> for ClientState {
+    fn from(new: NewSession) -> Self {
+        let budget = Arc::new(Semaphore::new(new.config.in_flight_bytes_max));
+        ClientState {
+            config: new.config,
+            cluster_id: new.cluster_id,
+            links: Arc::new(new.links),
+            metadata: new.metadata,
+            servers: new.servers,
+            budget,
+            io: new.io,
+            last_sequence: AtomicU64::new(0),
+            files: Mutex::new(BTreeMap::new()),
+            undrained: AtomicU64::new(0),
+            ended: Mutex::new(None),
+        }
+    }
+}
