@@ -1,2 +1,58 @@
-//! Entry point.
-fn main() {}
+//! `cargo xtask`: the commands of the README, from a bare Debian with Rust to a verified run.
+//!
+//! One file per subcommand. This program links neither MPI nor the project's own crates, so it builds on a machine on
+//! which nothing is installed yet.
+
+mod cluster;
+mod demo;
+mod interrupt;
+mod mpi;
+mod nightly;
+mod processes;
+mod setup;
+mod slurm;
+mod step;
+mod test;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Set-up, demo and tests of this source tree.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Install what is missing, through apt
+    Setup,
+    Demo(demo::Flags),
+    Test(test::Flags),
+    Nightly(nightly::Flags),
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<ExitCode> {
+    interrupt::install()?;
+    match cli.command {
+        Task::Setup => setup::run(&setup::Need::ALL).map(|()| ExitCode::SUCCESS),
+        Task::Demo(flags) => demo::run(&flags).map(|()| ExitCode::SUCCESS),
+        Task::Test(flags) => test::run(&flags),
+        Task::Nightly(flags) => nightly::run(&flags),
+    }
+}

@@ -1,0 +1,261 @@
+//! The batch script, run to every ending of a job, and what each must leave: its output, and nothing else.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use super::system::Slurm;
+use crate::step::Step;
+use crate::{interrupt, processes, workspace};
+
+/// A job's time from submission to its end; only the one that meets its time limit needs most of it.
+const JOB_LIMIT: Duration = Duration::from_secs(180);
+const SUBMIT_LIMIT: Duration = Duration::from_secs(60);
+/// How long a job may be gone before nothing of it may be left.
+const LEFT_BEHIND_LIMIT: Duration = Duration::from_secs(5);
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+const INPUT_BYTES: usize = 6 << 20;
+
+/// Runs a check under a name and keeps its result.
+pub type Check<'a> = dyn FnMut(&str, &mut dyn FnMut() -> Result<String>) + 'a;
+
+/// The programs that jobs need.
+pub struct Programs<'a> {
+    /// The `pfs` command.
+    pub pfs: &'a Path,
+    /// The rank program, `pfs-demo`.
+    pub ranks: &'a Path,
+}
+
+/// How a job ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// Its program succeeds.
+    Success,
+    /// Its program fails.
+    Failure,
+    /// It is cancelled while its program runs.
+    Cancel,
+    /// Its time runs out while its program runs.
+    TimeLimit,
+    /// Its batch script is killed while its program runs, so that no trap runs.
+    Kill,
+}
+
+struct Case {
+    name: &'static str,
+    ending: Ending,
+    /// Options of sbatch.
+    options: &'static [&'static str],
+    /// What the batch script's environment has more.
+    environment: &'static [(&'static str, &'static str)],
+}
+
+const CASES: [Case; 6] = [
+    Case { name: "success, srun", ending: Ending::Success, options: &[], environment: &[] },
+    Case {
+        name: "success, mpirun, two file servers a node",
+        ending: Ending::Success,
+        options: &[],
+        environment: &[
+            ("PFS_LAUNCH", "mpirun.openmpi --allow-run-as-root --oversubscribe --bind-to none"),
+            ("PFS_SERVERS_PER_NODE", "2"),
+        ],
+    },
+    Case { name: "failing program", ending: Ending::Failure, options: &[], environment: &[] },
+    Case { name: "scancel in the middle", ending: Ending::Cancel, options: &[], environment: &[] },
+    Case { name: "batch script killed", ending: Ending::Kill, options: &[], environment: &[] },
+    // Slurm counts minutes: it warns as soon as less than the given seconds of the one minute are left.
+    Case {
+        name: "time limit",
+        ending: Ending::TimeLimit,
+        options: &["--time=1", "--signal=B:TERM@45"],
+        environment: &[],
+    },
+];
+
+/// Runs every case, one check each, and ends with a count of what was left behind.
+pub fn run(programs: &Programs<'_>, check: &mut Check<'_>) -> Result<()> {
+    let slurm = Slurm::start()?;
+    let batch = Batch::new(&slurm, programs)?;
+    let mut left_behind = 0;
+    for (number, case) in CASES.iter().enumerate() {
+        interrupt::check()?;
+        check(&format!("slurm job: {}", case.name), &mut || {
+            let job = batch.submit(number, case)?;
+            let result = batch.see_through(&job, case);
+            let left = batch.wait_for_nothing_left(&job);
+            left_behind += left.len();
+            let output = || fs::read_to_string(&job.output).unwrap_or_default();
+            result.with_context(|| format!("job {} printed:\n{}", job.id, output()))?;
+            ensure!(left.is_empty(), "job {} left behind: {}\nit printed:\n{}", job.id, left.join("; "), output());
+            Ok(String::new())
+        });
+    }
+    println!("{} jobs, {left_behind} left behind", CASES.len());
+    Ok(())
+}
+
+/// A submitted job.
+struct Job {
+    id: String,
+    /// The folder it was submitted in.
+    folder: PathBuf,
+    /// What it prints.
+    output: PathBuf,
+}
+
+struct Batch<'a> {
+    slurm: &'a Slurm,
+    programs: &'a Programs<'a>,
+    scripts: PathBuf,
+    /// Node-local storage of all nodes.
+    local: PathBuf,
+    input: PathBuf,
+}
+
+impl<'a> Batch<'a> {
+    fn new(slurm: &'a Slurm, programs: &'a Programs<'a>) -> Result<Self> {
+        let directory = slurm.directory();
+        let (local, input) = (directory.join("local"), directory.join("input"));
+        fs::create_dir(&local).context("making the jobs' local folder")?;
+        let program = fs::read(programs.pfs).context("reading the pfs program as input")?;
+        fs::write(&input, &program[..program.len().min(INPUT_BYTES)]).context("writing the jobs' input")?;
+        Ok(Self { slurm, programs, scripts: workspace::root()?.join("slurm"), local, input })
+    }
+
+    fn submit(&self, number: usize, case: &Case) -> Result<Job> {
+        let folder = self.slurm.directory().join(format!("job-{number}"));
+        fs::create_dir(&folder)?;
+        let output = folder.join("output");
+        let mut command = self.slurm.command("sbatch");
+        command.current_dir(&folder).args([
+            "--parsable",
+            "--nodes=2",
+            "--ntasks-per-node=2",
+            "--export=ALL",
+            "--output",
+        ]);
+        command.arg(&output).args(case.options).arg(self.scripts.join("pfs-mpi.sbatch"));
+        command.arg("bash").args(["-c", &self.program(case.ending), "rank"]);
+        command.envs([
+            ("PFS_BIN", self.programs.pfs),
+            ("PFS_LOCAL_DIR", &self.local),
+            ("PFS_SLURM_DIR", &self.scripts),
+        ]);
+        // All nodes are one host here, on which Open MPI's shared-memory transport takes them for one node.
+        command.envs([("OMPI_MCA_btl", "self,tcp"), ("OMPI_MCA_btl_tcp_if_include", "lo")]);
+        command.envs([("OMPI_MCA_mpi_yield_when_idle", "1")]).envs(case.environment.iter().copied());
+        if case.ending == Ending::Success {
+            command.env("PFS_STAGE_OUT", "pfs:/result");
+        }
+        let id = Step::new("sbatch", command, SUBMIT_LIMIT).run()?.stdout.trim().to_owned();
+        Ok(Job { id, folder, output })
+    }
+
+    /// What each rank runs: it writes the input, and then does what the ending needs.
+    fn program(&self, ending: Ending) -> String {
+        let write =
+            format!("{} write --file pfs:/result --input {} --json", quoted(self.programs.ranks), quoted(&self.input));
+        match ending {
+            Ending::Success => write,
+            Ending::Failure => format!("{write} && exit 3"),
+            Ending::Cancel | Ending::TimeLimit | Ending::Kill => format!("{write} && touch running && sleep 600"),
+        }
+    }
+
+    /// Does to the job what its case says, waits for its end and looks at its result.
+    fn see_through(&self, job: &Job, case: &Case) -> Result<()> {
+        if matches!(case.ending, Ending::Cancel | Ending::Kill | Ending::TimeLimit) {
+            self.wait(job, "to run its program", || Ok(job.folder.join("running").exists() || self.ended(job)?))?;
+            ensure!(!self.ended(job)?, "it ended before its program ran");
+            ensure!(!self.left(job).is_empty(), "its program runs and yet it has no server and no folder");
+        }
+        match case.ending {
+            Ending::Cancel => drop(self.slurm.answer("scancel", &[&job.id])?),
+            Ending::Kill => drop(self.slurm.answer("scancel", &["--batch", "--signal=KILL", &job.id])?),
+            Ending::Success | Ending::Failure | Ending::TimeLimit => {}
+        }
+        self.wait(job, "to end", || self.ended(job))?;
+        self.check_result(job, case.ending)
+    }
+
+    fn check_result(&self, job: &Job, ending: Ending) -> Result<()> {
+        let (state, exit) = (self.field(job, "JobState")?, self.field(job, "ExitCode")?);
+        let expected: &[&str] = match ending {
+            Ending::Success => &["COMPLETED"],
+            Ending::Failure | Ending::Kill => &["FAILED"],
+            Ending::Cancel => &["CANCELLED"],
+            // The script ends before Slurm has to end it.
+            Ending::TimeLimit => &["FAILED", "TIMEOUT"],
+        };
+        ensure!(expected.contains(&state.as_str()), "it ended as {state} ({exit}), expected {}", expected.join(" or "));
+        if ending == Ending::Failure {
+            ensure!(exit == "3:0", "its program ended with 3, the job with {exit}");
+        }
+        if ending == Ending::Success {
+            let (expected, found) =
+                (fs::read(&self.input)?, fs::read(job.folder.join("result")).context("reading its result")?);
+            ensure!(
+                expected == found,
+                "its result differs from its input ({} and {} bytes)",
+                found.len(),
+                expected.len()
+            );
+        }
+        Ok(())
+    }
+
+    fn ended(&self, job: &Job) -> Result<bool> {
+        let state = self.field(job, "JobState")?;
+        Ok(!matches!(state.as_str(), "PENDING" | "RUNNING" | "COMPLETING" | "CONFIGURING"))
+    }
+
+    fn field(&self, job: &Job, name: &str) -> Result<String> {
+        let answer = self.slurm.answer("scontrol", &["--oneliner", "show", "job", &job.id])?;
+        let value = answer.split_whitespace().find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+        Ok(value.with_context(|| format!("scontrol says no {name} of job {}: {answer}", job.id))?.to_owned())
+    }
+
+    fn wait(&self, job: &Job, what: &str, mut done: impl FnMut() -> Result<bool>) -> Result<()> {
+        let started = Instant::now();
+        while !done()? {
+            interrupt::check()?;
+            if started.elapsed() > JOB_LIMIT {
+                let _cancelled = self.slurm.answer("scancel", &[&job.id]);
+                bail!("waited {} s for it {what}; cancelled\n{}", JOB_LIMIT.as_secs(), self.slurm.logs());
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+        Ok(())
+    }
+
+    /// What is still there of an ended job some seconds later: processes and folders.
+    fn wait_for_nothing_left(&self, job: &Job) -> Vec<String> {
+        let started = Instant::now();
+        loop {
+            let left = self.left(job);
+            if left.is_empty() || started.elapsed() > LEFT_BEHIND_LIMIT {
+                return left;
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+    }
+
+    /// Server processes and folders of a job.
+    fn left(&self, job: &Job) -> Vec<String> {
+        let folder = self.local.join(format!("pfs-job-{}", job.id));
+        let mut left: Vec<String> = processes::naming(&folder).into_iter().map(processes::describe).collect();
+        if folder.exists() {
+            left.push(folder.display().to_string());
+        }
+        left
+    }
+}
+
+/// A path as one word of a shell.
+fn quoted(path: &Path) -> String {
+    format!("'{}'", path.to_string_lossy().replace('\'', r"'\''"))
+}

@@ -1,0 +1,112 @@
+//! `test`: everything needed, then every part, then a table.
+//!
+//! Invariants: a part that fails does not keep the others from running; every launched program has a time limit; the
+//! exit status is 0 only if everything that was asked for ran and passed.
+
+mod findings;
+mod ior;
+mod suite;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+
+use crate::interrupt;
+use crate::setup::{self, Need};
+
+use findings::{Row, table};
+use suite::Suite;
+
+/// A part of the tests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum Part {
+    /// Install what the other parts need
+    Setup,
+    /// Tests of all packages without MPI, and all examples in the documentation
+    Unit,
+    /// Rank programs under Open MPI, on 2, 3 and 4 ranks, against real servers
+    Mpi,
+    /// The same programs built for MPICH, on 2 ranks
+    Mpich,
+    /// pfs-ior under mpirun, with its own checks on
+    Ior,
+    /// The batch script in a real Slurm, to every ending of a job
+    Slurm,
+    /// The demo, small
+    Demo,
+}
+
+impl Part {
+    fn name(self) -> &'static str {
+        match self {
+            Part::Setup => "setup",
+            Part::Unit => "unit",
+            Part::Mpi => "mpi",
+            Part::Mpich => "mpich",
+            Part::Ior => "ior",
+            Part::Slurm => "slurm",
+            Part::Demo => "demo",
+        }
+    }
+
+    fn needs(self) -> &'static [Need] {
+        match self {
+            Part::Setup => &Need::ALL,
+            Part::Unit | Part::Mpi | Part::Ior | Part::Demo => &[Need::OpenMpi],
+            Part::Mpich => &[Need::OpenMpi, Need::Mpich],
+            Part::Slurm => &[Need::OpenMpi, Need::Slurm],
+        }
+    }
+}
+
+/// Run the tests; without PART, all of them
+#[derive(Debug, Clone, Args)]
+pub struct Flags {
+    /// What to run
+    #[arg(value_name = "PART")]
+    parts: Vec<Part>,
+    /// Show the output of what passed, too
+    #[arg(short, long)]
+    verbose: bool,
+}
+
+impl Flags {
+    /// The parts to run, each once, in the order they are run in.
+    fn parts(&self) -> Vec<Part> {
+        let mut parts = if self.parts.is_empty() { Part::value_variants().to_vec() } else { self.parts.clone() };
+        parts.sort();
+        parts.dedup();
+        parts
+    }
+}
+
+/// How much to do.
+#[derive(Debug, Clone)]
+pub struct Effort {
+    /// Counts for the tests, by environment variable.
+    pub counts: Vec<(&'static str, String)>,
+    /// How many times the usual time limits.
+    pub time_factor: u32,
+}
+
+/// Runs the parts that were asked for.
+pub fn run(flags: &Flags) -> Result<ExitCode> {
+    run_with(flags, Effort { counts: Vec::new(), time_factor: 1 })
+}
+
+/// Runs the parts that were asked for with other counts.
+pub fn run_with(flags: &Flags, effort: Effort) -> Result<ExitCode> {
+    let parts = flags.parts();
+    let needs: Vec<Need> = parts.iter().flat_map(|part| part.needs()).copied().collect();
+    let mut rows = vec![Row::of("setup", |_| setup::run(&needs))];
+    let mut suite = Suite::new(flags.verbose, effort);
+    if parts != [Part::Setup] {
+        rows.push(Row::of("build", |_| suite.build()));
+    }
+    for part in parts.into_iter().filter(|part| *part != Part::Setup) {
+        rows.push(Row::of(part.name(), |findings| interrupt::check().and_then(|()| suite.run(part, findings))));
+    }
+    println!("\n{}", table(&rows));
+    Ok(if rows.iter().all(Row::passed) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

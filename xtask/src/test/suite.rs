@@ -1,0 +1,146 @@
+//! The parts themselves: which programs each runs, with which limits and in which environment.
+
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+
+use super::findings::{Findings, TestCounts, closing_lines};
+use super::{Effort, Part, ior};
+use crate::mpi::Mpi;
+use crate::step::{Finished, Step};
+use crate::workspace::{self, Built, MPI_PACKAGES, Selection, TestProgram};
+use crate::{demo, interrupt, slurm};
+
+/// One test program's time; most take seconds.
+const PROGRAM_LIMIT: Duration = Duration::from_secs(600);
+/// Documentation examples are compiled one by one.
+const DOCUMENTATION_LIMIT: Duration = Duration::from_secs(1200);
+const DEMO_SIZE_MIB: u64 = 48;
+const DEMO_RANKS: u32 = 4;
+
+/// The state that parts share: what was built.
+pub struct Suite {
+    verbose: bool,
+    effort: Effort,
+    built: Built,
+}
+
+impl Suite {
+    /// A suite with nothing built yet.
+    pub fn new(verbose: bool, effort: Effort) -> Self {
+        Self { verbose, effort, built: Built::default() }
+    }
+
+    /// Builds everything for Open MPI. What compiles is there for the parts even if this fails.
+    pub fn build(&mut self) -> Result<()> {
+        let (built, complete) = workspace::build_what_compiles(&Selection::Workspace, Mpi::Open)?;
+        self.built = built;
+        if !complete {
+            bail!("not everything compiles, see above");
+        }
+        Ok(())
+    }
+
+    /// Runs one part.
+    pub fn run(&self, part: Part, findings: &mut Findings) -> Result<()> {
+        match part {
+            Part::Setup => Ok(()),
+            Part::Unit => self.unit(findings),
+            Part::Mpi => self.ranks(&self.built, Mpi::Open, &["2", "3", "4"], findings),
+            Part::Mpich => self.mpich(findings),
+            Part::Ior => ior::run(&self.built, findings),
+            Part::Slurm => {
+                let programs =
+                    slurm::Programs { pfs: self.built.program("pfs")?, ranks: self.built.program("pfs-demo")? };
+                slurm::run(&programs, &mut |name, check| findings.check(name, check))
+            }
+            Part::Demo => self.demo(findings),
+        }
+    }
+
+    fn unit(&self, findings: &mut Findings) -> Result<()> {
+        for test in self.built.tests.iter().filter(|test| !links_mpi(test)) {
+            interrupt::check()?;
+            self.test_program(test, Mpi::Open, &[], findings)?;
+        }
+        let mut documentation = workspace::cargo("test", Mpi::Open)?;
+        documentation.args(["--locked", "--quiet", "--workspace", "--doc"]);
+        self.tests("examples in the documentation", documentation, DOCUMENTATION_LIMIT, findings);
+        Ok(())
+    }
+
+    fn mpich(&self, findings: &mut Findings) -> Result<()> {
+        let built = workspace::build(&Selection::Packages(&MPI_PACKAGES), Mpi::Mpich)?;
+        self.ranks(&built, Mpi::Mpich, &["2"], findings)
+    }
+
+    /// Runs the test programs of the packages that link MPI; they launch ranks themselves.
+    fn ranks(&self, built: &Built, mpi: Mpi, ranks: &[&str], findings: &mut Findings) -> Result<()> {
+        let pfs = self.built.program("pfs")?.to_string_lossy().into_owned();
+        let environment = [
+            ("PFS_BIN", pfs.as_str()),
+            ("PFS_MPIRUN", &mpi.launcher().join(" ")),
+            ("PFS_TEST_RANKS", &ranks.join(",")),
+        ];
+        for test in built.tests.iter().filter(|test| links_mpi(test)) {
+            interrupt::check()?;
+            self.test_program(test, mpi, &environment, findings)?;
+        }
+        Ok(())
+    }
+
+    fn test_program(
+        &self,
+        test: &TestProgram,
+        mpi: Mpi,
+        environment: &[(&str, &str)],
+        findings: &mut Findings,
+    ) -> Result<()> {
+        let mut command = Command::new(&test.executable);
+        command.current_dir(&test.directory).env("CARGO_MANIFEST_DIR", &test.directory);
+        command.env("MPICC", mpi.compiler()).envs(mpi.environment().iter().copied()).envs(environment.iter().copied());
+        self.tests(&format!("{} {}", test.package, test.target), command, PROGRAM_LIMIT, findings);
+        Ok(())
+    }
+
+    /// Runs a command that ends with libtest's closing lines and shows those, or everything if it fails.
+    fn tests(&self, name: &str, mut command: Command, limit: Duration, findings: &mut Findings) {
+        command.envs(self.effort.counts.iter().map(|(name, value)| (name, value)));
+        let limit = limit.saturating_mul(self.effort.time_factor);
+        let mut counts = TestCounts::default();
+        findings.check(name, || {
+            let finished = Step::new(name, command, limit).run_any_status()?;
+            counts = TestCounts::of_output(&finished.stdout);
+            if !finished.status.success() {
+                bail!("{}{}", finished.status, finished.indented_output());
+            }
+            Ok(self.shown(&finished))
+        });
+        findings.count(counts);
+    }
+
+    fn shown(&self, finished: &Finished) -> String {
+        if self.verbose {
+            return finished.stdout.clone() + &finished.stderr;
+        }
+        closing_lines(&finished.stdout).collect::<Vec<_>>().join("\n")
+    }
+
+    fn demo(&self, findings: &mut Findings) -> Result<()> {
+        let flags = demo::Flags { size_mib: DEMO_SIZE_MIB, ranks: DEMO_RANKS, json: false, keep: None };
+        findings.check("demo", || {
+            let report = demo::demonstrate(&self.built, &flags, &|line| {
+                if self.verbose {
+                    println!("{line}")
+                }
+            })?;
+            Ok(report.last_line())
+        });
+        Ok(())
+    }
+}
+
+fn links_mpi(test: &TestProgram) -> bool {
+    MPI_PACKAGES.contains(&test.package.as_str())
+}
