@@ -61,31 +61,40 @@ impl RunningServer {
                 served.context("the serving task failed")?.with_context(|| format!("serving on {} failed", self.address))
             }
             Some(ended) = self.tasks.join_next() => ended.context("a task of the server failed")?,
+            else => Ok(()),
         }
     }
 
     /// Ends gracefully: no new calls, those under way get [`STOP_GRACE`] to end, then attached tasks get the same time.
     pub async fn stop(mut self) -> anyhow::Result<()> {
         self.shutdown.cancel();
-        let mut outcome = Ok(());
-        if !self.ended {
-            if tokio::time::timeout(STOP_GRACE, &mut self.serving).await.is_err() {
-                tracing::info!(address = %self.address, "cutting connections that did not end in time");
-                self.connections.cut();
-                self.serving.abort();
-            }
-            self.ended = true;
+        self.end_serving().await;
+        match tokio::time::timeout(STOP_GRACE, self.end_tasks()).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(anyhow!("tasks of the server on {} did not end within {STOP_GRACE:?}", self.address)),
         }
-        let tasks = async {
-            while let Some(ended) = self.tasks.join_next().await {
-                let ended = ended.context("a task of the server failed").and_then(|ended| ended);
-                if outcome.is_ok() {
-                    outcome = ended;
-                }
-            }
-        };
-        if tokio::time::timeout(STOP_GRACE, tasks).await.is_err() {
-            return Err(anyhow!("tasks of the server on {} did not end within {STOP_GRACE:?}", self.address));
+    }
+
+    /// The serving task ends when every connection has ended, and with it the services and what they own.
+    async fn end_serving(&mut self) {
+        if self.ended || tokio::time::timeout(STOP_GRACE, &mut self.serving).await.is_ok() {
+            self.ended = true;
+            return;
+        }
+        tracing::info!(address = %self.address, "cutting connections that did not end in time");
+        self.connections.cut();
+        if tokio::time::timeout(STOP_GRACE, &mut self.serving).await.is_err() {
+            tracing::warn!(address = %self.address, "calls that do not end are abandoned");
+            self.serving.abort();
+        }
+        self.ended = true;
+    }
+
+    /// The first error of the attached tasks, when all of them have ended.
+    async fn end_tasks(&mut self) -> anyhow::Result<()> {
+        let mut outcome = Ok(());
+        while let Some(ended) = self.tasks.join_next().await {
+            outcome = outcome.and(ended.context("a task of the server failed").and_then(|ended| ended));
         }
         outcome
     }
