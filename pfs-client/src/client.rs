@@ -57,7 +57,7 @@ impl Client {
         options: &OpenOptions,
         members: &[ClientId],
     ) -> Result<OpenedFile, Error> {
-        if (options.truncate || options.create) && !options.access.writes() && options.truncate {
+        if options.truncate && !options.access.writes() {
             let message = format!("open of {path}: a file that is only read can not be truncated");
             return Err(Error::new(ErrorKind::InvalidArgument, message));
         }

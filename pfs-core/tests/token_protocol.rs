@@ -1,0 +1,419 @@
+//! Manager and holders together, with messages that wait on their streams for random times.
+//!
+//! What would break without the rules: a grant before every ack, a revoke that overtakes a collective grant, a split that
+//! loses a remnant, or a request that starves. After every step:
+//! * no two holders have operations under way that conflict on a byte (TOKENS.md 5, 6);
+//! * what a client thinks it holds, the manager's table gives to its holder (TOKENS.md 4, 6);
+//! * operations of a client that is its own holder exclude each other (TOKENS.md 10).
+//!
+//! And when no new work comes, every operation gets its turn (TOKENS.md 2).
+
+use pfs_core::extent::Extent;
+use pfs_core::ids::{Boot, ClientId, FileId, GroupId, Holder, RequestId};
+use pfs_core::pattern::RangePattern;
+use pfs_core::token::holder::{HolderAction, OperationId, Ranges, TokenHolder};
+use pfs_core::token::manager::{ManagerAction, TokenManager};
+use pfs_core::token::message::{Ack, Acquire, FileSize, Grant, Mode, Revoke};
+use proptest::prelude::*;
+use std::collections::{BTreeMap, VecDeque};
+
+const FILE_BYTES: u64 = 40;
+
+enum Up {
+    Acquire(Acquire),
+    Cancel(RequestId),
+    Ack(Ack),
+}
+
+#[derive(Debug)]
+enum Down {
+    Grant(Grant),
+    Revoke(Revoke),
+    Refused,
+}
+
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (self.0 >> 33) % limit
+    }
+
+    fn extent(&mut self) -> Extent {
+        let start = self.below(FILE_BYTES - 1);
+        Extent::new(start, start + 1 + self.below(FILE_BYTES - start)).unwrap()
+    }
+
+    fn mode(&mut self) -> Mode {
+        if self.below(2) == 0 { Mode::Shared } else { Mode::Exclusive }
+    }
+}
+
+/// One client's half: its streams, its holders, its operations.
+struct Client {
+    id: ClientId,
+    up: VecDeque<Up>,
+    down: VecDeque<Down>,
+    holders: BTreeMap<Holder, TokenHolder>,
+    /// Mode and ranges of everything begun and not ended, and whether it is pinned.
+    operations: BTreeMap<(Holder, OperationId), (Mode, Ranges, bool)>,
+    /// Collective grants on their way by broadcast.
+    broadcasts: BTreeMap<Holder, VecDeque<(Grant, Mode, Ranges)>>,
+    last_request: u64,
+}
+
+impl Client {
+    fn pump(&mut self, holder: Holder) {
+        let tokens = self.holders.get_mut(&holder).unwrap();
+        while let Some(action) = tokens.poll_action() {
+            match action {
+                HolderAction::Request(acquire) => self.up.push_back(Up::Acquire(acquire)),
+                HolderAction::Cancel(request) => self.up.push_back(Up::Cancel(request)),
+                HolderAction::Ack(ack) => self.up.push_back(Up::Ack(ack)),
+                HolderAction::Ready(operation) => {
+                    if let Some(entry) = self.operations.get_mut(&(holder, operation)) {
+                        entry.2 = true;
+                    }
+                }
+            }
+        }
+    }
+
+    fn begin(&mut self, holder: Holder, mode: Mode, ranges: Ranges) {
+        let last = &mut self.last_request;
+        let next = || {
+            *last += 1;
+            RequestId::new(*last).unwrap()
+        };
+        let tokens = self.holders.get_mut(&holder).unwrap();
+        let operation = tokens.begin(mode, ranges.clone(), Some(Extent::ALL), next);
+        self.operations.insert((holder, operation), (mode, ranges, false));
+        self.pump(holder);
+    }
+
+    fn end(&mut self, holder: Holder, operation: OperationId) {
+        self.operations.remove(&(holder, operation));
+        let last = &mut self.last_request;
+        let next = || {
+            *last += 1;
+            RequestId::new(*last).unwrap()
+        };
+        self.holders.get_mut(&holder).unwrap().end(operation, next);
+        self.pump(holder);
+    }
+}
+
+/// A collective that is under way in a group: which member asks, and everybody's ranges.
+struct Collective {
+    asker: usize,
+    request: RequestId,
+    mode: Mode,
+    ranges: Vec<Ranges>,
+}
+
+struct World {
+    random: Random,
+    file: FileId,
+    manager: TokenManager,
+    clients: Vec<Client>,
+    groups: BTreeMap<Holder, Vec<usize>>,
+    collectives: BTreeMap<Holder, Collective>,
+    grants: u64,
+}
+
+impl World {
+    fn new(seed: u64, clients: u64) -> World {
+        let (boot, file) = (Boot::new(1).unwrap(), FileId::new(7).unwrap());
+        let mut manager = TokenManager::new(boot);
+        let mut world_clients = Vec::new();
+        let size = FileSize { generation: 1, bytes: 0 };
+        for number in 1..=clients {
+            let id = ClientId::new(number).unwrap();
+            manager.add_client(id);
+            let own = Holder::Client(id);
+            manager.open(own, file);
+            world_clients.push(Client {
+                id,
+                up: VecDeque::new(),
+                down: VecDeque::new(),
+                holders: BTreeMap::from([(own, TokenHolder::new(own, file, boot, size, true))]),
+                operations: BTreeMap::new(),
+                broadcasts: BTreeMap::new(),
+                last_request: 0,
+            });
+        }
+        let mut groups = BTreeMap::new();
+        for (number, members) in [(1, vec![0, 1]), (2, (0..world_clients.len()).collect::<Vec<_>>())] {
+            let group = GroupId::new(number).unwrap();
+            let holder = Holder::Group(group);
+            manager.add_group(group, members.iter().map(|m| world_clients[*m].id).collect());
+            manager.open(holder, file);
+            for member in &members {
+                let tokens = TokenHolder::new(holder, file, boot, size, false);
+                world_clients[*member].holders.insert(holder, tokens);
+            }
+            groups.insert(holder, members);
+        }
+        let (random, collectives) = (Random(seed), BTreeMap::new());
+        World { random, file, manager, clients: world_clients, groups, collectives, grants: 0 }
+    }
+
+    fn drain_manager(&mut self) {
+        while let Some(action) = self.manager.poll_action() {
+            let (to, message) = match action {
+                ManagerAction::Grant { to, grant } => (to, Down::Grant(grant)),
+                ManagerAction::Revoke { to, revoke } => (to, Down::Revoke(revoke)),
+                ManagerAction::Refused { to, .. } => (to, Down::Refused),
+                ManagerAction::ManagerGranted { operation, file } => {
+                    self.manager.release_for_manager(operation, file);
+                    continue;
+                }
+            };
+            let client = self.clients.iter_mut().find(|client| client.id == to).unwrap();
+            client.down.push_back(message);
+        }
+    }
+
+    fn deliver_up(&mut self, at: usize) {
+        let Some(message) = self.clients[at].up.pop_front() else { return };
+        let from = self.clients[at].id;
+        match message {
+            Up::Acquire(acquire) => self.manager.handle_acquire(from, acquire),
+            Up::Cancel(request) => self.manager.handle_cancel(from, request),
+            Up::Ack(ack) => self.manager.handle_ack(from, &ack),
+        }
+        self.drain_manager();
+    }
+
+    fn deliver_down(&mut self, at: usize) {
+        let Some(message) = self.clients[at].down.pop_front() else { return };
+        match message {
+            Down::Grant(grant) if grant.collective => {
+                let collective = self.collectives.remove(&grant.holder).expect("somebody asked");
+                assert_eq!((collective.asker, collective.request), (at, grant.request));
+                for (member, ranges) in self.groups[&grant.holder].clone().into_iter().zip(collective.ranges) {
+                    let queue = self.clients[member].broadcasts.entry(grant.holder).or_default();
+                    queue.push_back((grant.clone(), collective.mode, ranges));
+                }
+            }
+            Down::Grant(grant) => {
+                self.grants += 1;
+                self.clients[at].holders.get_mut(&grant.holder).unwrap().handle_grant(&grant);
+                self.clients[at].pump(grant.holder);
+            }
+            Down::Revoke(revoke) => {
+                let holder = revoke.holder;
+                self.clients[at].holders.get_mut(&holder).unwrap().handle_revoke(revoke);
+                self.clients[at].pump(holder);
+            }
+            // Only requests that were cancelled are refused here, and their operations have ended.
+            Down::Refused => {}
+        }
+    }
+
+    fn deliver_broadcast(&mut self, at: usize) {
+        let client = &mut self.clients[at];
+        let Some((&holder, _)) = client.broadcasts.iter().find(|(_, queue)| !queue.is_empty()) else { return };
+        let (grant, mode, ranges) = client.broadcasts.get_mut(&holder).unwrap().pop_front().unwrap();
+        let empty = ranges.is_empty();
+        let operation = client.holders.get_mut(&holder).unwrap().install(&grant, mode, ranges.clone());
+        assert_eq!(operation.is_none(), empty, "a collective grant covers what its members access");
+        if let Some(operation) = operation {
+            client.operations.insert((holder, operation), (mode, ranges, true));
+        }
+        client.pump(holder);
+    }
+
+    fn begin_independent(&mut self) {
+        let at = self.pick_client();
+        let holders: Vec<Holder> = self.clients[at].holders.keys().copied().collect();
+        let holder = holders[self.random.below(holders.len() as u64) as usize];
+        let (mode, mut extents) = (self.random.mode(), vec![self.random.extent()]);
+        let second = self.random.extent();
+        if self.random.below(3) == 0 && !second.overlaps(extents[0]) {
+            extents.push(second);
+            extents.sort_by_key(|extent| extent.start());
+        }
+        self.clients[at].begin(holder, mode, Ranges::from_vec(extents));
+    }
+
+    fn begin_collective(&mut self) {
+        let index = self.random.below(self.groups.len() as u64) as usize;
+        let (holder, members) = self.groups.iter().nth(index).map(|(h, m)| (*h, m.clone())).unwrap();
+        let busy = self.collectives.contains_key(&holder)
+            || members.iter().any(|m| self.clients[*m].broadcasts.get(&holder).is_some_and(|q| !q.is_empty()));
+        if busy {
+            return;
+        }
+        let mode = self.random.mode();
+        let ranges: Vec<Ranges> = members
+            .iter()
+            .map(|_| if self.random.below(5) == 0 { Ranges::new() } else { Ranges::from_elem(self.random.extent(), 1) })
+            .collect();
+        let mut pinned = Vec::new();
+        for (member, ranges) in members.iter().zip(&ranges).filter(|(_, ranges)| !ranges.is_empty()) {
+            let tokens = self.clients[*member].holders.get_mut(&holder).unwrap();
+            pinned.push((*member, tokens.try_begin(mode, ranges), ranges.clone()));
+        }
+        if pinned.iter().all(|(_, operation, _)| operation.is_some()) {
+            for (member, operation, ranges) in pinned {
+                self.clients[member].operations.insert((holder, operation.unwrap()), (mode, ranges, true));
+            }
+            return;
+        }
+        for (member, operation, _) in pinned {
+            if let Some(operation) = operation {
+                self.clients[member].end(holder, operation);
+            }
+        }
+        let asker = members[self.random.below(members.len() as u64) as usize];
+        let client = &mut self.clients[asker];
+        client.last_request += 1;
+        let request = RequestId::new(client.last_request).unwrap();
+        client.up.push_back(Up::Acquire(Acquire {
+            request,
+            holder,
+            file: self.file,
+            mode,
+            required: ranges.iter().flatten().map(|range| RangePattern::from(*range)).collect(),
+            desired: (self.random.below(2) == 0).then_some(Extent::ALL),
+            collective: true,
+        }));
+        self.collectives.insert(holder, Collective { asker, request, mode, ranges });
+    }
+
+    /// Ends one operation; one that is not pinned is given up.
+    fn end_one(&mut self, only_pinned: bool) {
+        let at = self.pick_client();
+        let candidates: Vec<_> = self.clients[at]
+            .operations
+            .iter()
+            .filter(|(_, (_, _, pinned))| *pinned || !only_pinned)
+            .map(|(key, _)| *key)
+            .collect();
+        if !candidates.is_empty() {
+            let (holder, operation) = candidates[self.random.below(candidates.len() as u64) as usize];
+            self.clients[at].end(holder, operation);
+        }
+    }
+
+    fn pick_client(&mut self) -> usize {
+        self.random.below(self.clients.len() as u64) as usize
+    }
+
+    fn step(&mut self, number: u64) {
+        match self.random.below(20) {
+            0..5 => {
+                let at = self.pick_client();
+                self.deliver_up(at);
+            }
+            5..10 => {
+                let at = self.pick_client();
+                self.deliver_down(at);
+            }
+            10..12 => {
+                let at = self.pick_client();
+                self.deliver_broadcast(at);
+            }
+            12..14 => self.begin_independent(),
+            14 => self.begin_collective(),
+            15..19 => self.end_one(true),
+            _ if self.random.below(2) == 0 => self.end_one(false),
+            _ => {
+                let range = Extent::from(self.random.below(FILE_BYTES));
+                self.manager.acquire_for_manager(number, self.file, range);
+                self.drain_manager();
+            }
+        }
+    }
+
+    /// No new work: everything that was asked for must come to its end.
+    fn settle(&mut self) {
+        for _ in 0..20_000 {
+            for at in 0..self.clients.len() {
+                self.deliver_up(at);
+                self.deliver_down(at);
+                self.deliver_broadcast(at);
+            }
+            self.check();
+            self.end_one(true);
+            if self.is_quiet() {
+                break;
+            }
+        }
+        assert_eq!(self.manager.counters().waiting, 0, "requests wait for ever");
+        for client in &self.clients {
+            assert!(client.operations.is_empty(), "operations wait for ever: {:?}", client.operations);
+            assert!(client.up.is_empty() && client.down.is_empty());
+        }
+    }
+
+    fn is_quiet(&self) -> bool {
+        let quiet = |client: &Client| {
+            client.operations.is_empty()
+                && client.up.is_empty()
+                && client.down.is_empty()
+                && client.broadcasts.values().all(VecDeque::is_empty)
+        };
+        self.clients.iter().all(quiet)
+    }
+
+    fn check(&self) {
+        no_conflicting_operations(&self.clients);
+        no_client_holds_more_than_the_manager_gave(&self.manager, self.file, &self.clients);
+    }
+}
+
+fn no_conflicting_operations(clients: &[Client]) {
+    let pinned: Vec<_> = clients
+        .iter()
+        .flat_map(|client| client.operations.iter().map(move |(key, value)| (client.id, key, value)))
+        .filter(|(_, _, (_, _, pinned))| *pinned)
+        .collect();
+    for (i, (client_a, (holder_a, _), (mode_a, ranges_a, _))) in pinned.iter().enumerate() {
+        for (client_b, (holder_b, _), (mode_b, ranges_b, _)) in &pinned[..i] {
+            let exclusive_owner = matches!(holder_a, Holder::Client(_));
+            if (holder_a != holder_b || exclusive_owner) && mode_a.conflicts(*mode_b) {
+                let overlap = ranges_a.iter().any(|a| ranges_b.iter().any(|b| a.overlaps(*b)));
+                assert!(
+                    !overlap,
+                    "{client_a} for {holder_a} {mode_a} {ranges_a:?} beside {client_b} for {holder_b} {mode_b} {ranges_b:?}"
+                );
+            }
+        }
+    }
+}
+
+fn no_client_holds_more_than_the_manager_gave(manager: &TokenManager, file: FileId, clients: &[Client]) {
+    let table = manager.tokens(file);
+    for client in clients {
+        for (holder, tokens) in &client.holders {
+            for (range, mode) in tokens.held() {
+                let mut from = range.start();
+                for line in &table {
+                    let theirs = line.holders.contains(holder) && line.mode >= mode;
+                    if theirs && line.range.start() <= from && from < line.range.end() {
+                        from = line.range.end();
+                    }
+                }
+                assert!(from >= range.end(), "{} thinks that {holder} has {range} {mode}: {table:?}", client.id);
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { max_shrink_iters: 0, ..ProptestConfig::default() })]
+
+    #[test]
+    fn streams_of_random_delay_never_break_the_rules(seed in any::<u64>(), clients in 2u64..5) {
+        let mut world = World::new(seed, clients);
+        for number in 1..400 {
+            world.step(number);
+            world.check();
+        }
+        world.settle();
+        prop_assert!(world.grants > 0);
+    }
+}
