@@ -1,1 +1,3 @@
 //! The file server: stripes as local objects, fencing, durability.
+
+pub mod store;

@@ -1,0 +1,77 @@
+//! Objects: where a file server keeps its pieces of files.
+//!
+//! [`ObjectStore`] carries the promises. There are two stores, [`PosixStore`] in a local directory and
+//! [`MemoryStore`] for tests of what lies above; one suite holds both to the same promises.
+
+mod error;
+mod generations;
+mod memory;
+mod posix;
+#[cfg(test)]
+mod suite;
+mod sync_ledger;
+
+pub use error::{Attempt, StoreError};
+pub use memory::MemoryStore;
+pub use posix::{PosixOptions, PosixStore};
+
+use pfs_core::ids::{FileId, ObjectId};
+use pfs_proto::data::ObjectExtent;
+use pfs_proto::metadata::SpaceReport;
+
+/// What is known of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ObjectStatus {
+    /// The first byte after the last one that was written or set by a truncation.
+    pub length: u64,
+    /// Bytes that it takes on the disk.
+    pub allocated_bytes: u64,
+}
+
+/// Stores objects. All methods block, and all may be called from any thread at any time.
+///
+/// Promises:
+/// * **Objects are made by [`create`](Self::create) only.** Nothing else makes one, so a caller decides which may be.
+/// * **Bytes are sparse.** A byte that was never written reads as zero, inside an object and past its end.
+/// * **A write that has returned is seen** by every later read. Writes of the same byte at the same time are not
+///   ordered by the store; tokens keep them apart.
+/// * **A failed write may have written a part** of its own extents, and nothing else.
+/// * **A commit that has succeeded makes durable**, against a loss of power too, every write that had returned when the
+///   commit was called, and the object's name. Until then written bytes may be lost.
+/// * **A failed commit stays failed**: when the disk could not take bytes, every commit of that object fails until
+///   those very bytes have been written again, truncated or removed. (The operating system reports such an error
+///   once, and forgets both the error and the bytes.)
+/// * **Truncations and removals are durable** when they return.
+pub trait ObjectStore: Send + Sync + 'static {
+    /// Makes an empty object; one that is there already stays as it is.
+    fn create(&self, object: ObjectId) -> Result<(), StoreError>;
+
+    /// Writes the payload's bytes to the extents, in their order; the payload is as long as all of them together.
+    /// Fails with [`StoreError::Missing`] if there is no such object.
+    fn write(&self, object: ObjectId, extents: &[ObjectExtent], payload: &[u8]) -> Result<(), StoreError>;
+
+    /// Fills `into`, which is as long as all extents together, with their bytes in their order.
+    /// Fails with [`StoreError::Missing`] if there is no such object, and leaves `into` as it was.
+    fn read(&self, object: ObjectId, extents: &[ObjectExtent], into: &mut [u8]) -> Result<(), StoreError>;
+
+    /// Makes durable what was written, and tells the object's length; nothing for an object that does not exist.
+    fn commit(&self, object: ObjectId) -> Result<Option<u64>, StoreError>;
+
+    /// Sets an object's length; what lies past it is gone, what is new is a hole. `generation` counts the truncations
+    /// of the file: one that was applied already, or a later one, makes this call an ignored repetition. The memory
+    /// of that ends with the store: repetitions that were on their way to it end with it too. An object that does not
+    /// exist is all hole at any length, so there is nothing to do for it.
+    fn truncate(&self, object: ObjectId, length: u64, generation: u64) -> Result<(), StoreError>;
+
+    /// Removes all objects of a file and tells how many there were.
+    fn remove_file(&self, file: FileId) -> Result<u64, StoreError>;
+
+    /// Length and size on disk; nothing for an object that does not exist.
+    fn stat(&self, object: ObjectId) -> Result<Option<ObjectStatus>, StoreError>;
+
+    /// All objects, in no particular order.
+    fn list(&self) -> Result<Vec<ObjectId>, StoreError>;
+
+    /// Space of the file system below, and the number of objects.
+    fn space(&self) -> Result<SpaceReport, StoreError>;
+}

@@ -1,0 +1,198 @@
+//! Objects as sparse files in a local directory.
+//!
+//! ```text
+//! objects/000/ … objects/3ff/        the bucket of a file is a hash of its id: all its slots are in one
+//!     000000000000002a.0003          file id and slot, in hex
+//! ```
+//!
+//! Assumed of the disk: a successful `fdatasync` of a file makes its bytes and its length durable, a successful `fsync`
+//! of a directory its names; neither tears or loses what was durable before. A failed sync loses what it was about,
+//! and says so once.
+//!
+//! Invariants:
+//! * all buckets exist, durably, from the first start on;
+//! * an object has at most one [`OpenObject`] at a time, so its ledger knows every write since the last sync;
+//! * an object's file is opened, made or unlinked only under its bucket's names lock.
+
+mod bucket;
+mod cache;
+mod object;
+
+use super::sync_ledger::PieceCount;
+use super::{Attempt, ObjectStatus, ObjectStore, StoreError};
+use bucket::{BUCKETS, Bucket};
+use cache::ObjectCache;
+use object::OpenObject;
+use pfs_core::ids::{FileId, ObjectId};
+use pfs_proto::data::ObjectExtent;
+use pfs_proto::metadata::SpaceReport;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Bounds of a store's resources.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PosixOptions {
+    /// Most object files that are kept open.
+    pub open_objects_max: usize,
+}
+
+impl Default for PosixOptions {
+    fn default() -> Self {
+        PosixOptions { open_objects_max: 1024 }
+    }
+}
+
+/// A store in a local directory.
+#[derive(Debug)]
+pub struct PosixStore {
+    directory: PathBuf,
+    buckets: Vec<Bucket>,
+    cache: ObjectCache,
+    pieces: PieceCount,
+    objects: AtomicU64,
+}
+
+impl PosixStore {
+    /// Opens the store in `directory`, which is made if it is not there. One store at a time for one directory.
+    pub fn open(directory: &Path, options: PosixOptions) -> Result<Self, StoreError> {
+        let pieces = PieceCount::default();
+        let buckets = (0..BUCKETS).map(|index| Bucket::new(directory, index, pieces.clone())).collect();
+        let store = PosixStore {
+            directory: directory.to_owned(),
+            buckets,
+            cache: ObjectCache::new(options.open_objects_max),
+            pieces,
+            objects: AtomicU64::new(0),
+        };
+        store.make_buckets().map_err(|error| StoreError::of_disk(Attempt::Create, directory, error))?;
+        let objects = store.buckets.iter().try_fold(0, |sum, bucket| Ok(sum + bucket.list()?.len() as u64))?;
+        store.objects.store(objects, Ordering::Relaxed);
+        Ok(store)
+    }
+
+    fn make_buckets(&self) -> io::Result<()> {
+        fs::create_dir_all(&self.directory)?;
+        let mut made = false;
+        for bucket in &self.buckets {
+            match fs::create_dir(bucket.directory()) {
+                Ok(()) => made = true,
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if made {
+            File::open(&self.directory)?.sync_all()?;
+        }
+        match self.directory.parent().filter(|parent| made && !parent.as_os_str().is_empty()) {
+            Some(parent) => File::open(parent)?.sync_all(),
+            None => Ok(()),
+        }
+    }
+
+    fn bucket(&self, file: FileId) -> &Bucket {
+        &self.buckets[bucket::index(file)]
+    }
+
+    /// The object, opened if it is not open yet; nothing if it does not exist.
+    fn find(&self, id: ObjectId) -> Result<Option<Arc<OpenObject>>, StoreError> {
+        if let Some(object) = self.cache.get(id) {
+            return Ok(Some(object));
+        }
+        let bucket = self.bucket(id.file);
+        let object = {
+            let _names = bucket.names();
+            let Some(file) = bucket.open(id)? else { return Ok(None) };
+            self.cache.insert(OpenObject::new(id, bucket.path(id), file, self.pieces.clone()))
+        };
+        self.cache.trim();
+        Ok(Some(object))
+    }
+
+    fn existing(&self, object: ObjectId) -> Result<Arc<OpenObject>, StoreError> {
+        self.find(object)?.ok_or(StoreError::Missing { object })
+    }
+}
+
+impl ObjectStore for PosixStore {
+    fn create(&self, id: ObjectId) -> Result<(), StoreError> {
+        let bucket = self.bucket(id.file);
+        {
+            let _names = bucket.names();
+            let Some(file) = bucket.create(id)? else { return Ok(()) };
+            self.objects.fetch_add(1, Ordering::Relaxed);
+            self.cache.insert(OpenObject::new(id, bucket.path(id), file, self.pieces.clone()));
+        }
+        self.cache.trim();
+        Ok(())
+    }
+
+    fn write(&self, object: ObjectId, extents: &[ObjectExtent], payload: &[u8]) -> Result<(), StoreError> {
+        self.existing(object)?.write(extents, payload)
+    }
+
+    fn read(&self, object: ObjectId, extents: &[ObjectExtent], into: &mut [u8]) -> Result<(), StoreError> {
+        self.existing(object)?.read(extents, into)
+    }
+
+    fn commit(&self, id: ObjectId) -> Result<Option<u64>, StoreError> {
+        let Some(object) = self.find(id)? else { return Ok(None) };
+        self.bucket(id.file).commit_names(id)?;
+        object.commit()?;
+        Ok(Some(object.status()?.length))
+    }
+
+    fn truncate(&self, id: ObjectId, length: u64, generation: u64) -> Result<(), StoreError> {
+        let mut generations = self.bucket(id.file).generations();
+        if generations.covers(id, generation) {
+            return Ok(());
+        }
+        if let Some(object) = self.find(id)? {
+            object.truncate(length)?;
+        }
+        generations.note(id, generation);
+        Ok(())
+    }
+
+    fn remove_file(&self, file: FileId) -> Result<u64, StoreError> {
+        let bucket = self.bucket(file);
+        let mut generations = bucket.generations();
+        let removed = bucket.unlink(file, |id| {
+            self.cache.remove(id);
+            self.objects.fetch_sub(1, Ordering::Relaxed);
+        })?;
+        generations.forget(file);
+        drop(generations);
+        // Also when nothing was there: an earlier call may have ended between the two steps.
+        bucket.commit_names(ObjectId { file, slot: 0 })?;
+        Ok(removed)
+    }
+
+    fn stat(&self, object: ObjectId) -> Result<Option<ObjectStatus>, StoreError> {
+        self.find(object)?.map(|object| object.status()).transpose()
+    }
+
+    fn list(&self) -> Result<Vec<ObjectId>, StoreError> {
+        let mut objects = Vec::new();
+        for bucket in &self.buckets {
+            objects.extend(bucket.list()?);
+        }
+        Ok(objects)
+    }
+
+    fn space(&self) -> Result<SpaceReport, StoreError> {
+        let disk = rustix::fs::statvfs(&self.directory)
+            .map_err(|error| StoreError::of_disk(Attempt::Space, &self.directory, error.into()))?;
+        Ok(SpaceReport {
+            total_bytes: disk.f_blocks.saturating_mul(disk.f_frsize),
+            free_bytes: disk.f_bavail.saturating_mul(disk.f_frsize),
+            objects: self.objects.load(Ordering::Relaxed),
+        })
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

@@ -1,0 +1,82 @@
+//! What is particular to a store in a directory.
+
+use super::*;
+use pfs_core::extent::ObjectOffset;
+
+fn object(file: u64) -> ObjectId {
+    ObjectId { file: FileId::new(file).unwrap(), slot: 3 }
+}
+
+fn extent(offset: u64, length: u64) -> ObjectExtent {
+    ObjectExtent::new(ObjectOffset(offset), length).unwrap()
+}
+
+fn read(store: &PosixStore, object: ObjectId, offset: u64, length: usize) -> Vec<u8> {
+    let mut bytes = vec![0xaa; length];
+    store.read(object, &[extent(offset, length as u64)], &mut bytes).unwrap();
+    bytes
+}
+
+#[test]
+fn objects_are_there_again_after_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let objects = directory.path().join("objects");
+    let store = PosixStore::open(&objects, PosixOptions::default()).unwrap();
+    for file in 1..=3 {
+        store.create(object(file)).unwrap();
+        store.write(object(file), &[extent(100, 4)], b"data").unwrap();
+    }
+    store.remove_file(object(2).file).unwrap();
+    drop(store);
+    let store = PosixStore::open(&objects, PosixOptions::default()).unwrap();
+    let mut listed = store.list().unwrap();
+    listed.sort();
+    assert_eq!(listed, [object(1), object(3)]);
+    assert_eq!(store.space().unwrap().objects, 2);
+    assert_eq!(read(&store, object(3), 99, 6), b"\0data\0");
+}
+
+#[test]
+fn holes_take_no_space() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = PosixStore::open(directory.path(), PosixOptions::default()).unwrap();
+    store.create(object(1)).unwrap();
+    store.write(object(1), &[extent(1 << 40, 1)], b"x").unwrap();
+    let status = store.stat(object(1)).unwrap().unwrap();
+    assert_eq!(status.length, (1 << 40) + 1);
+    assert!(status.allocated_bytes < 1 << 20, "{status:?}");
+}
+
+/// A small cache under many objects with uncommitted bytes: files are closed, and no byte and no object is lost.
+#[test]
+fn open_files_are_bounded() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = PosixStore::open(directory.path(), PosixOptions { open_objects_max: 4 }).unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let store = &store;
+            scope.spawn(move || {
+                for file in 1..=40 {
+                    store.create(object(file)).unwrap();
+                    store.write(object(file), &[extent(thread, 1)], b"x").unwrap();
+                    assert_eq!(read(store, object(file), thread, 1), b"x");
+                }
+            });
+        }
+    });
+    store.cache.trim();
+    assert!(store.cache.len() <= 4, "{} objects are open", store.cache.len());
+    assert_eq!(store.space().unwrap().objects, 40);
+    (1..=40).for_each(|file| assert_eq!(read(&store, object(file), 0, 5), b"xxxx\0"));
+}
+
+#[test]
+fn strange_files_are_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    drop(PosixStore::open(directory.path(), PosixOptions::default()).unwrap());
+    let strange = directory.path().join("000/notes.txt");
+    fs::write(&strange, "mine").unwrap();
+    let store = PosixStore::open(directory.path(), PosixOptions::default()).unwrap();
+    assert_eq!(store.list().unwrap(), []);
+    assert!(strange.exists());
+}
