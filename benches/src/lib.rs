@@ -1,1 +1,3 @@
-//! criterion benches and pfs-ior.
+//! Benchmarks: the library part of `pfs-ior`. The criterion benches are in `benches/`.
+
+pub mod ior;

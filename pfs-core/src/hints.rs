@@ -134,6 +134,13 @@ impl Hints {
         Ok(true)
     }
 
+    /// How many aggregators a collective of this many ranks uses. With more than there are slots, every slot has
+    /// equally many.
+    pub fn aggregators(&self, stripe_count: u32, ranks: u32) -> u32 {
+        let wanted = self.cb_nodes.unwrap_or(stripe_count).clamp(1, ranks.max(1));
+        if wanted > stripe_count { wanted / stripe_count * stripe_count } else { wanted }
+    }
+
     /// The hints as pairs, without those that are left to the system.
     pub fn pairs(&self) -> Vec<(&'static str, String)> {
         let optional = [

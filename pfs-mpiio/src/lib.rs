@@ -1,1 +1,47 @@
-//! MPI-IO over rsmpi.
+//! MPI-IO for Rust programs that use rsmpi, on the parallel file system.
+//!
+//! A [`File`] is opened by all ranks of a communicator together. In a collective access the ranks tell each other
+//! their ranges, make the same plan of it, hold one token for all of them, and move their bytes straight to the
+//! file servers. Names are MPI's (MPI-4.1, chapter 14), types are Rust's.
+//!
+//! What a program may rely on:
+//! * a collective call returns the same error class and text on every rank, and leaves no rank waiting;
+//! * a rank sees its own writes at once; those of others after a collective access, or after
+//!   [`sync`](File::sync), a barrier and `sync` (non-atomic mode);
+//! * bytes are durable when [`sync`](File::sync) or [`close`](File::close) has returned;
+//! * the library calls MPI only inside its own calls and on the caller's thread, so `MPI_THREAD_SINGLE` is enough.
+//!
+//! ```no_run
+//! use mpi::traits::*;
+//! use pfs_mpiio::{AccessMode, File, Info};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let universe = mpi::initialize().ok_or("MPI did not start")?;
+//! let world = universe.world();
+//! let mine = vec![world.rank() as u8; 1 << 20];
+//! let file = File::open(&world, "pfs:/data", AccessMode::CREATE | AccessMode::RDWR, &Info::new())?;
+//! file.write_at_all(world.rank() as u64 * mine.len() as u64, &mine[..])?;
+//! file.close()?;
+//! # Ok(())
+//! # }
+//! ```
+
+mod access;
+mod amode;
+mod buffer;
+mod collective;
+mod error;
+mod exchange;
+mod file;
+mod group;
+mod info;
+mod open;
+mod process;
+mod status;
+
+pub use amode::AccessMode;
+pub use error::{Error, ErrorClass};
+pub use file::File;
+pub use info::Info;
+pub use process::finalize;
+pub use status::Status;

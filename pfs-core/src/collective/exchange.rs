@@ -77,7 +77,7 @@ impl Exchange {
             stripe_count: u64::from(recipe.stripe_count()),
             window_bytes,
             windows_per_unit,
-            aggregators: aggregators(hints.cb_nodes, recipe.stripe_count(), ranks),
+            aggregators: aggregators(hints.aggregators(recipe.stripe_count(), ranks), ranks),
             windows: Vec::new(),
             rounds: 0,
         };
@@ -199,10 +199,8 @@ fn push_joined(extents: &mut Vec<Extent>, extent: Extent) {
     }
 }
 
-/// Spreads the aggregators over the ranks. With more aggregators than slots every slot has equally many.
-fn aggregators(cb_nodes: Option<u32>, stripe_count: u32, ranks: u32) -> Vec<u32> {
-    let wanted = cb_nodes.unwrap_or(stripe_count).clamp(1, ranks.max(1));
-    let used = if wanted > stripe_count { wanted / stripe_count * stripe_count } else { wanted };
-    let rank = |i: u32| u64::from(i) * u64::from(ranks) / u64::from(used);
-    (0..used).map(|i| u32::try_from(rank(i)).expect("less than the number of ranks")).collect()
+/// The ranks that are aggregators, spread over all.
+fn aggregators(count: u32, ranks: u32) -> Vec<u32> {
+    let rank = |i: u32| u64::from(i) * u64::from(ranks) / u64::from(count);
+    (0..count).map(|i| u32::try_from(rank(i)).expect("less than the number of ranks")).collect()
 }

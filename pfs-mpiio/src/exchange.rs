@@ -1,0 +1,183 @@
+//! The rounds of a planned exchange.
+//!
+//! In each round every rank sends at most one message to each aggregator, or gets one from it; ranks that have
+//! nothing for each other do not talk. Errors of I/O are kept to the end: all messages of all rounds are passed
+//! whatever happens.
+
+use crate::collective::{Pinned, place};
+use crate::error::Error;
+use crate::file::File;
+use crate::group::Group;
+use mpi::traits::*;
+use pfs_core::collective::{CollectivePlan, Message, Round};
+use pfs_core::extent::Extent;
+
+/// All messages of an exchange; pairs of ranks tell rounds apart by their order.
+const TAG: i32 = 1;
+
+/// The bytes of a message on their way to or from another rank.
+struct Parcel {
+    peer: u32,
+    bytes: Vec<u8>,
+}
+
+/// Gathers the bytes of all ranks at the aggregators, which write them.
+pub(crate) fn write(
+    file: &File,
+    plan: &CollectivePlan,
+    pinned: &Pinned,
+    bytes: &[u8],
+    offset: u64,
+) -> Result<(), Error> {
+    let rank = file.group.rank();
+    let mut result = Ok(());
+    let mut block = Block::default();
+    for round in plan.rounds(rank) {
+        block.reset(&round.io);
+        let outgoing = pack(&round.own, rank, |extent| &bytes[place(extent, offset)]);
+        let incoming = pass(&file.group, outgoing, empty(&round.served, rank));
+        for message in &round.served {
+            match incoming.iter().find(|parcel| parcel.peer == message.peer) {
+                Some(parcel) => {
+                    unpack(message, &parcel.bytes, |extent, part| block.bytes_mut(extent).copy_from_slice(part));
+                }
+                None => message.extents.iter().for_each(|&extent| {
+                    block.bytes_mut(extent).copy_from_slice(&bytes[place(extent, offset)]);
+                }),
+            }
+        }
+        result = result.and_then(|()| write_block(file, pinned, &round, &block));
+    }
+    result
+}
+
+/// Has the aggregators read for all ranks and spreads the bytes.
+pub(crate) fn read(
+    file: &File,
+    plan: &CollectivePlan,
+    pinned: &Pinned,
+    bytes: &mut [u8],
+    offset: u64,
+) -> Result<(), Error> {
+    let rank = file.group.rank();
+    let mut result = Ok(());
+    let mut block = Block::default();
+    for round in plan.rounds(rank) {
+        block.reset(&round.io);
+        result = result.and_then(|()| read_block(file, pinned, &round, &mut block));
+        let outgoing = pack(&round.served, rank, |extent| block.bytes(extent));
+        let incoming = pass(&file.group, outgoing, empty(&round.own, rank));
+        for message in &round.own {
+            match incoming.iter().find(|parcel| parcel.peer == message.peer) {
+                Some(parcel) => unpack(message, &parcel.bytes, |extent, part| {
+                    bytes[place(extent, offset)].copy_from_slice(part);
+                }),
+                None => message.extents.iter().for_each(|&extent| {
+                    bytes[place(extent, offset)].copy_from_slice(block.bytes(extent));
+                }),
+            }
+        }
+    }
+    result
+}
+
+fn write_block(file: &File, pinned: &Pinned, round: &Round, block: &Block) -> Result<(), Error> {
+    round
+        .io
+        .iter()
+        .try_for_each(|&extent| Ok(file.file.write_under(pinned.token()?, block.bytes(extent), extent.start())?))
+}
+
+fn read_block(file: &File, pinned: &Pinned, round: &Round, block: &mut Block) -> Result<(), Error> {
+    round.io.iter().try_for_each(|&extent| {
+        file.file.read_under(pinned.token()?, block.bytes_mut(extent), extent.start())?;
+        Ok(())
+    })
+}
+
+/// The bytes of one round at an aggregator: its extents one after the other.
+#[derive(Default)]
+struct Block {
+    /// Each extent with its place in `bytes`, in order.
+    extents: Vec<(Extent, usize)>,
+    bytes: Vec<u8>,
+}
+
+impl Block {
+    fn reset(&mut self, extents: &[Extent]) {
+        self.extents.clear();
+        let mut length = 0;
+        for &extent in extents {
+            self.extents.push((extent, length));
+            length += bytes_of(extent);
+        }
+        self.bytes.resize(length, 0);
+    }
+
+    fn place(&self, extent: Extent) -> std::ops::Range<usize> {
+        let after = self.extents.partition_point(|(other, _)| other.start() <= extent.start());
+        let (around, at) = self.extents[after - 1];
+        let start = at + usize::try_from(extent.start() - around.start()).expect("inside the block");
+        start..start + bytes_of(extent)
+    }
+
+    fn bytes(&self, extent: Extent) -> &[u8] {
+        &self.bytes[self.place(extent)]
+    }
+
+    fn bytes_mut(&mut self, extent: Extent) -> &mut [u8] {
+        let place = self.place(extent);
+        &mut self.bytes[place]
+    }
+}
+
+fn bytes_of(extent: Extent) -> usize {
+    usize::try_from(extent.len()).expect("an extent of a buffer fits in memory")
+}
+
+/// The messages for other ranks with their bytes.
+fn pack<'a>(messages: &[Message], own: u32, bytes: impl Fn(Extent) -> &'a [u8]) -> Vec<Parcel> {
+    let others = messages.iter().filter(|message| message.peer != own);
+    let parcel = |message: &Message| {
+        let parts: Vec<&[u8]> = message.extents.iter().map(|&extent| bytes(extent)).collect();
+        Parcel { peer: message.peer, bytes: parts.concat() }
+    };
+    others.map(parcel).collect()
+}
+
+/// Room for the messages of other ranks.
+fn empty(messages: &[Message], own: u32) -> Vec<Parcel> {
+    let others = messages.iter().filter(|message| message.peer != own);
+    let length = |message: &Message| usize::try_from(message.bytes()).expect("a round fits in memory");
+    others.map(|message| Parcel { peer: message.peer, bytes: vec![0; length(message)] }).collect()
+}
+
+fn unpack(message: &Message, bytes: &[u8], mut put: impl FnMut(Extent, &[u8])) {
+    let mut rest = bytes;
+    for &extent in &message.extents {
+        let (part, after) = rest.split_at(bytes_of(extent));
+        put(extent, part);
+        rest = after;
+    }
+}
+
+/// Passes all messages of a round.
+fn pass(group: &Group, outgoing: Vec<Parcel>, mut incoming: Vec<Parcel>) -> Vec<Parcel> {
+    mpi::request::scope(|scope| {
+        let receives: Vec<_> = incoming
+            .iter_mut()
+            .map(|parcel| group.process(parcel.peer).immediate_receive_into_with_tag(scope, &mut parcel.bytes[..], TAG))
+            .collect();
+        let sends: Vec<_> = outgoing
+            .iter()
+            .map(|parcel| group.process(parcel.peer).immediate_send_with_tag(scope, &parcel.bytes[..], TAG))
+            .collect();
+        for request in receives {
+            request.wait();
+        }
+        for request in sends {
+            request.wait();
+        }
+    });
+    incoming
+}

@@ -1,0 +1,191 @@
+//! An open file, its size, and its end.
+
+use crate::amode::AccessMode;
+use crate::collective::{decode_size, encode_size};
+use crate::error::{Error, ErrorClass};
+use crate::group::{Call, Group};
+use crate::info::Info;
+use crate::process::SharedClient;
+use pfs_client::blocking;
+use pfs_client::{CommitSummary, EntryKind};
+use pfs_core::extent::MAX_FILE_BYTES;
+use pfs_core::hints::Hints;
+use pfs_core::path::PfsPath;
+use std::cell::RefCell;
+use std::ops::Deref;
+
+/// A file that all ranks of a communicator have open. [`close`](File::close) it on all of them: a file that is
+/// dropped instead loses what was not synced.
+pub struct File {
+    // Dropped in this order: the file before its client, the communicator last.
+    pub(crate) file: Attached,
+    pub(crate) client: SharedClient,
+    pub(crate) group: Group,
+    pub(crate) amode: AccessMode,
+    pub(crate) hints: Hints,
+    path: PfsPath,
+    /// At rank 0: what was made durable and could not be reported yet.
+    unreported: RefCell<Option<CommitSummary>>,
+}
+
+/// A rank's part of the group's open. Only rank 0 closes it for all; the others let go.
+pub(crate) struct Attached {
+    file: Option<blocking::File>,
+    is_root: bool,
+}
+
+impl Attached {
+    /// The file for rank 0 to close; the others have let go of it.
+    fn into_roots(mut self) -> Option<blocking::File> {
+        self.file.take_if(|_| self.is_root)
+    }
+}
+
+impl Deref for Attached {
+    type Target = blocking::File;
+
+    fn deref(&self) -> &blocking::File {
+        self.file.as_ref().expect("taken only when the value is consumed")
+    }
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        match self.file.take() {
+            Some(file) if !self.is_root => file.detach(),
+            // Dropping the file closes it.
+            _ => {}
+        }
+    }
+}
+
+impl File {
+    pub(crate) fn new(
+        group: Group,
+        client: SharedClient,
+        file: blocking::File,
+        path: PfsPath,
+        amode: AccessMode,
+        hints: Hints,
+    ) -> File {
+        let file = Attached { file: Some(file), is_root: group.is_root() };
+        File { file, client, group, amode, hints, path, unreported: RefCell::new(None) }
+    }
+
+    /// The file's size in bytes. Not collective.
+    pub fn get_size(&self) -> Result<u64, Error> {
+        Ok(self.file.size()?)
+    }
+
+    /// Cuts or extends the file to `bytes`. Collective: all ranks give the same size.
+    pub fn set_size(&self, bytes: u64) -> Result<(), Error> {
+        let entries = self.group.enter(Call::SetSize, self.check_size(bytes).map(|()| [bytes, 0, 0, 0]))?;
+        if let Some(rank) = entries.iter().position(|entry| entry[0] != entries[0][0]) {
+            let message =
+                format!("set_size: rank 0 gives {} bytes and rank {rank} {}", entries[0][0], entries[rank][0]);
+            return Err(Error::new(ErrorClass::NotSame, message));
+        }
+        let size = self.group.ask_root(|| {
+            self.file.set_size(bytes)?;
+            Ok(encode_size(self.file.known_size()))
+        })?;
+        self.file.learn_size(decode_size(&size));
+        Ok(())
+    }
+
+    fn check_size(&self, bytes: u64) -> Result<(), Error> {
+        self.check_writable()?;
+        if bytes > MAX_FILE_BYTES {
+            let message = format!("a size of {bytes} bytes is more than the largest, {MAX_FILE_BYTES}");
+            return Err(Error::new(ErrorClass::Arg, message));
+        }
+        Ok(())
+    }
+
+    /// Makes what all ranks have written durable. Collective.
+    pub fn sync(&self) -> Result<(), Error> {
+        self.group.enter(Call::Sync, Ok([0; 4]))?;
+        self.make_durable()
+    }
+
+    /// Every rank commits its objects, and rank 0 reports them and the size. What was committed is reported even
+    /// if another rank's commit failed, so that the next sync need not do it again.
+    fn make_durable(&self) -> Result<(), Error> {
+        let committed = self.file.commit();
+        let bytes = committed.as_ref().map(CommitSummary::to_bytes).unwrap_or_default();
+        let summaries = self.group.gather(&bytes);
+        let reported = self.group.ask_root(|| self.report(&summaries).map(|()| Vec::new()));
+        self.group.agree(committed.map(drop).map_err(Error::from))?;
+        reported.map(drop)
+    }
+
+    fn report(&self, summaries: &[Vec<u8>]) -> Result<(), Error> {
+        let mut all = self.unreported.borrow_mut().take();
+        for bytes in summaries.iter().filter(|bytes| !bytes.is_empty()) {
+            let summary = CommitSummary::from_bytes(bytes)?;
+            all = Some(match all {
+                Some(all) => all.merge(summary),
+                None => summary,
+            });
+        }
+        let Some(all) = all else { return Ok(()) };
+        let kept = all.clone();
+        self.file.report_sync(all).inspect_err(|_| *self.unreported.borrow_mut() = Some(kept))?;
+        Ok(())
+    }
+
+    /// Makes everything durable and closes the file on all ranks. Collective. The file is closed in any case; an
+    /// error says what may be missing in it.
+    pub fn close(self) -> Result<(), Error> {
+        let entered = self.group.enter(Call::Close, Ok([0; 4]));
+        let durable = entered.and_then(|_| self.make_durable());
+        let File { file, client, group, amode, path, .. } = self;
+        let file = file.into_roots();
+        // The root closes for the group when nobody uses the file any more.
+        group.all(true);
+        let closed = group.ask_root(|| {
+            let closed = file.map_or(Ok(()), blocking::File::close);
+            if amode.contains(AccessMode::DELETE_ON_CLOSE) {
+                client.remove(&path, Some(EntryKind::File))?;
+            }
+            closed?;
+            Ok(Vec::new())
+        });
+        durable.and(closed.map(drop))
+    }
+
+    /// The access mode of the open.
+    pub fn get_amode(&self) -> AccessMode {
+        self.amode
+    }
+
+    /// Every hint in effect.
+    pub fn get_info(&self) -> Info {
+        let recipe = self.file.recipe();
+        let aggregators = self.hints.aggregators(recipe.stripe_count(), self.group.size());
+        let mut info: Info = self.hints.pairs().into_iter().collect();
+        info.set("striping_unit", recipe.stripe_unit());
+        info.set("striping_factor", recipe.stripe_count());
+        info.set("cb_nodes", aggregators);
+        info
+    }
+
+    /// The file's place in the file system.
+    pub fn path(&self) -> &PfsPath {
+        &self.path
+    }
+
+    pub(crate) fn check_writable(&self) -> Result<(), Error> {
+        if self.amode.can_write() {
+            return Ok(());
+        }
+        Err(Error::new(ErrorClass::ReadOnly, format!("{} is open with {}", self.path, self.amode)))
+    }
+
+    pub(crate) fn check_readable(&self) -> Result<(), Error> {
+        if self.amode.can_read() {
+            return Ok(());
+        }
+        Err(Error::new(ErrorClass::Access, format!("{} is open with {}", self.path, self.amode)))
+    }
+}

@@ -1,0 +1,137 @@
+//! Opening a file by all ranks of a communicator, and deleting one.
+//!
+//! Every rank finds the file's place from its own environment and rank 0's file name. Rank 0 opens the file once
+//! for all; the others attach to what it got. If any of the steps fails on any rank, no rank has the file open.
+
+use crate::amode::AccessMode;
+use crate::error::{Error, ErrorClass};
+use crate::file::File;
+use crate::group::Group;
+use crate::info::Info;
+use crate::process::{self, SharedClient};
+use mpi::traits::*;
+use pfs_client::blocking;
+use pfs_client::{EntryKind, LayoutRequest, OpenOptions, OpenedFile, parse_url};
+use pfs_core::hints::Hints;
+use pfs_core::ids::ClientId;
+use pfs_core::path::PfsPath;
+
+/// A rank's arguments, checked.
+struct Arguments {
+    address: Option<String>,
+    path: PfsPath,
+    hints: Hints,
+    options: OpenOptions,
+}
+
+impl File {
+    /// Opens a file on all ranks of a communicator. Collective: all ranks give the same name and access mode; the
+    /// hints are those of rank 0. The name is `pfs://host:port/path`, or `pfs:/path` with `PFS_METADATA` set.
+    pub fn open<C: Communicator>(comm: &C, path: &str, amode: AccessMode, info: &Info) -> Result<File, Error> {
+        let group = Group::duplicate(comm)?;
+        let arguments = agree_arguments(&group, path, amode, info)?;
+        let client = group.agree(process::client(arguments.address.clone()))?;
+        let members = group.all_gather([client.id().get()]);
+        let opened = group.ask_root(|| open_for_all(&client, &arguments, &members))?;
+        let attached = attach(&client, &opened, &arguments);
+        match agree_attached(&group, attached) {
+            Ok(file) => Ok(File::new(group, client, file, arguments.path, amode, arguments.hints)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Deletes a file. Not collective: one rank calls it.
+    pub fn delete(path: &str) -> Result<(), Error> {
+        let (address, path) = parse(path)?;
+        let client = process::client(address)?;
+        Ok(client.remove(&path, Some(EntryKind::File))?)
+    }
+}
+
+/// Checks the arguments on every rank, and that the ranks agree about them.
+fn agree_arguments(group: &Group, path: &str, amode: AccessMode, info: &Info) -> Result<Arguments, Error> {
+    let own = group.agree(check_arguments(path, amode, info))?;
+    let first_open = group.ask_root(|| Ok(format!("{} with {amode}", own.path).into_bytes()))?;
+    let first_hints = group.ask_root(|| Ok(encode_hints(&own.hints)))?;
+    let own_open = format!("{} with {amode}", own.path);
+    let same = if first_open == own_open.as_bytes() {
+        decode_hints(&first_hints).map(|hints| Arguments { options: options(amode, &hints, own.options), hints, ..own })
+    } else {
+        let first = String::from_utf8_lossy(&first_open);
+        Err(Error::new(ErrorClass::NotSame, format!("opens {own_open}, and rank 0 opens {first}")))
+    };
+    group.agree(same)
+}
+
+fn check_arguments(path: &str, amode: AccessMode, info: &Info) -> Result<Arguments, Error> {
+    let (address, path) = parse(path)?;
+    let access = amode.access()?;
+    // MPI lets a library pass over hints that it does not know.
+    let (hints, _) = Hints::parse(info.iter())?;
+    let options = OpenOptions { access, ..OpenOptions::default() };
+    Ok(Arguments { address, path, hints, options })
+}
+
+fn options(amode: AccessMode, hints: &Hints, own: OpenOptions) -> OpenOptions {
+    let layout = LayoutRequest {
+        stripe_unit: hints.striping_unit,
+        stripe_count: hints.striping_factor,
+        start_server: hints.start_iodevice,
+    };
+    OpenOptions {
+        create: amode.contains(AccessMode::CREATE),
+        exclusive: amode.contains(AccessMode::EXCL),
+        truncate: false,
+        layout,
+        ..own
+    }
+}
+
+fn parse(path: &str) -> Result<(Option<String>, PfsPath), Error> {
+    parse_url(path).map_err(|error| Error::new(ErrorClass::BadFile, error.to_string()))
+}
+
+fn open_for_all(client: &SharedClient, arguments: &Arguments, members: &[[u64; 1]]) -> Result<Vec<u8>, Error> {
+    let members: Option<Vec<ClientId>> = members.iter().map(|[id]| ClientId::new(*id)).collect();
+    let members = members.ok_or_else(|| Error::new(ErrorClass::Io, "a rank sent the client id 0"))?;
+    let opened = client.open_for_group(&arguments.path, &arguments.options, &members)?;
+    Ok(opened.to_bytes())
+}
+
+fn attach(client: &SharedClient, opened: &[u8], arguments: &Arguments) -> Result<blocking::File, Error> {
+    let opened = OpenedFile::from_bytes(opened)?;
+    Ok(client.attach(opened, arguments.options.access)?)
+}
+
+/// Gives the file back where it was attached if a rank could not.
+fn agree_attached(group: &Group, own: Result<blocking::File, Error>) -> Result<blocking::File, Error> {
+    let (own, file) = match own {
+        Ok(file) => (Ok(()), Some(file)),
+        Err(error) => (Err(error), None),
+    };
+    let agreed = group.agree(own);
+    match (agreed, file) {
+        (Ok(()), Some(file)) => Ok(file),
+        (Ok(()), None) => unreachable!("a rank without the file has an error, so the agreement is an error"),
+        (Err(error), file) => {
+            match file {
+                Some(file) if group.is_root() => drop(file.close()),
+                Some(file) => file.detach(),
+                None => {}
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Hints travel as `key=value` lines: neither has a line's end in it.
+fn encode_hints(hints: &Hints) -> Vec<u8> {
+    let lines: Vec<String> = hints.pairs().iter().map(|(key, value)| format!("{key}={value}")).collect();
+    lines.join("\n").into_bytes()
+}
+
+fn decode_hints(bytes: &[u8]) -> Result<Hints, Error> {
+    let text = String::from_utf8_lossy(bytes);
+    let (hints, _) = Hints::parse(text.lines().filter_map(|line| line.split_once('=')))?;
+    Ok(hints)
+}
