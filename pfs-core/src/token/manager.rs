@@ -204,6 +204,7 @@ impl TokenManager {
         let Some(state) = self.shared.clients.remove(&client) else { return };
         for file in state.files {
             if let Some(tokens) = self.files.get_mut(&file) {
+                tokens.drop_client(file, client, &mut self.shared);
                 tokens.drop_holder(file, Holder::Client(client), &mut self.shared);
             }
             self.forget_idle(file);
