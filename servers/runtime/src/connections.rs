@@ -3,6 +3,7 @@
 //! Invariants: a connection is in the table from its accept until it is dropped; after [`Connections::cut`] no
 //! connection of the table carries another byte, and new ones are cut when they enter it.
 
+use futures::stream::{self, Stream};
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
 use std::net::{Shutdown, TcpStream as StdTcpStream};
@@ -10,9 +11,13 @@ use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tonic::transport::server::{Connected, TcpConnectInfo};
+
+/// How long accepting rests after an error: without file descriptors it would fail again and again at once.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// All open connections of one server.
 #[derive(Clone, Default)]
@@ -29,8 +34,31 @@ struct Table {
 }
 
 impl Connections {
+    /// Accepts for as long as it is polled; the listener closes with the stream.
+    pub(crate) fn accept(self, listener: TcpListener) -> impl Stream<Item = io::Result<Connection>> {
+        stream::unfold((self, listener), |(connections, listener)| async move {
+            let connection = connections.next(&listener).await;
+            Some((Ok(connection), (connections, listener)))
+        })
+    }
+
+    async fn next(&self, listener: &TcpListener) -> Connection {
+        loop {
+            match listener.accept().await {
+                Ok((stream, peer)) => match stream.set_nodelay(true).and_then(|()| self.enter(stream)) {
+                    Ok(connection) => return connection,
+                    Err(error) => tracing::debug!(%peer, %error, "a new connection is lost"),
+                },
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept connections");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
     /// Adds a connection to the table, for as long as the returned one lives.
-    pub(crate) fn enter(&self, stream: TcpStream) -> io::Result<Connection> {
+    fn enter(&self, stream: TcpStream) -> io::Result<Connection> {
         let duplicate = StdTcpStream::from(stream.as_fd().try_clone_to_owned()?);
         let mut table = self.lock();
         if table.cut {

@@ -7,8 +7,6 @@ use pfs_proto::secret::{RequireSecret, Secret};
 use pfs_proto::transport;
 use std::net::SocketAddr;
 use tokio::net::TcpListener;
-use tokio_stream::StreamExt;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::service::{InterceptorLayer, Routes};
 use tonic::transport::Server;
@@ -38,12 +36,7 @@ pub fn serve(
     // Everybody may ask for the health of the whole server: it is "serving" for as long as it answers.
     let (_, health) = tonic_health::server::health_reporter();
     let router = server_builder().add_routes(guarded(routes, secret).add_service(health));
-    let entering = connections.clone();
-    let incoming = TcpListenerStream::new(listener).map(move |accepted| {
-        let stream = accepted?;
-        stream.set_nodelay(true)?;
-        entering.enter(stream)
-    });
+    let incoming = connections.clone().accept(listener);
     let stop = shutdown.clone().cancelled_owned();
     let serving = tokio::spawn(async move { router.serve_with_incoming_shutdown(incoming, stop).await });
     tracing::info!(%address, "serving");
