@@ -1,1 +1,31 @@
-//! A whole cluster in one process or in real processes, for tests.
+//! A whole cluster for tests: one metadata server and some file servers, on loopback, on directories of their own.
+//!
+//! * [`Cluster`] runs them in this process. It starts in milliseconds and can end any server gracefully or at once.
+//! * [`ProcessCluster`] runs them as `pfs server …` child processes, which can be killed for real.
+//!
+//! Both are made by a [`ClusterBuilder`], are used from plain `#[test]` functions (they block, and must not be called
+//! from inside an async runtime), keep every server's address over restarts, and leave nothing behind when dropped:
+//! no process, no thread, and no directory unless the builder was given one.
+//!
+//! ```no_run
+//! use pfs_testkit::Cluster;
+//!
+//! let mut cluster = Cluster::start(4)?;
+//! println!("{} {}", cluster.metadata_address(), cluster.secret_file().display());
+//! cluster.kill_file_server(2);
+//! cluster.start_file_server(2)?;
+//! cluster.stop()?;
+//! # anyhow::Ok(())
+//! ```
+
+mod builder;
+mod child;
+mod files;
+mod hosted;
+mod in_process;
+mod processes;
+
+pub use builder::ClusterBuilder;
+pub use files::ClusterFiles;
+pub use in_process::Cluster;
+pub use processes::{ProcessCluster, pfs_binary};

@@ -1,0 +1,94 @@
+//! What a test may choose about its cluster.
+
+use crate::files::ClusterFiles;
+use crate::in_process::Cluster;
+use crate::processes::ProcessCluster;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Chooses sizes, times and places of a cluster; what is not chosen is as a server chooses it, except that everything
+/// happens on loopback and in a temporary directory.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct ClusterBuilder {
+    pub(crate) file_servers: usize,
+    pub(crate) choices: Choices,
+    directory: Option<PathBuf>,
+    elsewhere: BTreeMap<usize, PathBuf>,
+}
+
+/// Settings of the metadata server.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Choices {
+    pub(crate) lease_ms: Option<u64>,
+    pub(crate) heartbeat_ms: Option<u64>,
+    pub(crate) stripe_unit: Option<u64>,
+    pub(crate) stripe_count: Option<u32>,
+}
+
+impl Choices {
+    /// What was chosen, or what goes with the chosen lease.
+    pub(crate) fn heartbeat_ms(&self) -> Option<u64> {
+        self.heartbeat_ms.or(self.lease_ms.map(|lease_ms| (lease_ms / HEARTBEATS_PER_LEASE).max(1)))
+    }
+}
+
+const HEARTBEATS_PER_LEASE: u64 = 5;
+
+impl ClusterBuilder {
+    /// A cluster with this many file servers.
+    pub fn new(file_servers: usize) -> Self {
+        ClusterBuilder { file_servers, choices: Choices::default(), directory: None, elsewhere: BTreeMap::new() }
+    }
+
+    /// Milliseconds after which a client without a sign of life is given up. There are five heartbeats in this time
+    /// unless [`Self::heartbeat_ms`] says otherwise.
+    pub fn lease_ms(mut self, lease_ms: u64) -> Self {
+        self.choices.lease_ms = Some(lease_ms);
+        self
+    }
+
+    /// Milliseconds between two heartbeats.
+    pub fn heartbeat_ms(mut self, heartbeat_ms: u64) -> Self {
+        self.choices.heartbeat_ms = Some(heartbeat_ms);
+        self
+    }
+
+    /// Stripe unit in bytes of files that ask for none.
+    pub fn stripe_unit(mut self, bytes: u64) -> Self {
+        self.choices.stripe_unit = Some(bytes);
+        self
+    }
+
+    /// Number of file servers of files that ask for none.
+    pub fn stripe_count(mut self, servers: u32) -> Self {
+        self.choices.stripe_count = Some(servers);
+        self
+    }
+
+    /// Keeps everything in this directory, and leaves it there. A cluster that was there before is started again.
+    pub fn directory(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.directory = Some(directory.into());
+        self
+    }
+
+    /// Puts the store of one file server elsewhere, for example on a small file system.
+    pub fn file_server_directory(mut self, index: usize, directory: impl Into<PathBuf>) -> Self {
+        self.elsewhere.insert(index, directory.into());
+        self
+    }
+
+    /// Starts the servers in this process and returns when all of them serve.
+    pub fn start(self) -> anyhow::Result<Cluster> {
+        Cluster::start_with(self.prepare()?, self.file_servers, self.choices)
+    }
+
+    /// Starts the servers as child processes and returns when all of them serve.
+    pub fn start_processes(self) -> anyhow::Result<ProcessCluster> {
+        ProcessCluster::start_with(self.prepare()?, self.file_servers, self.choices)
+    }
+
+    fn prepare(&self) -> anyhow::Result<ClusterFiles> {
+        ClusterFiles::prepare(self.directory.clone(), self.elsewhere.clone(), self.file_servers)
+    }
+}

@@ -1,0 +1,91 @@
+//! One server in this process, on a runtime of its own.
+//!
+//! Invariant: when a server was stopped or killed, all of its tasks and threads have ended, so its directory and its
+//! port are free: whatever a server spawns lives on its runtime, and the runtime ends with it.
+
+use anyhow::{Context, anyhow};
+use pfs_server_runtime::RunningServer;
+use std::future::Future;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+use tokio::runtime::{Builder, Runtime};
+
+/// How long a server may take to start, and its blocking work to end after a kill.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A server with its place in the cluster: its name and, from its first start on, its address.
+pub(crate) struct HostedServer {
+    name: String,
+    address: Option<SocketAddr>,
+    running: Option<(Runtime, RunningServer)>,
+}
+
+impl HostedServer {
+    pub(crate) fn new(name: String) -> Self {
+        HostedServer { name, address: None, running: None }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// Where it listens, also while it is not running.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address.expect("a cluster is handed out when every server has started once")
+    }
+
+    /// Starts it where it was before, or on a free port the first time.
+    pub(crate) fn start<F>(&mut self, start: impl FnOnce(SocketAddr) -> F) -> anyhow::Result<()>
+    where
+        F: Future<Output = anyhow::Result<RunningServer>>,
+    {
+        if self.is_running() {
+            return Err(anyhow!("{} runs already", self.name));
+        }
+        let listen = self.address.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 0).into());
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name(&self.name)
+            .enable_all()
+            .build()
+            .with_context(|| format!("cannot make a runtime for {}", self.name))?;
+        let started = runtime.block_on(async { tokio::time::timeout(PATIENCE, start(listen)).await });
+        let failure = match started {
+            Ok(Ok(server)) => {
+                self.address = Some(server.address);
+                self.running = Some((runtime, server));
+                return Ok(());
+            }
+            Ok(Err(error)) => error.context(format!("cannot start {} on {listen}", self.name)),
+            Err(_) => anyhow!("{} on {listen} did not start within {PATIENCE:?}", self.name),
+        };
+        runtime.shutdown_timeout(PATIENCE);
+        Err(failure)
+    }
+
+    /// Ends it gracefully. Nothing happens when it is not running.
+    pub(crate) fn stop(&mut self) -> anyhow::Result<()> {
+        let Some((runtime, server)) = self.running.take() else { return Ok(()) };
+        let stopped = runtime.block_on(server.stop());
+        runtime.shutdown_timeout(PATIENCE);
+        stopped.with_context(|| format!("{} did not stop well", self.name))
+    }
+
+    /// Ends it at once. Nothing happens when it is not running.
+    pub(crate) fn kill(&mut self) {
+        if let Some((runtime, server)) = self.running.take() {
+            server.abort();
+            runtime.shutdown_timeout(PATIENCE);
+        }
+    }
+}
+
+impl Drop for HostedServer {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
