@@ -1,1 +1,6 @@
 //! Shared parts of the example rank programs.
+
+pub mod agree;
+pub mod cases;
+pub mod pattern;
+pub mod sizes;

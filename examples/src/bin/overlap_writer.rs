@@ -1,0 +1,132 @@
+//! One of several jobs that write overlapping ranges of one file at the same time.
+//!
+//! A coordinator says what to write. Rank 0 connects to it and passes its lines on to all ranks:
+//!
+//! ```text
+//! job → coordinator:   ready
+//! coordinator → job:   write all|each TIMES OFFSET LENGTH SEED  OFFSET LENGTH SEED  …     a triple for each rank
+//! job → coordinator:   done
+//! coordinator → job:   end
+//! ```
+//! `all` is one collective write, `each` an independent write of every rank. The bytes are those of
+//! [`pfs_examples::pattern`], so the coordinator can tell from the file which write left which byte.
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Parser;
+use mpi::topology::SimpleCommunicator;
+use mpi::traits::*;
+use pfs_examples::{agree, pattern};
+use pfs_mpiio::{AccessMode, File, Info};
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::process::ExitCode;
+
+#[derive(Parser)]
+#[command(about = "Writes what a coordinator says into a file that other jobs write too")]
+struct Options {
+    /// File in the file system
+    #[arg(long)]
+    file: String,
+    /// The coordinator's address, as HOST:PORT
+    #[arg(long)]
+    coordinator: String,
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    let Some(universe) = mpi::initialize() else {
+        eprintln!("overlap_writer: MPI did not start; run it by mpirun");
+        return ExitCode::FAILURE;
+    };
+    let world = universe.world();
+    match run(&options, &world) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("overlap_writer: rank {}: {error:#}", world.rank());
+            world.abort(1)
+        }
+    }
+}
+
+fn run(options: &Options, world: &SimpleCommunicator) -> Result<()> {
+    let mut coordinator = if world.rank() == 0 { Some(Coordinator::connect(&options.coordinator)?) } else { None };
+    let file = File::open(world, &options.file, AccessMode::CREATE | AccessMode::RDWR, &Info::new())?;
+    if let Some(coordinator) = &mut coordinator {
+        coordinator.say("ready")?;
+    }
+    loop {
+        let line = match &mut coordinator {
+            Some(coordinator) => coordinator.line()?,
+            None => String::new(),
+        };
+        let line = agree::from_rank_0(world, line);
+        if line == "end" {
+            break;
+        }
+        let turn = Turn::parse(&line, usize::try_from(world.rank())?)?;
+        turn.write(&file)?;
+        world.barrier();
+        if let Some(coordinator) = &mut coordinator {
+            coordinator.say("done")?;
+        }
+    }
+    file.close()?;
+    Ok(())
+}
+
+struct Coordinator {
+    input: BufReader<TcpStream>,
+    output: TcpStream,
+}
+
+impl Coordinator {
+    fn connect(address: &str) -> Result<Coordinator> {
+        let output = TcpStream::connect(address).with_context(|| format!("no coordinator at {address}"))?;
+        output.set_nodelay(true)?;
+        Ok(Coordinator { input: BufReader::new(output.try_clone()?), output })
+    }
+
+    fn say(&mut self, word: &str) -> Result<()> {
+        writeln!(self.output, "{word}").context("the coordinator is gone")
+    }
+
+    fn line(&mut self) -> Result<String> {
+        let mut line = String::new();
+        let bytes = self.input.read_line(&mut line).context("the coordinator is gone")?;
+        ensure!(bytes > 0, "the coordinator hung up");
+        Ok(line.trim().to_owned())
+    }
+}
+
+/// What one rank does when the coordinator says `write`.
+struct Turn {
+    collective: bool,
+    times: u64,
+    offset: u64,
+    bytes: Vec<u8>,
+}
+
+impl Turn {
+    fn parse(line: &str, rank: usize) -> Result<Turn> {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let ["write", kind @ ("all" | "each"), times, triples @ ..] = words.as_slice() else {
+            bail!("the coordinator says {line:?}");
+        };
+        let triple =
+            triples.chunks_exact(3).nth(rank).with_context(|| format!("no range for rank {rank}: {line:?}"))?;
+        let number = |word: &str| word.parse::<u64>().with_context(|| format!("no number in {line:?}: {word:?}"));
+        let (offset, length, seed) = (number(triple[0])?, number(triple[1])?, number(triple[2])?);
+        let bytes = pattern::bytes(seed, offset, usize::try_from(length)?);
+        Ok(Turn { collective: *kind == "all", times: number(times)?, offset, bytes })
+    }
+
+    fn write(&self, file: &File) -> Result<()> {
+        for _ in 0..self.times {
+            match self.collective {
+                true => file.write_at_all(self.offset, &self.bytes[..])?,
+                false => file.write_at(self.offset, &self.bytes[..])?,
+            };
+        }
+        Ok(())
+    }
+}
