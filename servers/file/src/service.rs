@@ -1,0 +1,121 @@
+//! The gRPC service: messages become strict requests here, once, and answers become messages.
+
+use crate::server::FileServer;
+use bytes::Bytes;
+use pfs_core::fence::Fences;
+use pfs_proto::data::{Commit, Drain, Fence, Read, Remove, Stat, Truncate, Write};
+use pfs_proto::status::{ErrorCode, status};
+use pfs_proto::transport::MESSAGE_BYTES_MAX;
+use pfs_proto::v1;
+use pfs_proto::v1::data_server::{Data, DataServer};
+use std::sync::Arc;
+use tonic::{Request, Response, Status};
+
+/// The service of a file server.
+#[derive(Clone)]
+pub struct DataService {
+    server: Arc<FileServer>,
+}
+
+impl DataService {
+    /// The generated server around the service, with the project's message limits.
+    pub fn new(server: Arc<FileServer>) -> DataServer<Self> {
+        DataServer::new(DataService { server })
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    fn instance(&self) -> u64 {
+        self.server.instance.get()
+    }
+}
+
+/// A request without a stamp is as stale as one with an old stamp: whoever sent it holds no token.
+fn check_stamp(stamp: Option<&v1::Stamp>) -> Result<(), Status> {
+    if stamp.is_some() {
+        return Ok(());
+    }
+    Err(status(ErrorCode::Stale, "a data request without a stamp was refused; ask for a token and send its stamp"))
+}
+
+#[tonic::async_trait]
+impl Data for DataService {
+    async fn write(&self, request: Request<v1::WriteRequest>) -> Result<Response<v1::WriteReply>, Status> {
+        let request = request.into_inner();
+        check_stamp(request.stamp.as_ref())?;
+        self.server.write(Write::try_from(request)?).await?;
+        Ok(Response::new(v1::WriteReply { instance: self.instance() }))
+    }
+
+    async fn read(&self, request: Request<v1::ReadRequest>) -> Result<Response<v1::ReadReply>, Status> {
+        let request = request.into_inner();
+        check_stamp(request.stamp.as_ref())?;
+        let answer = self.server.read(Read::try_from(request)?).await?;
+        let payload = Bytes::from_owner(answer.payload);
+        let mut response = Response::new(v1::ReadReply { instance: self.instance(), payload });
+        response.extensions_mut().insert(answer.share);
+        Ok(response)
+    }
+
+    async fn commit(&self, request: Request<v1::CommitRequest>) -> Result<Response<v1::CommitReply>, Status> {
+        let request = request.into_inner();
+        check_stamp(request.stamp.as_ref())?;
+        let object_lengths = self.server.commit(Commit::try_from(request)?).await?;
+        Ok(Response::new(v1::CommitReply { instance: self.instance(), object_lengths }))
+    }
+
+    async fn truncate(&self, request: Request<v1::TruncateRequest>) -> Result<Response<v1::TruncateReply>, Status> {
+        self.server.truncate(Truncate::try_from(request.into_inner())?).await?;
+        Ok(Response::new(v1::TruncateReply { instance: self.instance() }))
+    }
+
+    async fn remove(&self, request: Request<v1::RemoveRequest>) -> Result<Response<v1::RemoveReply>, Status> {
+        let remove = Remove::try_from(request.into_inner())?;
+        let removed_objects = self.server.remove(remove.file).await?;
+        Ok(Response::new(v1::RemoveReply { removed_objects }))
+    }
+
+    async fn stat(&self, request: Request<v1::StatRequest>) -> Result<Response<v1::StatReply>, Status> {
+        let request = request.into_inner();
+        check_stamp(request.stamp.as_ref())?;
+        let status = self.server.stat(Stat::try_from(request)?).await?;
+        Ok(Response::new(v1::StatReply {
+            exists: status.is_some(),
+            length: status.map_or(0, |status| status.length),
+            allocated_bytes: status.map_or(0, |status| status.allocated_bytes),
+            instance: self.instance(),
+        }))
+    }
+
+    async fn fence(&self, request: Request<v1::FenceRequest>) -> Result<Response<v1::FenceReply>, Status> {
+        let fence = Fence::try_from(request.into_inner())?;
+        tracing::info!(boot_floor = %fence.boot_floor, clients = ?fence.incarnations, groups = ?fence.groups, "fencing");
+        let fences = Fences {
+            boot_floor: Some(fence.boot_floor),
+            incarnations: fence.incarnations.into_iter().collect(),
+            groups: fence.groups.into_iter().collect(),
+            ..Fences::default()
+        };
+        self.server.fence(fences).await?;
+        Ok(Response::new(v1::FenceReply { instance: self.instance() }))
+    }
+
+    async fn drain(&self, request: Request<v1::DrainRequest>) -> Result<Response<v1::DrainReply>, Status> {
+        let request = request.into_inner();
+        check_stamp(request.stamp.as_ref())?;
+        let drain = Drain::try_from(request)?;
+        self.server.gate.drain(drain.stamp, drain.sequence).await;
+        Ok(Response::new(v1::DrainReply { instance: self.instance() }))
+    }
+
+    async fn ping(&self, _: Request<v1::DataPingRequest>) -> Result<Response<v1::DataPingReply>, Status> {
+        let label = self.server.label.get().ok_or_else(|| {
+            status(ErrorCode::Unavailable, format!("{} is not registered yet; try again", self.server.name))
+        })?;
+        Ok(Response::new(v1::DataPingReply {
+            server_id: label.server.get(),
+            instance: self.instance(),
+            cluster_id: label.cluster_id.clone(),
+        }))
+    }
+}
