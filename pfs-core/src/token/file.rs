@@ -15,6 +15,7 @@ use super::table::TokenTable;
 use super::{RANGES_PER_HOLDER_MAX, REVOKES_PER_HOLDER_MAX, WIDEN_BYTES_MIN};
 use crate::extent::{Extent, ExtentSet};
 use crate::ids::{ClientId, FileId, Holder, RevokeId};
+use smallvec::{SmallVec, smallvec};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Who waits for a grant.
@@ -46,7 +47,7 @@ struct Waiting {
     requester: Requester,
     mode: Mode,
     /// Disjoint, in order, never empty.
-    required: Vec<Extent>,
+    required: SmallVec<[Extent; 1]>,
     desired: Option<Extent>,
     /// It met another holder's claim, so its grant is not widened freely.
     met_conflict: bool,
@@ -202,7 +203,7 @@ impl FileTokens {
         let waiting = Waiting {
             requester: Requester::Manager { operation },
             mode: Mode::Exclusive,
-            required: vec![range],
+            required: smallvec![range],
             desired: None,
             met_conflict: false,
         };
@@ -414,7 +415,7 @@ impl FileTokens {
 
     /// What a grant names: all that is required, and as much of what is desired as hurts nobody.
     fn widen(&self, holder: Holder, waiting: &Waiting) -> Vec<Extent> {
-        let Some(desired) = waiting.desired else { return waiting.required.clone() };
+        let Some(desired) = waiting.desired else { return waiting.required.to_vec() };
         let quiet = self.waiting.is_empty() && self.revokes.is_empty() && self.taken.is_empty();
         let alone = quiet && (self.holders.len() == 1 || !self.table.has_others(holder));
         if alone {
@@ -422,10 +423,10 @@ impl FileTokens {
             return vec![desired.hull(hull)];
         }
         if waiting.met_conflict || !quiet {
-            return waiting.required.clone();
+            return waiting.required.to_vec();
         }
         let reach = self.holders[&holder].widen_bytes;
-        let mut ranges = waiting.required.clone();
+        let mut ranges = waiting.required.to_vec();
         let last = ranges.len() - 1;
         let (first_start, last_end) = (ranges[0].start(), ranges[last].end());
         let below = self.table.room_around(ranges[0], holder, waiting.mode).start();
@@ -440,7 +441,12 @@ impl FileTokens {
     }
 
     /// The ranges of a request, joined; the hull of too many if that hurts nobody.
-    fn required_ranges(&self, acquire: &Acquire) -> Result<Vec<Extent>, Refusal> {
+    fn required_ranges(&self, acquire: &Acquire) -> Result<SmallVec<[Extent; 1]>, Refusal> {
+        if let [single] = acquire.required.as_slice()
+            && single.count() == 1
+        {
+            return Ok(smallvec![single.hull()]);
+        }
         let Some(first) = acquire.required.first() else { return Err(Refusal::Empty) };
         let hull = acquire.required.iter().fold(first.hull(), |hull, pattern| hull.hull(pattern.hull()));
         let ranges = acquire.required.iter().fold(0u64, |sum, pattern| sum.saturating_add(pattern.count()));
@@ -453,7 +459,7 @@ impl FileTokens {
             || self.waiting.values().any(|w| w.requester.holder() != holder && w.hull().overlaps(hull))
             || self.taken.values().any(|taken| taken.overlaps(hull));
         match hurts {
-            false => Ok(vec![hull]),
+            false => Ok(smallvec![hull]),
             true => Err(Refusal::TooManyRanges { ranges, limit: RANGES_PER_HOLDER_MAX, hull }),
         }
     }

@@ -144,6 +144,11 @@ impl TokenTable {
 
     /// Gives `range` to `holder`. Nobody may be in the way.
     pub fn grant_tokens(&mut self, range: Extent, holder: Holder, mode: Mode) {
+        let claim = Claim::new(mode, holder);
+        if self.stands_alone(range, &claim) {
+            self.claims.insert(range.start(), (range.end(), claim));
+            return;
+        }
         self.split_tokens(range);
         let mut from = range.start();
         let mut free = Vec::new();
@@ -161,6 +166,10 @@ impl TokenTable {
 
     /// Takes `range` from `holder`; other holders keep what they share of it.
     pub fn take(&mut self, range: Extent, holder: Holder) {
+        if self.claims.get(&range.start()) == Some(&(range.end(), Claim::Exclusive(holder))) {
+            self.claims.remove(&range.start());
+            return;
+        }
         self.change(range, |claim| claim.without(holder));
     }
 
@@ -216,6 +225,19 @@ impl TokenTable {
                 break;
             }
         }
+    }
+
+    /// Whether the range is free and no neighbour would be joined with it.
+    fn stands_alone(&self, range: Extent, claim: &Claim) -> bool {
+        let clear_below = match self.claims.range(..range.start()).next_back() {
+            Some((_, (end, before))) => *end < range.start() || (*end == range.start() && before != claim),
+            None => true,
+        };
+        clear_below
+            && match self.claims.range(range.start()..).next() {
+                Some((start, (_, after))) => *start > range.end() || (*start == range.end() && after != claim),
+                None => true,
+            }
     }
 
     fn change(&mut self, range: Extent, change: impl Fn(&Claim) -> Option<Claim>) {
