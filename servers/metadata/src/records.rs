@@ -174,6 +174,17 @@ pub struct FileServer {
     pub labelled: bool,
 }
 
+/// What a registration bound.
+#[derive(Clone, PartialEq, Message)]
+pub struct Registered {
+    /// The server's id.
+    #[prost(uint32, tag = "1")]
+    pub server: u32,
+    /// Its record.
+    #[prost(message, optional, tag = "2")]
+    pub record: Option<FileServer>,
+}
+
 /// The answer of a change that has nothing to say.
 #[derive(Clone, PartialEq, Message)]
 pub struct Nothing {}

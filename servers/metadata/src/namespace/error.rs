@@ -1,5 +1,6 @@
 //! Why something of the namespace was refused.
 
+use crate::file_servers::RegistrationError;
 use crate::store::StoreError;
 use pfs_core::ids::{ClientId, FileId};
 use pfs_core::layout::RecipeError;
@@ -77,6 +78,9 @@ pub enum NamespaceError {
     /// The operation's number was used for something else.
     #[error("operation {} of {}, slot {}, was another operation before; every operation needs a number of its own", .0.sequence, .0.client, .0.slot)]
     Reused(OperationId),
+    /// A file server may not join.
+    #[error(transparent)]
+    Registration(#[from] RegistrationError),
     /// Others always came first.
     #[error("the change was tried many times and others always came first; try again")]
     Contended,
@@ -103,6 +107,7 @@ impl NamespaceError {
             | E::Reused(_) => ErrorCode::InvalidArgument,
             E::TooFewServers { .. } => ErrorCode::TooFewServers,
             E::NoSession(_) => ErrorCode::NoSession,
+            E::Registration(_) => ErrorCode::WrongCluster,
             E::Contended => ErrorCode::Unavailable,
             E::Store(StoreError::Damaged { .. }) => ErrorCode::DataLoss,
             E::Store(_) => ErrorCode::Internal,

@@ -1,0 +1,60 @@
+//! What a metadata server is told at its start.
+
+use anyhow::{Context, bail};
+use pfs_core::layout::check_stripe_unit;
+use pfs_proto::secret::Secret;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Configuration of a metadata server.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The store; one server per directory.
+    pub directory: PathBuf,
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// The cluster's secret.
+    pub secret: Secret,
+    /// Milliseconds after which a silent client or file server is given up.
+    pub lease_ms: u64,
+    /// Milliseconds between two heartbeats of a client or file server; at most a third of the lease.
+    pub heartbeat_ms: u64,
+    /// Bytes; for files whose creator does not say.
+    pub default_stripe_unit: u64,
+    /// Servers; for files whose creator does not say. 0: all that are up.
+    pub default_stripe_count: u32,
+    /// A new cluster may be made in an empty directory.
+    pub create_cluster: bool,
+    /// How long the caller of a truncation waits for all file servers.
+    pub truncate_patience: Duration,
+}
+
+impl Config {
+    /// The usual settings: 15 s lease, 3 s heartbeat, 1 MiB stripes over all servers, on an existing cluster.
+    pub fn new(directory: PathBuf, listen: SocketAddr, secret: Secret) -> Self {
+        Config {
+            directory,
+            listen,
+            secret,
+            lease_ms: 15_000,
+            heartbeat_ms: 3_000,
+            default_stripe_unit: 1 << 20,
+            default_stripe_count: 0,
+            create_cluster: false,
+            truncate_patience: Duration::from_secs(20),
+        }
+    }
+
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
+        check_stripe_unit(self.default_stripe_unit).context("the default stripe unit is refused")?;
+        if self.heartbeat_ms == 0 || self.heartbeat_ms.saturating_mul(3) > self.lease_ms {
+            bail!(
+                "a heartbeat of {} ms does not fit a lease of {} ms; it must be at least 1 ms and at most a third of the lease",
+                self.heartbeat_ms,
+                self.lease_ms
+            );
+        }
+        Ok(())
+    }
+}

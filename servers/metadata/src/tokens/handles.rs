@@ -1,0 +1,230 @@
+//! Who has which files open, and what is known of those files.
+//!
+//! Invariants:
+//! * a file is in the table as long as a handle of it is open;
+//! * a known size only grows inside its generation, and the generation only by [`Handles::set_size`];
+//! * a file that lost its name is returned for removal exactly once: when its last handle goes.
+
+use pfs_core::ids::{ClientId, FileId, GroupId, Holder, OpenId};
+use pfs_core::token::message::FileSize;
+use pfs_proto::metadata::{Access, SlotSet};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// One open of one file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Handle {
+    pub(crate) holder: Holder,
+    pub(crate) file: FileId,
+    pub(crate) access: Access,
+}
+
+/// What is known of an open file.
+#[derive(Clone, Debug)]
+struct OpenFile {
+    handles: BTreeSet<OpenId>,
+    size: FileSize,
+    committed_slots: SlotSet,
+    unlinked: bool,
+}
+
+/// All open files.
+#[derive(Default)]
+pub(crate) struct Handles {
+    handles: BTreeMap<OpenId, Handle>,
+    files: BTreeMap<FileId, OpenFile>,
+    holders: BTreeMap<Holder, BTreeSet<OpenId>>,
+    groups: BTreeMap<GroupId, BTreeSet<ClientId>>,
+    memberships: BTreeMap<ClientId, BTreeSet<GroupId>>,
+}
+
+impl Handles {
+    /// The clients of a new group.
+    pub(crate) fn add_group(&mut self, group: GroupId, members: &[ClientId]) {
+        self.groups.insert(group, members.iter().copied().collect());
+        for member in members {
+            self.memberships.entry(*member).or_default().insert(group);
+        }
+    }
+
+    /// A new handle, with what the store knows of the file.
+    pub(crate) fn open(&mut self, open: OpenId, handle: Handle, size: FileSize, committed_slots: &SlotSet) {
+        self.handles.insert(open, handle);
+        self.holders.entry(handle.holder).or_default().insert(open);
+        let file = self.files.entry(handle.file).or_insert_with(|| OpenFile {
+            handles: BTreeSet::new(),
+            size,
+            committed_slots: SlotSet::new(),
+            unlinked: false,
+        });
+        file.handles.insert(open);
+        file.size.learn(size);
+        file.committed_slots.extend(committed_slots);
+    }
+
+    /// A handle.
+    pub(crate) fn get(&self, open: OpenId) -> Option<Handle> {
+        self.handles.get(&open).copied()
+    }
+
+    /// Whether a client may act for a holder.
+    pub(crate) fn speaks_for(&self, client: ClientId, holder: Holder) -> bool {
+        match holder {
+            Holder::Client(owner) => owner == client,
+            Holder::Group(group) => self.groups.get(&group).is_some_and(|members| members.contains(&client)),
+        }
+    }
+
+    /// Whether a handle of this holder allows writes to the file.
+    pub(crate) fn may_write(&self, holder: Holder, file: FileId) -> bool {
+        let opens = self.holders.get(&holder).into_iter().flatten();
+        opens.filter_map(|open| self.handles.get(open)).any(|handle| handle.file == file && handle.access.writes())
+    }
+
+    /// Ends a handle. Returns the file if it is to be removed now.
+    pub(crate) fn close(&mut self, open: OpenId) -> Option<FileId> {
+        let handle = self.handles.remove(&open)?;
+        if let Some(opens) = self.holders.get_mut(&handle.holder) {
+            opens.remove(&open);
+            if opens.is_empty() {
+                self.holders.remove(&handle.holder);
+                if let Holder::Group(group) = handle.holder {
+                    self.forget_group(group);
+                }
+            }
+        }
+        let file = self.files.get_mut(&handle.file)?;
+        file.handles.remove(&open);
+        if !file.handles.is_empty() {
+            return None;
+        }
+        let unlinked = file.unlinked;
+        self.files.remove(&handle.file);
+        unlinked.then_some(handle.file)
+    }
+
+    /// Ends all handles of a client, and of groups that had no other member. Returns the files to be removed now.
+    pub(crate) fn remove_client(&mut self, client: ClientId) -> Vec<FileId> {
+        let mut holders = vec![Holder::Client(client)];
+        for group in self.memberships.remove(&client).unwrap_or_default() {
+            let Some(members) = self.groups.get_mut(&group) else { continue };
+            members.remove(&client);
+            if members.is_empty() {
+                holders.push(Holder::Group(group));
+            }
+        }
+        let opens: Vec<OpenId> =
+            holders.iter().filter_map(|holder| self.holders.get(holder)).flatten().copied().collect();
+        opens.into_iter().filter_map(|open| self.close(open)).collect()
+    }
+
+    fn forget_group(&mut self, group: GroupId) {
+        for member in self.groups.remove(&group).unwrap_or_default() {
+            if let Some(groups) = self.memberships.get_mut(&member) {
+                groups.remove(&group);
+                if groups.is_empty() {
+                    self.memberships.remove(&member);
+                }
+            }
+        }
+    }
+
+    /// A file has lost its name. Returns whether it is to be removed now.
+    pub(crate) fn unlinked(&mut self, file: FileId) -> bool {
+        match self.files.get_mut(&file) {
+            Some(file) => {
+                file.unlinked = true;
+                false
+            }
+            None => true,
+        }
+    }
+
+    /// A holder has seen or written up to a size. Of an older or unknown generation it says nothing.
+    pub(crate) fn learn(&mut self, file: FileId, size: FileSize) {
+        if let Some(file) = self.files.get_mut(&file)
+            && file.size.generation == size.generation
+        {
+            file.size.learn(size);
+        }
+    }
+
+    /// Slots have durable objects.
+    pub(crate) fn learn_slots(&mut self, file: FileId, slots: &SlotSet) {
+        if let Some(file) = self.files.get_mut(&file) {
+            file.committed_slots.extend(slots);
+        }
+    }
+
+    /// A file was truncated or extended; its size has a new generation.
+    pub(crate) fn set_size(&mut self, file: FileId, size: FileSize) {
+        if let Some(file) = self.files.get_mut(&file) {
+            file.size.learn(size);
+        }
+    }
+
+    /// What is known of an open file.
+    pub(crate) fn known(&self, file: FileId) -> Option<(FileSize, &SlotSet)> {
+        self.files.get(&file).map(|file| (file.size, &file.committed_slots))
+    }
+
+    /// Handles open now.
+    pub(crate) fn len(&self) -> usize {
+        self.handles.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: FileId = FileId::new(5).unwrap();
+
+    fn client(number: u64) -> ClientId {
+        ClientId::new(number).unwrap()
+    }
+
+    fn open(handles: &mut Handles, number: u64, holder: Holder, access: Access) {
+        let size = FileSize { generation: 1, bytes: 10 };
+        handles.open(OpenId::new(number).unwrap(), Handle { holder, file: FILE, access }, size, &SlotSet::new());
+    }
+
+    #[test]
+    fn an_unlinked_file_is_removed_once_at_its_last_close() {
+        let mut handles = Handles::default();
+        open(&mut handles, 1, Holder::Client(client(1)), Access::Read);
+        open(&mut handles, 2, Holder::Client(client(2)), Access::Write);
+        assert!(!handles.unlinked(FILE));
+        assert_eq!(handles.close(OpenId::new(1).unwrap()), None);
+        assert_eq!(handles.remove_client(client(2)), [FILE]);
+        assert_eq!(handles.len(), 0);
+        assert!(handles.unlinked(FILE), "nobody has it open");
+    }
+
+    #[test]
+    fn a_group_keeps_its_handles_until_its_last_member_goes() {
+        let mut handles = Handles::default();
+        let group = GroupId::new(7).unwrap();
+        handles.add_group(group, &[client(1), client(2)]);
+        open(&mut handles, 1, Holder::Group(group), Access::ReadWrite);
+        handles.unlinked(FILE);
+        assert!(handles.speaks_for(client(2), Holder::Group(group)));
+        assert_eq!(handles.remove_client(client(2)), []);
+        assert!(!handles.speaks_for(client(2), Holder::Group(group)));
+        assert!(handles.may_write(Holder::Group(group), FILE));
+        assert_eq!(handles.remove_client(client(1)), [FILE]);
+        assert!(handles.groups.is_empty() && handles.memberships.is_empty() && handles.holders.is_empty());
+    }
+
+    #[test]
+    fn only_reports_of_the_same_generation_count() {
+        let mut handles = Handles::default();
+        open(&mut handles, 1, Holder::Client(client(1)), Access::Write);
+        let known = |handles: &Handles| handles.known(FILE).unwrap().0;
+        handles.learn(FILE, FileSize { generation: 1, bytes: 50 });
+        assert_eq!(known(&handles).bytes, 50);
+        handles.set_size(FILE, FileSize { generation: 2, bytes: 20 });
+        handles.learn(FILE, FileSize { generation: 1, bytes: 99 });
+        handles.learn(FILE, FileSize { generation: 9, bytes: 99 });
+        assert_eq!(known(&handles), FileSize { generation: 2, bytes: 20 });
+    }
+}

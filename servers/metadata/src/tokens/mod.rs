@@ -1,0 +1,99 @@
+//! The one task that owns tokens, sessions and open handles.
+//!
+//! Waiting is asynchronous, applying is synchronous: whoever wants something sends a function of the whole [`State`];
+//! the task applies one after the other, so invariants hold between any two. Before the next one it does what the
+//! token manager wants done, in its order. Nothing in the task waits for a client, a server or the disk.
+
+mod handles;
+mod opens;
+mod sizes;
+mod state;
+mod streams;
+
+pub(crate) use opens::{OpenRequest, Opened};
+pub(crate) use state::{Effects, State};
+
+use crate::clock;
+use pfs_proto::status::{ErrorCode, status};
+use pfs_server_runtime::CancellationToken;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+
+/// Commands that wait for the task; past it callers wait.
+const COMMANDS_MAX: usize = 4096;
+/// Commands applied before the task looks at the clock again.
+const COMMANDS_AT_ONCE: usize = 256;
+
+type Command = Box<dyn FnOnce(&mut State) + Send>;
+
+/// The server is shutting down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the metadata server is shutting down; try again when it is back")]
+pub(crate) struct Stopped;
+
+impl From<Stopped> for tonic::Status {
+    fn from(stopped: Stopped) -> Self {
+        status(ErrorCode::Unavailable, stopped.to_string())
+    }
+}
+
+/// The way to the task.
+#[derive(Clone)]
+pub(crate) struct Tokens {
+    commands: mpsc::Sender<Command>,
+}
+
+impl Tokens {
+    /// Makes the way and the task; the task looks for leases that have run out every `tick`.
+    pub(crate) fn new(
+        state: State,
+        tick: Duration,
+        shutdown: CancellationToken,
+    ) -> (Self, impl Future<Output = ()> + Send) {
+        let (commands, received) = mpsc::channel(COMMANDS_MAX);
+        (Tokens { commands }, run(state, received, tick, shutdown))
+    }
+
+    /// Applies a function to the state and returns its result.
+    pub(crate) async fn with<T: Send + 'static>(
+        &self,
+        apply: impl FnOnce(&mut State) -> T + Send + 'static,
+    ) -> Result<T, Stopped> {
+        let (answer, answered) = oneshot::channel();
+        self.send(move |state| {
+            // Whoever asked may be gone.
+            let _ = answer.send(apply(state));
+        })
+        .await?;
+        answered.await.map_err(|_| Stopped)
+    }
+
+    /// Applies a function to the state, in the order of the calls of one caller; does not wait for it.
+    pub(crate) async fn send(&self, apply: impl FnOnce(&mut State) + Send + 'static) -> Result<(), Stopped> {
+        self.commands.send(Box::new(apply)).await.map_err(|_| Stopped)
+    }
+}
+
+async fn run(mut state: State, mut commands: mpsc::Receiver<Command>, tick: Duration, shutdown: CancellationToken) {
+    let mut ticks = tokio::time::interval(tick);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut received = Vec::with_capacity(COMMANDS_AT_ONCE);
+    loop {
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => break,
+            _ = ticks.tick() => state.tick(clock::boottime_ms()),
+            count = commands.recv_many(&mut received, COMMANDS_AT_ONCE) => {
+                if count == 0 {
+                    break;
+                }
+                for command in received.drain(..) {
+                    command(&mut state);
+                    state.settle();
+                }
+            }
+        }
+        state.settle();
+    }
+    state.end();
+}

@@ -1,0 +1,190 @@
+//! Opening and closing files, for a client or for a group.
+
+use super::handles::Handle;
+use super::state::State;
+use crate::sessions::Done;
+use pfs_core::ids::{ClientId, FileId, GroupId, Holder, OpenId};
+use pfs_core::token::manager::{Counters, TokenRange};
+use pfs_core::token::message::FileSize;
+use pfs_proto::metadata::{FileMetadata, OpenFor, OperationId, SlotSet};
+use pfs_proto::status::{ErrorCode, status};
+use tonic::Status;
+
+/// An open to be made.
+pub(crate) struct OpenRequest {
+    pub(crate) operation: OperationId,
+    /// The id for the open.
+    pub(crate) open: OpenId,
+    /// The id for the group, if it is for one.
+    pub(crate) group: GroupId,
+    /// For whom.
+    pub(crate) open_for: OpenFor,
+    pub(crate) file: FileId,
+    /// What the store knows.
+    pub(crate) size: FileSize,
+    pub(crate) committed_slots: SlotSet,
+}
+
+/// An open that was made, now or when the operation came first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Opened {
+    pub(crate) open: OpenId,
+    pub(crate) holder: Holder,
+    pub(crate) file: FileId,
+}
+
+/// Why an open or a close was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum OpenRefused {
+    #[error("{0} has no session at this metadata server; connect again")]
+    NoSession(ClientId),
+    #[error("{0} opens a file for a group that it is not a member of; a member of the group has to open it")]
+    NotAMember(ClientId),
+    #[error(
+        "operation {sequence} of slot {slot} came after operation {last}, or was another operation before; numbers of a slot must increase"
+    )]
+    Sequence { slot: u32, sequence: u64, last: u64 },
+    #[error("{open} is not open for {client}; it was closed, or opened by somebody else")]
+    NotOpen { open: OpenId, client: ClientId },
+}
+
+impl From<OpenRefused> for Status {
+    fn from(refused: OpenRefused) -> Self {
+        let code = match refused {
+            OpenRefused::NoSession(_) => ErrorCode::NoSession,
+            OpenRefused::NotAMember(_) | OpenRefused::Sequence { .. } => ErrorCode::InvalidArgument,
+            OpenRefused::NotOpen { .. } => ErrorCode::NotFound,
+        };
+        status(code, refused.to_string())
+    }
+}
+
+impl State {
+    /// What an operation did when it came before.
+    pub(crate) fn recall(&self, operation: OperationId) -> Result<Option<Done>, OpenRefused> {
+        if !self.sessions.is_live(operation.client) {
+            return Err(OpenRefused::NoSession(operation.client));
+        }
+        let OperationId { slot, sequence, .. } = operation;
+        self.sessions.recall(operation).map_err(|last| OpenRefused::Sequence { slot, sequence, last })
+    }
+
+    /// The open that an operation made when it came before.
+    pub(crate) fn recall_open(&self, operation: OperationId) -> Result<Option<Opened>, OpenRefused> {
+        match self.recall(operation)? {
+            None => Ok(None),
+            Some(Done::Opened { open, holder, file }) => Ok(Some(Opened { open, holder, file })),
+            Some(Done::Closed) => {
+                let OperationId { slot, sequence, .. } = operation;
+                Err(OpenRefused::Sequence { slot, sequence, last: sequence })
+            }
+        }
+    }
+
+    /// Opens a file. It counts as open from now on, so it is not removed; the caller makes sure that it still had
+    /// its name when this was done, and takes the open back if not.
+    pub(crate) fn open(&mut self, request: OpenRequest) -> Result<Opened, OpenRefused> {
+        if let Some(before) = self.recall_open(request.operation)? {
+            return Ok(before);
+        }
+        let client = request.operation.client;
+        let OpenFor { group_members: members, access } = request.open_for;
+        if let Some(missing) = members.iter().find(|member| !self.sessions.is_live(**member)) {
+            return Err(OpenRefused::NoSession(*missing));
+        }
+        let holder = match members.is_empty() {
+            true => Holder::Client(client),
+            false if !members.contains(&client) => return Err(OpenRefused::NotAMember(client)),
+            false => {
+                self.handles.add_group(request.group, &members);
+                self.manager.add_group(request.group, members);
+                Holder::Group(request.group)
+            }
+        };
+        let opened = Opened { open: request.open, holder, file: request.file };
+        let handle = Handle { holder, file: request.file, access };
+        self.handles.open(request.open, handle, request.size, &request.committed_slots);
+        self.manager.open(holder, request.file);
+        let Opened { open, holder, file } = opened;
+        self.sessions.record(request.operation, Done::Opened { open, holder, file });
+        Ok(opened)
+    }
+
+    /// What a close is about, or nothing if it was done before.
+    pub(crate) fn closing(&self, operation: OperationId, open: OpenId) -> Result<Option<FileId>, OpenRefused> {
+        match self.recall(operation)? {
+            Some(Done::Closed) => return Ok(None),
+            Some(Done::Opened { .. }) => {
+                let OperationId { slot, sequence, .. } = operation;
+                return Err(OpenRefused::Sequence { slot, sequence, last: sequence });
+            }
+            None => {}
+        }
+        let client = operation.client;
+        match self.handles.get(open) {
+            Some(handle) if self.handles.speaks_for(client, handle.holder) => Ok(Some(handle.file)),
+            _ => Err(OpenRefused::NotOpen { open, client }),
+        }
+    }
+
+    /// Closes; the last close of a holder frees its tokens of the file.
+    pub(crate) fn close(&mut self, operation: OperationId, open: OpenId) {
+        self.sessions.record(operation, Done::Closed);
+        self.end_open(open);
+    }
+
+    /// Takes an open back that was of no use: its operation has done nothing.
+    pub(crate) fn take_back(&mut self, operation: OperationId, open: OpenId) {
+        self.sessions.forget(operation);
+        self.end_open(open);
+    }
+
+    fn end_open(&mut self, open: OpenId) {
+        let Some(handle) = self.handles.get(open) else { return };
+        self.manager.close(handle.holder, handle.file);
+        if let Some(file) = self.handles.close(open) {
+            self.reap(file);
+        }
+    }
+
+    /// Adds what is known of a file beyond the store.
+    pub(crate) fn complete(&self, metadata: &mut FileMetadata) {
+        if let Some((size, slots)) = self.handles.known(metadata.id) {
+            metadata.size.learn(size);
+            metadata.committed_slots.extend(slots);
+        }
+    }
+
+    /// Slots that were made durable.
+    pub(crate) fn learn_slots(&mut self, file: FileId, slots: &SlotSet) {
+        self.handles.learn_slots(file, slots);
+    }
+
+    /// A size that was set.
+    pub(crate) fn set_size(&mut self, file: FileId, size: FileSize) {
+        self.handles.set_size(file, size);
+    }
+
+    /// The token table of a file with its counts, and the names of holders, for people.
+    pub(crate) fn tokens_of(&self, file: FileId) -> (Vec<(TokenRange, Vec<String>)>, Counters) {
+        let named = |token: TokenRange| {
+            let names = token.holders.iter().map(|holder| self.holder_name(*holder)).collect();
+            (token, names)
+        };
+        (self.manager.tokens(file).into_iter().map(named).collect(), self.manager.file_counters(file))
+    }
+
+    fn holder_name(&self, holder: Holder) -> String {
+        let members = self.manager.members(holder);
+        let first = members.first().map_or("", |client| self.sessions.name(*client));
+        match members.len() {
+            0 | 1 => first.to_owned(),
+            others => format!("{first} and {} more", others - 1),
+        }
+    }
+
+    /// Counts of all tokens, and handles open now.
+    pub(crate) fn counts(&self) -> (Counters, usize) {
+        (self.manager.counters(), self.handles.len())
+    }
+}

@@ -1,0 +1,13 @@
+//! Work that no caller waits for, or that outlives the one who does: each kind has one task, its own retries, and a
+//! durable record to resume from.
+
+mod backoff;
+mod deaths;
+mod removals;
+mod sizes;
+mod truncations;
+
+pub(crate) use deaths::{Burial, bury};
+pub(crate) use removals::{Removals, reap};
+pub(crate) use sizes::SizeWriter;
+pub(crate) use truncations::Truncations;

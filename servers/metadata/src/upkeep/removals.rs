@@ -1,0 +1,112 @@
+//! The objects of deleted files: an orphan that nobody has open becomes one durable removal for each of its servers,
+//! and each removal is repeated until its server has answered.
+
+use super::backoff::Backoff;
+use crate::data_clients::DataClients;
+use crate::file_servers::{FileServers, Server};
+use crate::namespace::{Namespace, NamespaceError, Reap};
+use futures::StreamExt;
+use pfs_core::ids::FileId;
+use std::sync::Arc;
+use tokio::sync::{Notify, mpsc};
+
+/// Orphans that are turned into removals with one commit.
+const ORPHANS_AT_ONCE: usize = 256;
+/// Removals of one server that are read at once.
+const PAGE_FILES: usize = 256;
+/// Calls under way to one server.
+const CALLS_PER_SERVER: usize = 8;
+
+/// Turns orphans into removals, for ever.
+pub(crate) async fn reap(
+    namespace: Arc<Namespace>,
+    mut orphans: mpsc::UnboundedReceiver<FileId>,
+    removals: Arc<Removals>,
+) {
+    let mut batch = Vec::with_capacity(ORPHANS_AT_ONCE);
+    while orphans.recv_many(&mut batch, ORPHANS_AT_ONCE).await > 0 {
+        let reaped = batch.drain(..).map(|file| reap_one(&namespace, file));
+        futures::future::join_all(reaped).await;
+        removals.wake();
+    }
+}
+
+async fn reap_one(namespace: &Namespace, file: FileId) {
+    let mut backoff = Backoff::new();
+    loop {
+        match namespace.run(None, &Reap { file }).await {
+            Ok(_) => return,
+            Err(NamespaceError::NoFile(_)) => return,
+            Err(error) => tracing::error!(%file, %error, "a deleted file could not be queued for removal"),
+        }
+        backoff.pause().await;
+    }
+}
+
+/// Carries removals out.
+pub(crate) struct Removals {
+    namespace: Arc<Namespace>,
+    servers: Arc<FileServers>,
+    data: Arc<DataClients>,
+    more: Notify,
+}
+
+impl Removals {
+    pub(crate) fn new(namespace: Arc<Namespace>, servers: Arc<FileServers>, data: Arc<DataClients>) -> Self {
+        Removals { namespace, servers, data, more: Notify::new() }
+    }
+
+    /// There are new removals, or a server is back.
+    pub(crate) fn wake(&self) {
+        self.more.notify_one();
+    }
+
+    /// Carries removals out, for ever. A server that is down gets its own when it is back.
+    pub(crate) async fn run(self: Arc<Self>) {
+        let mut backoff = Backoff::new();
+        loop {
+            let drained = self.servers.live().into_iter().map(|server| self.drain(server));
+            if futures::future::join_all(drained).await.into_iter().all(|well| well) {
+                self.more.notified().await;
+                backoff = Backoff::new();
+            } else {
+                backoff.pause().await;
+            }
+        }
+    }
+
+    /// Removes what is queued for a server. False: something is left, try again.
+    async fn drain(&self, server: Server) -> bool {
+        loop {
+            let files = match self.namespace.removals(server.id, PAGE_FILES).await {
+                Ok(files) if files.is_empty() => return true,
+                Ok(files) => files,
+                Err(error) => {
+                    tracing::error!(server = %server.id, %error, "the queue of removals could not be read");
+                    return false;
+                }
+            };
+            let count = files.len();
+            let calls = futures::stream::iter(files).map(|file| self.remove(&server, file));
+            let removed: Vec<FileId> =
+                calls.buffer_unordered(CALLS_PER_SERVER).filter_map(std::future::ready).collect().await;
+            if let Err(error) = self.namespace.removed(server.id, &removed).await {
+                tracing::error!(server = %server.id, %error, "removals that were done could not be recorded");
+                return false;
+            }
+            if removed.len() < count {
+                return false;
+            }
+        }
+    }
+
+    async fn remove(&self, server: &Server, file: FileId) -> Option<FileId> {
+        match self.data.remove(&server.address, file).await {
+            Ok(()) => Some(file),
+            Err(error) => {
+                tracing::warn!(server = %server.id, %file, %error, "objects could not be removed; trying again");
+                None
+            }
+        }
+    }
+}
