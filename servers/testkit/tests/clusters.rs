@@ -24,7 +24,8 @@ impl Caller {
     }
 
     fn with_secret(address: &str, secret: &Secret) -> Self {
-        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        // A thread of its own: a client that does not answer holds a graceful stop up.
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let metadata = runtime.block_on(async { connect(address, &AuthInterceptor::new(secret)).unwrap() });
         Caller { runtime, metadata: MetadataClient::new(metadata) }
     }
