@@ -47,7 +47,7 @@ impl Suite {
         match part {
             Part::Setup => Ok(()),
             Part::Unit => self.unit(findings),
-            Part::Mpi => self.ranks(&self.built, Mpi::Open, &["2", "3", "4"], findings),
+            Part::Mpi => self.ranks(&self.built, Mpi::Open, "2,3,4", findings),
             Part::Mpich => self.mpich(findings),
             Part::Ior => ior::run(&self.built, findings),
             Part::Slurm => {
@@ -62,7 +62,7 @@ impl Suite {
     fn unit(&self, findings: &mut Findings) -> Result<()> {
         for test in self.built.tests.iter().filter(|test| !links_mpi(test)) {
             interrupt::check()?;
-            self.test_program(test, Mpi::Open, &[], findings)?;
+            self.test_program(test, Mpi::Open, &[], findings);
         }
         let mut documentation = workspace::cargo("test", Mpi::Open)?;
         documentation.args(["--locked", "--quiet", "--workspace", "--doc"]);
@@ -72,36 +72,27 @@ impl Suite {
 
     fn mpich(&self, findings: &mut Findings) -> Result<()> {
         let built = workspace::build(&Selection::Packages(&MPI_PACKAGES), Mpi::Mpich)?;
-        self.ranks(&built, Mpi::Mpich, &["2"], findings)
+        self.ranks(&built, Mpi::Mpich, "2", findings)
     }
 
-    /// Runs the test programs of the packages that link MPI; they launch ranks themselves.
-    fn ranks(&self, built: &Built, mpi: Mpi, ranks: &[&str], findings: &mut Findings) -> Result<()> {
-        let pfs = self.built.program("pfs")?.to_string_lossy().into_owned();
-        let environment = [
-            ("PFS_BIN", pfs.as_str()),
-            ("PFS_MPIRUN", &mpi.launcher().join(" ")),
-            ("PFS_TEST_RANKS", &ranks.join(",")),
-        ];
+    /// Runs the test programs of the packages that link MPI; they launch ranks themselves, in groups of these sizes.
+    fn ranks(&self, built: &Built, mpi: Mpi, sizes: &str, findings: &mut Findings) -> Result<()> {
+        let launcher = mpi.launcher().join(" ");
         for test in built.tests.iter().filter(|test| links_mpi(test)) {
             interrupt::check()?;
-            self.test_program(test, mpi, &environment, findings)?;
+            self.test_program(test, mpi, &[("PFS_MPIRUN", &launcher), ("PFS_TEST_RANKS", sizes)], findings);
         }
         Ok(())
     }
 
-    fn test_program(
-        &self,
-        test: &TestProgram,
-        mpi: Mpi,
-        environment: &[(&str, &str)],
-        findings: &mut Findings,
-    ) -> Result<()> {
+    fn test_program(&self, test: &TestProgram, mpi: Mpi, environment: &[(&str, &str)], findings: &mut Findings) {
         let mut command = Command::new(&test.executable);
         command.current_dir(&test.directory).env("CARGO_MANIFEST_DIR", &test.directory);
         command.env("MPICC", mpi.compiler()).envs(mpi.environment().iter().copied()).envs(environment.iter().copied());
+        if let Ok(pfs) = self.built.program("pfs") {
+            command.env("PFS_BIN", pfs);
+        }
         self.tests(&format!("{} {}", test.package, test.target), command, PROGRAM_LIMIT, findings);
-        Ok(())
     }
 
     /// Runs a command that ends with libtest's closing lines and shows those, or everything if it fails.
