@@ -1,0 +1,16 @@
+//! The subcommands, one file each: flags → config → run.
+
+pub mod cp;
+pub mod df;
+mod entry;
+pub mod layout;
+pub mod ls;
+pub mod mkdir;
+pub mod mv;
+pub mod rm;
+pub mod server;
+pub mod start;
+pub mod stat;
+pub mod status;
+pub mod stop;
+pub mod tokens;

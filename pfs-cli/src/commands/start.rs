@@ -1,0 +1,322 @@
+//! `pfs start`: a cluster of background processes on this machine, for a shell that `eval`s the answer.
+//!
+//! Standard output carries the two `export` lines and nothing else. On any failure nothing is left running.
+
+use crate::cluster::directory::ClusterDirectory;
+use crate::cluster::launch::Launch;
+use crate::cluster::process::Presence;
+use crate::cluster::settings::{MetadataOptions, ServerSettings, Settings};
+use crate::connection::Connection;
+use crate::failure::{Failure, Outcome};
+use crate::output;
+use crate::sizes::parse_size;
+use clap::Args;
+use pfs_client::{METADATA_VARIABLE, SECRET_FILE_VARIABLE};
+use pfs_proto::secret::Secret;
+use pfs_proto::transport::check_address;
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+const FILE_SERVERS_DEFAULT: usize = 1;
+
+/// Start a cluster on this machine, or start it again with its data
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Use it as:  eval \"$(pfs start --dir D --file-servers 4)\"
+Later, in another shell:  . D/env
+
+A directory that was started before is started again: its data, servers and options stay, its ports too where they
+are free; --file-servers may grow. The servers run until `pfs stop --dir D`.")]
+pub struct Flags {
+    /// The cluster's directory: new, empty, or of an earlier start
+    #[arg(long, value_name = "DIR")]
+    dir: PathBuf,
+
+    /// Number of file servers [default: 1, or as before]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    file_servers: Option<u16>,
+
+    /// Host name or address to listen at [default: 127.0.0.1, or as before]
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<String>,
+
+    /// Host name or address at which clients reach this machine [default: the one to listen at]
+    #[arg(long, value_name = "ADDR")]
+    advertise: Option<String>,
+
+    /// Keep the file servers' stores in these directories, in turn (once for each disk)
+    #[arg(long, value_name = "DIR")]
+    data_dir: Vec<PathBuf>,
+
+    /// Stripe unit of files that ask for none, like 1M
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    stripe_unit: Option<u64>,
+
+    /// Number of file servers for files that ask for none [default: all]
+    #[arg(long, value_name = "N")]
+    stripe_count: Option<u32>,
+
+    /// Milliseconds after which a silent client is given up
+    #[arg(long, value_name = "MS")]
+    lease_ms: Option<u64>,
+
+    /// Milliseconds between two signs of life
+    #[arg(long, value_name = "MS")]
+    heartbeat_ms: Option<u64>,
+
+    /// Seconds until servers that are not ready are given up
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    timeout_s: u64,
+}
+
+/// Runs the subcommand.
+pub fn run(flags: Flags, connection: &Connection) -> Outcome {
+    connection.refuse_metadata_flag("start")?;
+    connection.refuse_secret_file_flag("start")?;
+    let deadline = Instant::now() + Duration::from_secs(flags.timeout_s);
+    let listen = flags.listen.as_deref().map(resolve).transpose()?;
+    check_reachable(listen, flags.advertise.as_deref())?;
+
+    let directory = ClusterDirectory::create_or_open(&flags.dir)?;
+    let earlier = directory.settings()?;
+    if let Some(earlier) = &earlier {
+        check_stopped(&directory, earlier)?;
+    }
+    let mut settings = new_settings(&flags, listen, earlier.as_ref())?;
+    make_stores(&directory, &settings, earlier.as_ref())?;
+    make_secret(&directory)?;
+    directory.write_settings(&settings)?;
+
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::cannot("start a runtime", &error))?;
+    runtime.block_on(form(&directory, &mut settings, deadline))?;
+    let servers = settings.file_servers.len();
+    eprintln!("started 1 metadata server and {servers} file servers in {}", directory.path().display());
+    Ok(())
+}
+
+/// Starts all servers and tells the user how to reach them, or leaves none running.
+async fn form(directory: &ClusterDirectory, settings: &mut Settings, deadline: Instant) -> Outcome {
+    let mut launch = Launch::new(directory, deadline)?;
+    start_servers(directory, settings, &mut launch).await?;
+    settings.formed = true;
+    directory.write_settings(settings)?;
+    let exports = connection_text(directory, settings);
+    directory.write_connection_file(&exports)?;
+    output::print(&exports)?;
+    launch.keep();
+    Ok(())
+}
+
+/// The first address of a host name or a numeric address.
+fn resolve(host: &str) -> Result<IpAddr, Failure> {
+    let tried = format!("listen at {host:?}");
+    let next_step = "give a host name or an address of this machine, without a port";
+    let mut addresses = (host, 0).to_socket_addrs().map_err(|error| Failure::cannot(&tried, &error).next(next_step))?;
+    addresses
+        .next()
+        .map(|address| address.ip())
+        .ok_or_else(|| Failure::because(tried, "it has no address").next(next_step))
+}
+
+/// Whether clients will find the servers under the name that they are told.
+fn check_reachable(listen: Option<IpAddr>, advertise: Option<&str>) -> Outcome {
+    match (listen, advertise) {
+        (_, Some(advertise)) if check_address(&format!("{advertise}:1")).is_err() => Err(Failure::usage(format_args!(
+            "{advertise:?} is no host name or address; give --advertise without a port"
+        ))),
+        (Some(listen), None) if listen.is_unspecified() => Err(Failure::usage(format_args!(
+            "nobody can connect to {listen}; say with --advertise how clients reach this machine"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn check_stopped(directory: &ClusterDirectory, earlier: &Settings) -> Outcome {
+    let mut running = Vec::new();
+    for server in earlier.servers() {
+        match directory.presence(&server.name)? {
+            Presence::Running(_) => running.push(server.name.as_str()),
+            Presence::OtherHost(host) => {
+                let tried = format!("start the cluster in {}", directory.path().display());
+                return Err(Failure::because(tried, format_args!("{} runs on the host {host}", server.name))
+                    .next("run `pfs stop` there first"));
+            }
+            Presence::Gone => eprintln!("note: {} has ended without `pfs stop`; its records are replaced", server.name),
+            Presence::NeverStarted => {}
+        }
+    }
+    if running.is_empty() {
+        return Ok(());
+    }
+    let path = directory.path().display();
+    let tried = format!("start the cluster in {path}");
+    if running.len() == 1 + earlier.file_servers.len() {
+        let next_step =
+            format!("use it with `. {}`, or run `pfs stop --dir {path}` first", directory.connection_file().display());
+        return Err(Failure::because(tried, "it is running already").next(next_step));
+    }
+    let problem = format!("a part of it is running: {}", running.join(", "));
+    Err(Failure::because(tried, problem).next(format_args!("run `pfs stop --dir {path}` first")))
+}
+
+fn new_settings(flags: &Flags, listen: Option<IpAddr>, earlier: Option<&Settings>) -> Result<Settings, Failure> {
+    let mut settings = earlier.cloned().unwrap_or_else(|| Settings::new(Ipv4Addr::LOCALHOST.into()));
+    if let Some(listen) = listen {
+        settings.listen = listen;
+        settings.advertise = None;
+    }
+    if let Some(advertise) = &flags.advertise {
+        settings.advertise = Some(advertise.clone());
+    }
+    let existing = settings.file_servers.len();
+    let wanted = flags.file_servers.map_or(existing.max(FILE_SERVERS_DEFAULT), usize::from);
+    if wanted < existing {
+        let problem = format!("it has {existing} file servers, and files may lie on each of them");
+        return Err(Failure::because(format_args!("start with {wanted} file servers"), problem)
+            .next(format_args!("give --file-servers {existing} or more, or leave it out")));
+    }
+    settings.add_file_servers(wanted, &absolute(&flags.data_dir)?);
+    let options = MetadataOptions {
+        lease_ms: flags.lease_ms,
+        heartbeat_ms: flags.heartbeat_ms,
+        stripe_unit: flags.stripe_unit,
+        stripe_count: flags.stripe_count,
+    };
+    settings.options = options.or(settings.options);
+    Ok(settings)
+}
+
+fn absolute(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+    let absolute = |path: &PathBuf| {
+        std::path::absolute(path).map_err(|error| Failure::cannot(format_args!("use {}", path.display()), &error))
+    };
+    paths.iter().map(absolute).collect()
+}
+
+fn make_stores(directory: &ClusterDirectory, settings: &Settings, earlier: Option<&Settings>) -> Outcome {
+    let known: HashSet<&str> =
+        earlier.iter().flat_map(|earlier| earlier.servers()).map(|server| server.name.as_str()).collect();
+    settings.servers().try_for_each(|server| directory.make_store(server, known.contains(server.name.as_str())))
+}
+
+fn make_secret(directory: &ClusterDirectory) -> Outcome {
+    let file = directory.secret_file();
+    if file.exists() {
+        return Ok(());
+    }
+    Secret::generate_file(&file).map(drop).map_err(|error| Failure::cannot("make the cluster's secret", &error))
+}
+
+async fn start_servers(directory: &ClusterDirectory, settings: &mut Settings, launch: &mut Launch<'_>) -> Outcome {
+    let name = settings.metadata.name.clone();
+    launch.start(&name, &metadata_arguments(directory, settings))?;
+    settings.metadata.port = launch.wait_ready(&name).await?.port();
+    let metadata = settings.reachable_at(settings.metadata.port);
+    for server in &settings.file_servers {
+        launch.start(&server.name, &file_arguments(directory, settings, server, &metadata))?;
+        // New servers one after the other, so that the ids that they are given follow the names.
+        if server.port == 0 {
+            launch.wait_ready(&server.name).await?;
+        }
+    }
+    for server in &mut settings.file_servers {
+        server.port = launch.wait_ready(&server.name).await?.port();
+    }
+    Ok(())
+}
+
+fn metadata_arguments(directory: &ClusterDirectory, settings: &Settings) -> Vec<OsString> {
+    let mut arguments = vec!["metadata".into()];
+    arguments.extend(common_arguments(directory, settings, &settings.metadata));
+    let options = &settings.options;
+    for (flag, value) in [
+        ("--lease-ms", options.lease_ms),
+        ("--heartbeat-ms", options.heartbeat_ms),
+        ("--stripe-unit", options.stripe_unit),
+        ("--stripe-count", options.stripe_count.map(u64::from)),
+    ] {
+        if let Some(value) = value {
+            arguments.extend([flag.into(), value.to_string().into()]);
+        }
+    }
+    if !settings.formed {
+        arguments.push("--create".into());
+    }
+    arguments
+}
+
+fn file_arguments(
+    directory: &ClusterDirectory,
+    settings: &Settings,
+    server: &ServerSettings,
+    metadata: &str,
+) -> Vec<OsString> {
+    let mut arguments = vec!["file".into()];
+    arguments.extend(common_arguments(directory, settings, server));
+    arguments.extend(["--metadata".into(), metadata.into(), "--name".into(), (&server.name).into()]);
+    if let Some(advertise) = &settings.advertise {
+        arguments.extend(["--advertise".into(), advertise.into()]);
+    }
+    arguments
+}
+
+fn common_arguments(directory: &ClusterDirectory, settings: &Settings, server: &ServerSettings) -> [OsString; 8] {
+    let listen = SocketAddr::new(settings.listen, port_if_free(settings.listen, server.port));
+    [
+        "--dir".into(),
+        directory.store(server).into(),
+        "--listen".into(),
+        listen.to_string().into(),
+        "--secret-file".into(),
+        directory.secret_file().into(),
+        "--ready-file".into(),
+        directory.ready_file(&server.name).into(),
+    ]
+}
+
+/// The port of the last start if nobody else has it now, or 0 for any.
+fn port_if_free(listen: IpAddr, port: u16) -> u16 {
+    if TcpListener::bind((listen, port)).is_ok() { port } else { 0 }
+}
+
+fn connection_text(directory: &ClusterDirectory, settings: &Settings) -> String {
+    let metadata = settings.reachable_at(settings.metadata.port);
+    let secret_file = shell_quoted(&directory.secret_file());
+    format!("export {METADATA_VARIABLE}='{metadata}'\nexport {SECRET_FILE_VARIABLE}={secret_file}\n")
+}
+
+/// A path as one word of a POSIX shell.
+fn shell_quoted(path: &Path) -> String {
+    format!("'{}'", path.to_string_lossy().replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_one_word_of_a_shell() {
+        let path = Path::new("/tmp/it's $HOME `x` \"y\"");
+        let words = std::process::Command::new("sh")
+            .args(["-c", &format!("printf %s {}", shell_quoted(path))])
+            .output()
+            .unwrap();
+        assert_eq!(String::from_utf8(words.stdout).unwrap(), path.to_str().unwrap());
+    }
+
+    #[test]
+    fn a_taken_port_is_not_wished_for() {
+        let localhost = Ipv4Addr::LOCALHOST.into();
+        let listener = TcpListener::bind((localhost, 0)).unwrap();
+        let taken = listener.local_addr().unwrap().port();
+        assert_eq!(port_if_free(localhost, taken), 0);
+        drop(listener);
+        assert_eq!(port_if_free(localhost, taken), taken);
+    }
+}
