@@ -37,6 +37,8 @@ pub fn from_rank_0(world: &SimpleCommunicator, text: String) -> String {
     let mut length = bytes.len() as u64;
     root.broadcast_into(&mut length);
     bytes.resize(usize::try_from(length).unwrap_or(0), 0);
-    root.broadcast_into(&mut bytes[..]);
+    if !bytes.is_empty() {
+        root.broadcast_into(&mut bytes[..]);
+    }
     String::from_utf8_lossy(&bytes).into_owned()
 }

@@ -152,27 +152,28 @@ impl Group {
 
     /// Every rank's bytes at the root, by rank; nothing elsewhere.
     pub(crate) fn gather(&self, own: &[u8]) -> Vec<Vec<u8>> {
+        // The address of an empty Rust slice can be 1, which is Open MPI's MPI_IN_PLACE: a byte in front avoids it.
+        let own = [&[0], own].concat();
+        let counts = self.all_gather([own.len() as u64]);
         let root = self.process(ROOT);
-        let counts: Vec<usize> =
-            self.all_gather([own.len() as u64]).iter().map(|[n]| usize::try_from(*n).expect("a length")).collect();
         if !self.is_root() {
-            root.gather_varcount_into(own);
+            root.gather_varcount_into(&own[..]);
             return Vec::new();
         }
-        let count = |n: usize| i32::try_from(n).expect("a gathered message is far below 2 GiB");
-        let ends: Vec<usize> = counts
-            .iter()
-            .scan(0, |end, n| {
-                *end += n;
-                Some(*end)
-            })
-            .collect();
-        let mut bytes = vec![0u8; ends.last().copied().unwrap_or(0)];
-        let lengths: Vec<i32> = counts.iter().map(|&n| count(n)).collect();
-        let starts: Vec<i32> = ends.iter().zip(&counts).map(|(end, n)| count(end - n)).collect();
-        let mut parts = mpi::datatype::PartitionMut::new(&mut bytes[..], lengths, starts);
-        root.gather_varcount_into_root(own, &mut parts);
-        ends.iter().zip(&counts).map(|(&end, n)| bytes[end - n..end].to_vec()).collect()
+        let lengths: Vec<i32> =
+            counts.iter().map(|[n]| i32::try_from(*n).expect("a gathered message is far below 2 GiB")).collect();
+        let (starts, total) = starts(&lengths);
+        let mut bytes = vec![0u8; total];
+        let mut parts = mpi::datatype::PartitionMut::new(&mut bytes[..], &lengths[..], &starts[..]);
+        root.gather_varcount_into_root(&own[..], &mut parts);
+        drop(parts);
+        let mut rest = &bytes[..];
+        let mut next = |&[n]: &[u64; 1]| {
+            let (part, after) = rest.split_at(usize::try_from(n).expect("part of a buffer"));
+            rest = after;
+            part[1..].to_vec()
+        };
+        counts.iter().map(&mut next).collect()
     }
 
     /// `rank`'s bytes on every rank.
@@ -181,7 +182,9 @@ impl Group {
         let mut length = bytes.len() as u64;
         root.broadcast_into(&mut length);
         bytes.resize(usize::try_from(length).expect("a length of this process's kind"), 0);
-        root.broadcast_into(&mut bytes[..]);
+        if !bytes.is_empty() {
+            root.broadcast_into(&mut bytes[..]);
+        }
         bytes
     }
 
@@ -194,4 +197,15 @@ impl Group {
         let error = Error::decode(&self.broadcast(rank, bytes));
         if self.size > 1 { error.of_rank(rank) } else { error }
     }
+}
+
+/// Where parts of these lengths start when they follow each other, and their whole length.
+fn starts(lengths: &[i32]) -> (Vec<i32>, usize) {
+    let mut starts = Vec::with_capacity(lengths.len());
+    let mut end = 0;
+    for length in lengths {
+        starts.push(end);
+        end += length;
+    }
+    (starts, usize::try_from(end).expect("lengths are not negative"))
 }
