@@ -1,0 +1,131 @@
+//! Fences and drains over the wire.
+
+use crate::fake_metadata::FakeMetadata;
+use crate::harness::{CLIENT, Harness, assert_code, extent, group_stamp, read_request, stamp_of, until, write_request};
+use pfs_core::ids::{ClientId, FileId};
+use pfs_proto::status::ErrorCode;
+use pfs_proto::v1;
+
+fn stamped(stamp: v1::Stamp, bytes: &[u8]) -> v1::WriteRequest {
+    v1::WriteRequest { stamp: Some(stamp), ..write_request(1, 0, bytes) }
+}
+
+#[tokio::test]
+async fn a_fenced_client_is_refused_for_ever_and_others_go_on() {
+    let harness = Harness::new().await;
+    harness.write(1, 0, b"old").await.unwrap();
+    harness.fence(1, &[CLIENT], &[]).await;
+    let text = assert_code(harness.write(1, 0, b"new").await, ErrorCode::Stale);
+    assert!(text.contains("client-7"), "{text}");
+    assert_code(harness.read(1, 0, 3).await, ErrorCode::Stale);
+    assert_code(harness.commit(&[1]).await, ErrorCode::Stale);
+    assert_code(harness.send(stamped(group_stamp(3, CLIENT), b"new")).await, ErrorCode::Stale);
+    harness.send(stamped(stamp_of(1, 8), b"neu")).await.unwrap();
+
+    let harness = harness.restart(|_| {}).await;
+    assert_code(harness.write(1, 0, b"new").await, ErrorCode::Stale);
+    let read = v1::ReadRequest { stamp: Some(stamp_of(1, 8)), ..read_request(1, &[extent(0, 3)]) };
+    assert_eq!(harness.fetch(read).await.unwrap(), b"neu");
+}
+
+#[tokio::test]
+async fn a_group_is_fenced_as_a_whole() {
+    let harness = Harness::new().await;
+    harness.send(stamped(group_stamp(3, 7), b"a")).await.unwrap();
+    harness.fence(1, &[], &[3]).await;
+    for member in [7, 8] {
+        assert_code(harness.send(stamped(group_stamp(3, member), b"b")).await, ErrorCode::Stale);
+        harness.send(stamped(stamp_of(1, member), b"c")).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn earlier_boots_are_refused_once_a_new_one_is_heard_of() {
+    let harness = Harness::new().await;
+    harness.write(1, 0, b"a").await.unwrap();
+    harness.metadata.state().boot = 2;
+    until("a heartbeat brings the new boot", async || harness.write(1, 0, b"b").await.is_err()).await;
+    assert_code(harness.write(1, 0, b"b").await, ErrorCode::Stale);
+    harness.send(stamped(stamp_of(2, CLIENT), b"c")).await.unwrap();
+    harness.fence(5, &[], &[]).await;
+    assert_code(harness.send(stamped(stamp_of(4, CLIENT), b"d")).await, ErrorCode::Stale);
+    harness.send(stamped(stamp_of(5, CLIENT), b"e")).await.unwrap();
+}
+
+/// A client writes as fast as it can while it is fenced. After the fence was answered not one byte changes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fence_is_a_barrier() {
+    const BYTES: u64 = 2 << 20;
+    let harness = Harness::new().await;
+    harness.send(stamped(stamp_of(1, 8), b"x")).await.unwrap();
+    for victim in 100..105 {
+        let mut writers = Vec::new();
+        for writer in 0..4 {
+            let mut client = harness.client.clone();
+            writers.push(tokio::spawn(async move {
+                for round in 0u64.. {
+                    let fill = u8::try_from((round * 4 + writer) % 255).unwrap();
+                    let request = v1::WriteRequest {
+                        stamp: Some(stamp_of(1, victim)),
+                        sequence: round * 4 + writer,
+                        ..write_request(1, 0, &vec![fill; usize::try_from(BYTES).unwrap()])
+                    };
+                    if let Err(status) = client.write(request).await {
+                        return (round, pfs_proto::status::error_detail(&status).code);
+                    }
+                }
+                unreachable!("the rounds do not end")
+            }));
+        }
+        let changed = || async {
+            let read = v1::ReadRequest { stamp: Some(stamp_of(1, 8)), ..read_request(1, &[extent(0, BYTES)]) };
+            harness.fetch(read).await.unwrap()
+        };
+        let before = changed().await;
+        until("the client has written", async || changed().await != before).await;
+        harness.fence(1, &[victim], &[]).await;
+        let after_fence = changed().await;
+        for writer in writers {
+            let (_, code) = writer.await.unwrap();
+            assert_eq!(code, ErrorCode::Stale);
+        }
+        assert_eq!(changed().await, after_fence);
+    }
+}
+
+#[tokio::test]
+async fn a_drain_refuses_what_comes_late() {
+    let harness = Harness::new().await;
+    harness.write(1, 0, b"a").await.unwrap();
+    let drain = v1::DrainRequest { stamp: Some(stamp_of(1, CLIENT)), sequence: 5 };
+    harness.client.clone().drain(drain).await.unwrap();
+    let numbered = |sequence| v1::WriteRequest { sequence, ..write_request(1, 0, b"b") };
+    assert_code(harness.send(numbered(5)).await, ErrorCode::Stale);
+    assert_eq!(harness.fetch(v1::ReadRequest { sequence: 6, ..read_request(1, &[extent(0, 1)]) }).await.unwrap(), b"a");
+    harness.send(numbered(6)).await.unwrap();
+    let other = v1::WriteRequest { stamp: Some(stamp_of(1, 8)), ..numbered(1) };
+    harness.send(other).await.unwrap();
+}
+
+#[tokio::test]
+async fn fences_come_with_the_registration_and_with_heartbeats() {
+    let metadata = FakeMetadata::new("cluster-a");
+    metadata.state().fences.incarnations = vec![ClientId::new(CLIENT).unwrap()];
+    metadata.state().fences.deleted_files = vec![FileId::new(9).unwrap()];
+    let harness = Harness::with(metadata).await;
+    assert_code(harness.write(1, 0, b"a").await, ErrorCode::Stale);
+    assert_code(
+        harness.send(v1::WriteRequest { stamp: Some(stamp_of(1, 50)), ..write_request(9, 0, b"a") }).await,
+        ErrorCode::Deleted,
+    );
+    harness.send(stamped(stamp_of(1, 20), b"a")).await.unwrap();
+    {
+        let mut state = harness.metadata.state();
+        state.fences.incarnation_floor = 30;
+        state.fences.live_below_floor = vec![ClientId::new(21).unwrap()];
+    }
+    until("a heartbeat brings the floor", async || harness.send(stamped(stamp_of(1, 20), b"b")).await.is_err()).await;
+    assert_code(harness.send(stamped(stamp_of(1, 20), b"b")).await, ErrorCode::Stale);
+    harness.send(stamped(stamp_of(1, 21), b"c")).await.unwrap();
+    harness.send(stamped(stamp_of(1, 30), b"d")).await.unwrap();
+}

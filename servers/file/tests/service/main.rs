@@ -1,0 +1,12 @@
+//! A file server over real sockets, with a metadata server that does what the test tells it.
+
+mod fake_metadata;
+mod harness;
+
+mod bytes;
+mod fencing;
+mod full_disk;
+mod lease;
+mod load;
+mod refusals;
+mod stores;
