@@ -15,7 +15,7 @@ pub const LOCK_FILE: &str = "lock";
 /// Holds a store directory for as long as it lives.
 #[derive(Debug)]
 pub struct DirectoryLock {
-    _file: File,
+    file: File,
 }
 
 impl DirectoryLock {
@@ -49,7 +49,14 @@ impl DirectoryLock {
         let written =
             file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
         written.with_context(|| format!("cannot write to the lock file {}", path.display()))?;
-        Ok(DirectoryLock { _file: file })
+        Ok(DirectoryLock { file })
+    }
+}
+
+impl Drop for DirectoryLock {
+    fn drop(&mut self) {
+        // Closing is not enough: a child that this process is just starting has the file open too, until its exec.
+        let _ = flock(&self.file, FlockOperation::Unlock);
     }
 }
 
@@ -66,6 +73,17 @@ mod tests {
         assert!(error.contains(&directory.path().display().to_string()), "{error}");
         drop(lock);
         DirectoryLock::acquire(directory.path()).unwrap();
+    }
+
+    /// The lock belongs to the open file, of which a child has a copy between its fork and its exec.
+    #[test]
+    fn a_copy_of_the_file_does_not_keep_the_directory_locked() {
+        let directory = tempfile::tempdir().unwrap();
+        let lock = DirectoryLock::acquire(directory.path()).unwrap();
+        let copy = lock.file.try_clone().unwrap();
+        drop(lock);
+        DirectoryLock::acquire(directory.path()).unwrap();
+        drop(copy);
     }
 
     #[test]
