@@ -166,7 +166,6 @@ impl Group {
         let mut bytes = vec![0u8; total];
         let mut parts = mpi::datatype::PartitionMut::new(&mut bytes[..], &lengths[..], &starts[..]);
         root.gather_varcount_into_root(&own[..], &mut parts);
-        drop(parts);
         let mut rest = &bytes[..];
         let mut next = |&[n]: &[u64; 1]| {
             let (part, after) = rest.split_at(usize::try_from(n).expect("part of a buffer"));

@@ -1,0 +1,64 @@
+//! What MPI-IO promises, on groups of ranks against real servers.
+
+mod support;
+
+use anyhow::{Context, Result, ensure};
+use pfs_testkit::ProcessCluster;
+use std::fs;
+use support::{Ranks, group_sizes, largest_group};
+
+/// Every case of `pfs_examples::cases` on every group size.
+#[test]
+fn the_cases_pass_on_every_group_size() -> Result<()> {
+    let cluster = ProcessCluster::start(4)?;
+    for ranks in group_sizes() {
+        let prefix = format!("pfs:/{ranks}-");
+        let arguments = ["all", "--prefix", &prefix];
+        let output = Ranks::launch(&cluster, ranks, env!("CARGO_BIN_EXE_rank_cases"), &arguments)?.succeed()?;
+        let passed = output.lines().last().unwrap_or_default();
+        ensure!(passed.starts_with("passed: ") && passed.ends_with(&format!("on {ranks} ranks")), "{output}");
+    }
+    cluster.stop()
+}
+
+#[test]
+fn the_smallest_program_works() -> Result<()> {
+    let cluster = ProcessCluster::start(2)?;
+    let output =
+        Ranks::launch(&cluster, largest_group(), env!("CARGO_BIN_EXE_hello_pfs"), &["pfs:/hello"])?.succeed()?;
+    ensure!(output.contains("wrote and checked"), "{output}");
+    cluster.stop()
+}
+
+/// A file goes in by one group and comes out by another of a different size, with the same checksums. A byte that
+/// is not as in the input is found.
+#[test]
+fn a_file_goes_in_and_comes_out_by_other_ranks() -> Result<()> {
+    let cluster = ProcessCluster::start(3)?;
+    let directory = tempfile::tempdir()?;
+    let input = directory.path().join("input");
+    // Not a multiple of anything: the last transfers of some ranks are short or empty.
+    let mut bytes = pfs_examples::pattern::bytes(1, 0, 3_141_593);
+    fs::write(&input, &bytes)?;
+    let input_name = input.to_str().context("a readable name")?;
+    let demo = |command: &str, ranks: u32| {
+        let arguments = [command, "--input", input_name, "--file", "pfs:/demo", "--transfer", "200k", "--json"];
+        Ranks::launch(&cluster, ranks, env!("CARGO_BIN_EXE_pfs-demo"), &arguments)
+    };
+    let written = demo("write", largest_group())?.succeed()?;
+    let read = demo("read", largest_group() - 1)?.succeed()?;
+    let field = |json: &str, name: &str| {
+        let value = json.split_once(&format!("\"{name}\":")).map(|(_, rest)| rest.split([',', '}']).next());
+        value.flatten().map(str::to_owned).with_context(|| format!("{name} in {json}"))
+    };
+    let crc = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, &bytes);
+    for json in [&written, &read] {
+        ensure!(field(json, "bytes")? == bytes.len().to_string(), "{json}");
+        ensure!(field(json, "crc32c")? == format!("\"{crc:08x}\""), "{json}");
+    }
+    bytes[2_000_000] ^= 1;
+    fs::write(&input, &bytes)?;
+    let finished = demo("read", 2)?.finish()?;
+    ensure!(!finished.status.success() && finished.errors.contains("offset 2000000 "), "{}", finished.errors);
+    cluster.stop()
+}
