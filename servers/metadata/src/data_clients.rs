@@ -56,10 +56,13 @@ impl DataClients {
     }
 
     /// Has clients refused; when this returns, none of their operations can touch an object on that server.
-    pub(crate) async fn fence(&self, address: &str, boot: Boot, clients: Vec<ClientId>) -> Result<(), ErrorDetail> {
+    pub(crate) async fn fence(&self, address: &str, boot: Boot, clients: &[ClientId]) -> Result<(), ErrorDetail> {
         let mut client = self.client(address)?;
-        let fence = data::Fence { boot_floor: boot, incarnations: clients, groups: Vec::new() };
-        in_time(address, client.fence(v1::FenceRequest::from(fence))).await.map(drop)
+        for clients in clients.chunks(data::FENCES_PER_REQUEST_MAX) {
+            let fence = data::Fence { boot_floor: boot, incarnations: clients.to_vec(), groups: Vec::new() };
+            in_time(address, client.fence(v1::FenceRequest::from(fence))).await?;
+        }
+        Ok(())
     }
 }
 

@@ -6,7 +6,8 @@ use pfs_proto::status::{ErrorCode, error_detail};
 use pfs_proto::v1;
 use pfs_proto::v1::client_message::Kind as Said;
 use pfs_proto::v1::server_message::Kind as Heard;
-use support::{Cluster, eventually};
+use std::time::{Duration, Instant};
+use support::{Cluster, LEASE_MS, eventually};
 use v1::{Access, TokenMode};
 
 fn size(bytes: u64) -> Option<v1::FileSize> {
@@ -166,6 +167,45 @@ async fn bad_messages_are_refused_and_the_stream_goes_on() {
     assert_eq!(stream.refused().await, (request, ErrorCode::NotPermitted), "somebody else's holder");
     stream.acquire(&file, TokenMode::Shared, 0, 1).await;
     stream.granted().await;
+}
+
+/// After a restart nothing is granted before every file server refuses the tokens of the last start: it has registered
+/// again, or, as here, its lease has run out.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_grants_nothing_while_a_file_server_may_serve_older_tokens() {
+    let mut cluster = Cluster::start().await;
+    let mut servers = cluster.file_servers(2).await;
+    let before = cluster.client("before").await;
+    before.create("/f").await;
+    servers[0].fall_silent().await;
+    cluster.stop().await;
+    let stopped = Instant::now();
+    cluster.restart().await;
+    let client = cluster.client("after").await;
+    let mut stream = client.stream();
+    let file = client.open("/f", Access::ReadWrite, &[]).await.unwrap();
+    let cancelled = stream.acquire(&file, TokenMode::Exclusive, 0, 1).await;
+    stream.say(Said::Cancel(v1::CancelAcquire { request_id: cancelled })).await;
+    let wanted = stream.acquire(&file, TokenMode::Exclusive, 0, 1).await;
+    assert_eq!(stream.granted().await.request_id, cancelled, "it was granted before its cancel was looked at");
+    assert!(stopped.elapsed() >= Duration::from_millis(LEASE_MS), "granted after {:?}", stopped.elapsed());
+    assert_eq!(stream.granted().await.request_id, wanted);
+}
+
+/// A client that opens a session and never a stream is given up like one whose stream broke.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_without_a_stream_is_given_up() {
+    let cluster = Cluster::start().await;
+    let watcher = cluster.client("watcher").await;
+    let request = v1::InitializeRequest {
+        protocol_version: pfs_proto::PROTOCOL_VERSION,
+        cluster_id: String::new(),
+        client_name: "mute".into(),
+    };
+    cluster.metadata().initialize(request).await.unwrap();
+    assert_eq!(watcher.status().await.sessions.len(), 2);
+    eventually("the mute client is given up", async || watcher.status().await.sessions.len() == 1).await;
+    assert_eq!(watcher.status().await.sessions[0].client_name, "watcher");
 }
 
 /// Without a session, without a hello, or a second time there is no stream.

@@ -96,15 +96,15 @@ async fn open_linked(
 ) -> Result<Option<OpenedHandle>, Status> {
     let open = shared.counters.take(Counter::Open).await.map_err(NamespaceError::from)?;
     let group = match open_for.group_members.is_empty() {
-        true => open,
-        false => shared.counters.take(Counter::Group).await.map_err(NamespaceError::from)?,
+        true => None,
+        false => GroupId::new(shared.counters.take(Counter::Group).await.map_err(NamespaceError::from)?),
     };
     let mut known = file.clone();
     shared.sizes.overlay(&mut known);
     let request = OpenRequest {
         operation,
         open: OpenId::new(open).expect("counters start at 1"),
-        group: GroupId::new(group).expect("counters start at 1"),
+        group,
         open_for,
         file: file.id,
         size: known.size,

@@ -15,8 +15,8 @@ pub(crate) struct OpenRequest {
     pub(crate) operation: OperationId,
     /// The id for the open.
     pub(crate) open: OpenId,
-    /// The id for the group, if it is for one.
-    pub(crate) group: GroupId,
+    /// The id for the group, if `open_for` names one.
+    pub(crate) group: Option<GroupId>,
     /// For whom.
     pub(crate) open_for: OpenFor,
     pub(crate) file: FileId,
@@ -92,13 +92,13 @@ impl State {
         if let Some(missing) = members.iter().find(|member| !self.sessions.is_live(**member)) {
             return Err(OpenRefused::NoSession(*missing));
         }
-        let holder = match members.is_empty() {
-            true => Holder::Client(client),
-            false if !members.contains(&client) => return Err(OpenRefused::NotAMember(client)),
-            false => {
-                self.handles.add_group(request.group, &members);
-                self.manager.add_group(request.group, members);
-                Holder::Group(request.group)
+        let holder = match request.group {
+            None => Holder::Client(client),
+            Some(_) if !members.contains(&client) => return Err(OpenRefused::NotAMember(client)),
+            Some(group) => {
+                self.handles.add_group(group, &members);
+                self.manager.add_group(group, members);
+                Holder::Group(group)
             }
         };
         let opened = Opened { open: request.open, holder, file: request.file };

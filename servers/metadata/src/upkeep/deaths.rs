@@ -56,7 +56,7 @@ async fn fence(burial: &Burial, server: ServerId, clients: &[ClientId]) {
     while !burial.servers.has_lapsed(server) {
         let Some(known) = burial.servers.get(server) else { return };
         if known.silent_ms(crate::clock::boottime_ms()).is_some() {
-            match burial.data.fence(&known.address, burial.boot, clients.to_vec()).await {
+            match burial.data.fence(&known.address, burial.boot, clients).await {
                 Ok(()) => return,
                 Err(error) => tracing::warn!(%server, %error, "a file server did not take a fence; trying again"),
             }

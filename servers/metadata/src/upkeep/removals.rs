@@ -8,12 +8,15 @@ use crate::namespace::{Namespace, NamespaceError, Reap};
 use futures::StreamExt;
 use pfs_core::ids::FileId;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
 
 /// Orphans that are turned into removals with one commit.
 const ORPHANS_AT_ONCE: usize = 256;
 /// Removals of one server that are read at once.
 const PAGE_FILES: usize = 256;
+/// How often the queues are looked at when nothing is known to be in them.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// Calls under way to one server.
 const CALLS_PER_SERVER: usize = 8;
 
@@ -67,7 +70,8 @@ impl Removals {
         loop {
             let drained = self.servers.live().into_iter().map(|server| self.drain(server));
             if futures::future::join_all(drained).await.into_iter().all(|well| well) {
-                self.more.notified().await;
+                // A server that was silent for a while and goes on sending heartbeats wakes nobody.
+                let _ = tokio::time::timeout(LOOK_AGAIN, self.more.notified()).await;
                 backoff = Backoff::new();
             } else {
                 backoff.pause().await;

@@ -6,7 +6,7 @@
 mod client;
 mod file_server;
 
-pub use client::{TestClient, TokenStream};
+pub use client::TestClient;
 pub use file_server::FakeFileServer;
 
 use pfs_metadata_server::Config;
