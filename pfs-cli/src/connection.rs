@@ -137,9 +137,6 @@ pub fn cannot(tried: impl Display, error: &pfs_client::Error) -> Failure {
     use pfs_client::ErrorKind;
     let failure = Failure::because(tried, error);
     match error.kind() {
-        ErrorKind::Unavailable | ErrorKind::TimedOut => {
-            failure.next("check the address and `pfs status`, or start the cluster with `pfs start`")
-        }
         ErrorKind::Unauthenticated => failure.next("give this cluster's secret with --secret-file or PFS_SECRET_FILE"),
         ErrorKind::NoSpace => failure.next("see `pfs df`"),
         _ => failure,

@@ -1,14 +1,14 @@
 //! Sizes as people write and read them. `64K`, `64KB` and `64KiB` all mean 64 × 1,024 bytes.
 
 use indicatif::BinaryBytes;
-use parse_size::Config;
+use parse_size::{Config, Error};
 
 /// Reads a size of the command line, in bytes.
 pub fn parse_size(text: &str) -> Result<u64, String> {
-    Config::new()
-        .with_binary()
-        .parse_size(text)
-        .map_err(|error| format!("{error}; give bytes, or a number with K, M, G or T, like 64K or 4MiB"))
+    Config::new().with_binary().parse_size(text).map_err(|error| match error {
+        Error::PosOverflow => "it is too large for a size in bytes".to_owned(),
+        _ => "it is not a size; give bytes, or a number with K, M, G or T, like 65536, 64K or 4MiB".to_owned(),
+    })
 }
 
 /// A size for people: three significant digits and a binary unit.

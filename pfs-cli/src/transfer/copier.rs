@@ -100,7 +100,7 @@ fn incomplete(from: &Place, to: &Place, target: &OpenTarget, error: &TransferErr
         OpenTarget::Remote(_) => {
             failure.next(format_args!("{to} is incomplete: copy again, or remove it with `pfs rm {to}`"))
         }
-        OpenTarget::Local(_) => failure.next("nothing was left there"),
+        OpenTarget::Local(_) => failure.next("the destination is as it was"),
         OpenTarget::Stream(_) => failure,
     }
 }

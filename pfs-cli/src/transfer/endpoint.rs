@@ -78,7 +78,7 @@ impl OpenTarget {
             }
             OpenTarget::Local(staged) => match staged.place(replace) {
                 Ok(Placed::Yes | Placed::NameTaken) => Ok(()),
-                Err(error) => Err(Failure::cannot(tried, &error).next("nothing was left there")),
+                Err(error) => Err(Failure::cannot(tried, &error).next("the destination is as it was")),
             },
             OpenTarget::Stream(mut stream) => stream.flush().map_err(|error| Failure::cannot(tried, &error)),
         }

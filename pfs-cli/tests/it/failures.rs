@@ -123,7 +123,7 @@ fn a_failed_copy_leaves_no_half_file() {
     kill_process(pid, Signal::KILL).unwrap();
     wait_until_gone(pid);
     let failure = cluster.fails(["cp", "pfs:/x", text(&out.join("x"))]);
-    assert!(failure.contains("nothing was left there"), "{failure}");
+    assert!(failure.contains("the destination is as it was"), "{failure}");
     assert_eq!(fs::read(out.join("x")).unwrap(), b"old");
     assert_eq!(fs::read_dir(&out).unwrap().count(), 1, "a half file was left");
 
