@@ -96,7 +96,7 @@ pfs_job_start() {
     ${PFS_STRIPE_UNIT:+--stripe-unit "$PFS_STRIPE_UNIT"} < /dev/null &
   pfs_metadata_server=$!
   pfs_wait "the metadata server" "$pfs_metadata_server" test -s "$PFS_JOB_DIR/metadata.ready" || return 1
-  PFS_METADATA=$pfs_address:$(sed 's/.*://' "$PFS_JOB_DIR/metadata.ready")
+  PFS_METADATA=$pfs_address:$(sed -n 's/.*"address": *"[^"]*:\([0-9]*\)".*/\1/p' "$PFS_JOB_DIR/metadata.ready")
   PFS_BATCH_PROCESS=$$ PFS_METADATA_PROCESS=$pfs_metadata_server
   export PFS_BIN PFS_JOB_DIR PFS_SECRET_FILE PFS_METADATA PFS_BATCH_PROCESS PFS_METADATA_PROCESS
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 
 use super::system::Slurm;
 use crate::step::Step;
@@ -67,11 +67,11 @@ const CASES: [Case; 6] = [
     Case { name: "failing program", ending: Ending::Failure, options: &[], environment: &[] },
     Case { name: "scancel in the middle", ending: Ending::Cancel, options: &[], environment: &[] },
     Case { name: "batch script killed", ending: Ending::Kill, options: &[], environment: &[] },
-    // Slurm counts minutes: it warns as soon as less than the given seconds of the one minute are left.
+    // Slurm looks every 30 s and warns up to 30 s early: some 20 to 50 s after the start of the one minute.
     Case {
         name: "time limit",
         ending: Ending::TimeLimit,
-        options: &["--time=1", "--signal=B:TERM@45"],
+        options: &["--time=1", "--signal=B:TERM@10"],
         environment: &[],
     },
 ];
@@ -89,7 +89,7 @@ pub fn run(programs: &Programs<'_>, check: &mut Check<'_>) -> Result<()> {
             let left = batch.wait_for_nothing_left(&job);
             left_behind += left.len();
             let output = || fs::read_to_string(&job.output).unwrap_or_default();
-            result.with_context(|| format!("job {} printed:\n{}", job.id, output()))?;
+            result.map_err(|error| anyhow!("{error:#}\njob {} printed:\n{}", job.id, output()))?;
             ensure!(left.is_empty(), "job {} left behind: {}\nit printed:\n{}", job.id, left.join("; "), output());
             Ok(String::new())
         });
