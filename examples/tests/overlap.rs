@@ -13,16 +13,16 @@ use pfs_core::extent::Extent;
 use pfs_core::path::PfsPath;
 use pfs_examples::pattern;
 use pfs_testkit::ProcessCluster;
-use std::fmt::Write as _;
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 use support::{Ranks, Traffic, client};
 
 /// Bytes of the file.
-const FILE_BYTES: u64 = 1 << 20;
+const FILE_BYTES: u64 = 512 << 10;
 /// All writes of a round are in a window of this many bytes: several stripe units on several servers.
-const WINDOW_BYTES: u64 = 300_000;
+const WINDOW_BYTES: u64 = 200_000;
 /// How long the ranks may take to connect, and to answer.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
 
@@ -60,13 +60,11 @@ fn a_range_goes_back_and_forth_between_two_processes() -> Result<()> {
     let cluster = ProcessCluster::start(2)?;
     let client = client(&cluster)?;
     let mut jobs = Jobs::launch(&cluster, 1, Duration::from_secs(240))?;
-    let write = |job: usize, seed: u64| WriteOf { job, collective: false, offset: 0, length: 65536, seed };
+    let write = |job: usize, seed: u64| WriteOf { job, rank: 0, collective: false, offset: 0, length: 65536, seed };
 
     let before = Traffic::of(&client)?;
     for turn in 0..TURNS {
-        let job = (turn % 2) as usize;
-        jobs.say(job, &[write(job, turn)], 1)?;
-        jobs.wait(job)?;
+        jobs.write(&[write((turn % 2) as usize, turn)], 1)?;
     }
     let in_turns = Traffic::of(&client)?.since(before).revokes;
     ensure!(in_turns >= TURNS - 1, "only {in_turns} hand-overs in {TURNS} turns");
@@ -109,6 +107,7 @@ impl Random {
 #[derive(Clone, Copy, Debug)]
 struct WriteOf {
     job: usize,
+    rank: usize,
     collective: bool,
     offset: u64,
     length: u64,
@@ -135,8 +134,8 @@ fn random_round(random: &mut Random, round: u64) -> Vec<WriteOf> {
             pairs.swap(0, 1);
         }
         for (rank, (start, end)) in (0..).zip(pairs) {
-            let seed = 1 + round * 4 + job as u64 * 2 + rank;
-            writes.push(WriteOf { job, collective, offset: start, length: end - start, seed });
+            let seed = 1 + round * 4 + job as u64 * 2 + rank as u64;
+            writes.push(WriteOf { job, rank, collective, offset: start, length: end - start, seed });
         }
     }
     writes
@@ -152,10 +151,16 @@ fn read_all(file: &File) -> Result<Vec<u8>> {
 
 /// Whether some order of whole writes leads from `before` to `after`. Returns how many overlaps there were.
 fn check_round(before: &[u8], after: &[u8], writes: &[WriteOf]) -> Result<usize> {
-    for (at, &actual) in (0u64..).zip(after) {
+    let mut before = before.to_vec();
+    before.resize(after.len(), 0);
+    let hull = writes.iter().filter_map(WriteOf::extent).reduce(Extent::hull).context("a round has writes")?;
+    let (start, end) = (hull.start() as usize, hull.end() as usize);
+    ensure!(after.len() >= end, "the file has {} bytes after writes up to {end}", after.len());
+    ensure!(before[..start] == after[..start] && before[end..] == after[end..], "bytes outside of {hull} changed");
+    for (at, &actual) in (hull.start()..).zip(&after[start..end]) {
         let mut covering = writes.iter().filter(|write| (write.offset..write.offset + write.length).contains(&at));
         let expected = match (covering.next(), covering.next()) {
-            (None, _) => before.get(at as usize).copied().unwrap_or(0),
+            (None, _) => before[at as usize],
             (Some(write), None) => pattern::byte(write.seed, at),
             (Some(_), Some(_)) => continue,
         };
@@ -199,10 +204,15 @@ fn has_order(pairs: &[(usize, usize)]) -> bool {
     rest.is_empty()
 }
 
-/// Two jobs and the connections to their first ranks.
+/// Two jobs and the connections to their ranks.
 struct Jobs {
     groups: Vec<Ranks>,
-    connections: Vec<(BufReader<TcpStream>, TcpStream)>,
+    connections: BTreeMap<(usize, usize), Connection>,
+}
+
+struct Connection {
+    input: BufReader<TcpStream>,
+    output: TcpStream,
 }
 
 impl Jobs {
@@ -211,71 +221,77 @@ impl Jobs {
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?.to_string();
         let arguments = ["--file", "pfs:/shared", "--coordinator", &address];
-        let mut jobs = Jobs { groups: Vec::new(), connections: Vec::new() };
-        for _ in 0..2 {
+        let mut jobs = Jobs { groups: Vec::new(), connections: BTreeMap::new() };
+        for job in 0..2 {
             // One after the other: which connection is which job's is known.
             let group = Ranks::launch(cluster, ranks, env!("CARGO_BIN_EXE_overlap_writer"), &arguments)?;
             jobs.groups.push(group.within(limit));
-            jobs.connections.push(accept(&listener)?);
-            jobs.expect(jobs.connections.len() - 1, "ready")?;
+            let accepted: Result<Vec<Connection>> = (0..ranks).map(|_| Connection::accept(&listener)).collect();
+            for mut connection in accepted? {
+                let line = connection.line()?;
+                let rank = line.strip_prefix("ready ").with_context(|| format!("a rank said {line:?}"))?.parse()?;
+                jobs.connections.insert((job, rank), connection);
+            }
         }
         Ok(jobs)
     }
 
-    /// Lets both jobs write at the same time and waits for both.
+    /// Lets all ranks write at the same time and waits for all.
     fn write(&mut self, writes: &[WriteOf], times: u64) -> Result<()> {
-        for job in 0..2 {
-            self.say(job, writes, times)?;
+        for write in writes {
+            self.connection(write)?.say(write, times)?;
         }
-        (0..2).try_for_each(|job| self.wait(job))
-    }
-
-    /// Tells a job its part of the writes.
-    fn say(&mut self, job: usize, writes: &[WriteOf], times: u64) -> Result<()> {
-        let own: Vec<&WriteOf> = writes.iter().filter(|write| write.job == job).collect();
-        let kind = if own.iter().any(|write| write.collective) { "all" } else { "each" };
-        let mut line = format!("write {kind} {times}");
-        for write in own {
-            write!(line, " {} {} {}", write.offset, write.length, write.seed)?;
+        for write in writes {
+            let line = self.connection(write)?.line().with_context(|| format!("no answer to {write:?}"))?;
+            ensure!(line == "done", "{line:?} after {write:?}");
         }
-        writeln!(self.connections[job].1, "{line}").with_context(|| format!("job {job} is gone"))
-    }
-
-    fn wait(&mut self, job: usize) -> Result<()> {
-        self.expect(job, "done")
-    }
-
-    fn expect(&mut self, job: usize, word: &str) -> Result<()> {
-        let mut line = String::new();
-        let read = self.connections[job].0.read_line(&mut line);
-        read.with_context(|| format!("job {job} did not say {word:?}"))?;
-        ensure!(line.trim() == word, "job {job} said {line:?} instead of {word:?}");
         Ok(())
     }
 
+    fn connection(&mut self, write: &WriteOf) -> Result<&mut Connection> {
+        self.connections.get_mut(&(write.job, write.rank)).with_context(|| format!("no rank for {write:?}"))
+    }
+
     fn end(mut self) -> Result<()> {
-        for (_, output) in &mut self.connections {
-            writeln!(output, "end")?;
+        for connection in self.connections.values_mut() {
+            writeln!(connection.output, "end")?;
         }
         self.groups.into_iter().try_for_each(|group| group.succeed().map(drop))
     }
 }
 
-/// The next connection, with reads bounded in time.
-fn accept(listener: &TcpListener) -> Result<(BufReader<TcpStream>, TcpStream)> {
-    let deadline = Instant::now() + ANSWER_TIME_MAX;
-    loop {
-        match listener.accept() {
-            Ok((output, _)) => {
-                output.set_nonblocking(false)?;
-                output.set_nodelay(true)?;
-                output.set_read_timeout(Some(ANSWER_TIME_MAX))?;
-                return Ok((BufReader::new(output.try_clone()?), output));
+impl Connection {
+    fn say(&mut self, write: &WriteOf, times: u64) -> Result<()> {
+        let WriteOf { collective, offset, length, seed, .. } = write;
+        let kind = if *collective { "all" } else { "each" };
+        // In one piece: a line in several would wait for acknowledgements.
+        let line = format!("write {kind} {times} {offset} {length} {seed}\n");
+        self.output.write_all(line.as_bytes()).context("the rank is gone")
+    }
+
+    fn line(&mut self) -> Result<String> {
+        let mut line = String::new();
+        self.input.read_line(&mut line)?;
+        ensure!(!line.is_empty(), "the rank has hung up");
+        Ok(line.trim().to_owned())
+    }
+
+    /// The next connection, with reads bounded in time.
+    fn accept(listener: &TcpListener) -> Result<Connection> {
+        let deadline = Instant::now() + ANSWER_TIME_MAX;
+        loop {
+            match listener.accept() {
+                Ok((output, _)) => {
+                    output.set_nonblocking(false)?;
+                    output.set_nodelay(true)?;
+                    output.set_read_timeout(Some(ANSWER_TIME_MAX))?;
+                    return Ok(Connection { input: BufReader::new(output.try_clone()?), output });
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock && Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                Err(error) => return Err(error).context("no job connected"),
             }
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock && Instant::now() < deadline => {
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            Err(error) => return Err(error).context("no job connected"),
         }
     }
 }
@@ -285,7 +301,7 @@ mod checker {
     use super::*;
 
     fn two(collective: bool) -> [WriteOf; 4] {
-        let write = |job, offset, seed| WriteOf { job, collective, offset, length: 100, seed };
+        let write = |job, offset, seed| WriteOf { job, rank: 0, collective, offset, length: 100, seed };
         // Both writes of job 0 overlap both of job 1.
         [write(0, 0, 1), write(0, 100, 2), write(1, 50, 3), write(1, 150, 4)]
     }

@@ -1,21 +1,22 @@
 //! One of several jobs that write overlapping ranges of one file at the same time.
 //!
-//! A coordinator says what to write. Rank 0 connects to it and passes its lines on to all ranks:
+//! A coordinator says what to write. Every rank has a connection of its own to it, so that none keeps a processor
+//! busy in MPI while it waits for its turn:
 //!
 //! ```text
-//! job → coordinator:   ready
-//! coordinator → job:   write all|each TIMES OFFSET LENGTH SEED  OFFSET LENGTH SEED  …     a triple for each rank
-//! job → coordinator:   done
-//! coordinator → job:   end
+//! rank → coordinator:   ready RANK
+//! coordinator → rank:   write all|each TIMES OFFSET LENGTH SEED
+//! rank → coordinator:   done
+//! coordinator → rank:   end
 //! ```
-//! `all` is one collective write, `each` an independent write of every rank. The bytes are those of
-//! [`pfs_examples::pattern`], so the coordinator can tell from the file which write left which byte.
+//! `all` is a collective write, which the coordinator asks of all ranks of the job; `each` is an independent one. The
+//! bytes are those of [`pfs_examples::pattern`], so the coordinator can tell from the file which write left which byte.
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 use mpi::topology::SimpleCommunicator;
 use mpi::traits::*;
-use pfs_examples::{agree, pattern};
+use pfs_examples::pattern;
 use pfs_mpiio::{AccessMode, File, Info};
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
@@ -49,26 +50,16 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options, world: &SimpleCommunicator) -> Result<()> {
-    let mut coordinator = if world.rank() == 0 { Some(Coordinator::connect(&options.coordinator)?) } else { None };
+    let mut coordinator = Coordinator::connect(&options.coordinator)?;
     let file = File::open(world, &options.file, AccessMode::CREATE | AccessMode::RDWR, &Info::new())?;
-    if let Some(coordinator) = &mut coordinator {
-        coordinator.say("ready")?;
-    }
+    coordinator.say(&format!("ready {}", world.rank()))?;
     loop {
-        let line = match &mut coordinator {
-            Some(coordinator) => coordinator.line()?,
-            None => String::new(),
-        };
-        let line = agree::from_rank_0(world, line);
+        let line = coordinator.line()?;
         if line == "end" {
             break;
         }
-        let turn = Turn::parse(&line, usize::try_from(world.rank())?)?;
-        turn.write(&file)?;
-        world.barrier();
-        if let Some(coordinator) = &mut coordinator {
-            coordinator.say("done")?;
-        }
+        Turn::parse(&line)?.write(&file)?;
+        coordinator.say("done")?;
     }
     file.close()?;
     Ok(())
@@ -107,17 +98,17 @@ struct Turn {
 }
 
 impl Turn {
-    fn parse(line: &str, rank: usize) -> Result<Turn> {
+    fn parse(line: &str) -> Result<Turn> {
         let words: Vec<&str> = line.split_whitespace().collect();
-        let ["write", kind @ ("all" | "each"), times, triples @ ..] = words.as_slice() else {
+        let ["write", kind @ ("all" | "each"), numbers @ ..] = words.as_slice() else {
             bail!("the coordinator says {line:?}");
         };
-        let triple =
-            triples.chunks_exact(3).nth(rank).with_context(|| format!("no range for rank {rank}: {line:?}"))?;
-        let number = |word: &str| word.parse::<u64>().with_context(|| format!("no number in {line:?}: {word:?}"));
-        let (offset, length, seed) = (number(triple[0])?, number(triple[1])?, number(triple[2])?);
+        let numbers: Result<Vec<u64>, _> = numbers.iter().map(|word| word.parse()).collect();
+        let [times, offset, length, seed] = numbers.with_context(|| format!("no numbers in {line:?}"))?[..] else {
+            bail!("not four numbers in {line:?}");
+        };
         let bytes = pattern::bytes(seed, offset, usize::try_from(length)?);
-        Ok(Turn { collective: *kind == "all", times: number(times)?, offset, bytes })
+        Ok(Turn { collective: *kind == "all", times, offset, bytes })
     }
 
     fn write(&self, file: &File) -> Result<()> {
