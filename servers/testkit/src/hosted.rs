@@ -1,28 +1,33 @@
 //! One server in this process, on a runtime of its own.
 //!
-//! Invariant: when a server was stopped or killed, all of its tasks and threads have ended, so its directory and its
-//! port are free: whatever a server spawns lives on its runtime, and the runtime ends with it.
+//! Invariant: when a server was stopped or killed, its port and its store are free. What a server spawns lives on its
+//! runtime and ends with it; a thread that a server made for itself ends a little later, and lets go of the store then.
 
 use anyhow::{Context, anyhow};
-use pfs_server_runtime::RunningServer;
+use pfs_server_runtime::{DirectoryLock, LOCK_FILE, RunningServer};
 use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
 
 /// How long a server may take to start, and its blocking work to end after a kill.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How often a store is looked at after a kill.
+const POLL: Duration = Duration::from_millis(1);
 
 /// A server with its place in the cluster: its name and, from its first start on, its address.
 pub(crate) struct HostedServer {
     name: String,
+    store: PathBuf,
     address: Option<SocketAddr>,
     running: Option<(Runtime, RunningServer)>,
 }
 
 impl HostedServer {
-    pub(crate) fn new(name: String) -> Self {
-        HostedServer { name, address: None, running: None }
+    pub(crate) fn new(name: String, store: PathBuf) -> Self {
+        HostedServer { name, store, address: None, running: None }
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -80,7 +85,16 @@ impl HostedServer {
         if let Some((runtime, server)) = self.running.take() {
             server.abort();
             runtime.shutdown_timeout(PATIENCE);
+            wait_until_free(&self.store);
         }
+    }
+}
+
+/// Waits for the end of the last one who uses a store. If that does not come, the next start says who it is.
+fn wait_until_free(store: &Path) {
+    let deadline = Instant::now() + PATIENCE;
+    while store.join(LOCK_FILE).exists() && DirectoryLock::acquire(store).is_err() && Instant::now() < deadline {
+        thread::sleep(POLL);
     }
 }
 

@@ -32,9 +32,10 @@ impl Cluster {
     }
 
     pub(crate) fn start_with(files: ClusterFiles, file_servers: usize, choices: Choices) -> anyhow::Result<Self> {
+        let file_server = |index| HostedServer::new(file_server_name(index), files.file_server_store(index));
         let mut cluster = Cluster {
-            file_servers: (0..file_servers).map(|index| HostedServer::new(file_server_name(index))).collect(),
-            metadata: HostedServer::new(METADATA_NAME.to_owned()),
+            file_servers: (0..file_servers).map(file_server).collect(),
+            metadata: HostedServer::new(METADATA_NAME.to_owned(), files.metadata_store()),
             choices,
             secret: files.secret()?,
             files,
