@@ -1,0 +1,42 @@
+//! What the client's tests share: clients of a cluster in this process.
+
+use pfs_client::blocking::Client;
+use pfs_client::{Access, ClientConfig, LayoutRequest, OpenOptions};
+use pfs_core::path::PfsPath;
+use pfs_testkit::Cluster;
+use std::time::Duration;
+
+/// A new client; every call is a new session.
+pub fn client(cluster: &Cluster) -> Client {
+    Client::connect(config(cluster)).expect("the cluster is up")
+}
+
+/// Settings for a cluster; servers that are down are given up after a second.
+pub fn config(cluster: &Cluster) -> ClientConfig {
+    let mut config = ClientConfig::new(vec![cluster.metadata_address()], cluster.secret_file());
+    config.retry_for = Duration::from_secs(1);
+    config
+}
+
+/// A path that is known to be good.
+pub fn path(text: &str) -> PfsPath {
+    PfsPath::parse(text).unwrap()
+}
+
+/// Make or open for both, in small stripes over all servers.
+pub fn read_write() -> OpenOptions {
+    let layout = LayoutRequest { stripe_unit: Some(4096), ..LayoutRequest::default() };
+    OpenOptions { access: Access::ReadWrite, create: true, layout, ..OpenOptions::default() }
+}
+
+/// `length` bytes that depend on a seed, no two neighbours alike.
+pub fn pattern(seed: u64, length: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    };
+    (0..length.div_ceil(8)).flat_map(|_| next()).take(length).collect()
+}
