@@ -120,15 +120,37 @@ pub struct Write {
 impl TryFrom<v1::WriteRequest> for Write {
     type Error = ConvertError;
 
-    fn try_from(request: v1::WriteRequest) -> Result<Self> {
+    fn try_from(mut request: v1::WriteRequest) -> Result<Self> {
+        let payload = std::mem::take(&mut request.payload);
+        let WriteHead { stamp, sequence, object, extents } = WriteHead::new(request, payload.len() as u64)?;
+        Ok(Write { stamp, sequence, object, extents, payload })
+    }
+}
+
+/// A write without its bytes, for a server that handles them as they arrive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WriteHead {
+    /// Under whose token.
+    pub stamp: Stamp,
+    /// Names the operation in a drain; increasing per client.
+    pub sequence: u64,
+    /// The object.
+    pub object: ObjectId,
+    /// Where the payload goes, in the payload's order.
+    pub extents: Vec<ObjectExtent>,
+}
+
+impl WriteHead {
+    /// Checks everything but the bytes themselves: a payload of `payload_bytes` is to follow.
+    pub fn new(request: v1::WriteRequest, payload_bytes: u64) -> Result<Self> {
         let stamp = nested(request.stamp, "stamp")?;
         let object = nested(request.object, "object")?;
         let extents = extents(request.extents)?;
-        let (payload, sum) = (request.payload.len() as u64, total_bytes(&extents));
-        if payload != sum {
-            return Err(ConvertError::new("payload", Problem::PayloadLength { payload, extents: sum }));
+        let sum = total_bytes(&extents);
+        if payload_bytes != sum {
+            return Err(ConvertError::new("payload", Problem::PayloadLength { payload: payload_bytes, extents: sum }));
         }
-        Ok(Write { stamp, sequence: request.sequence, object, extents, payload: request.payload })
+        Ok(WriteHead { stamp, sequence: request.sequence, object, extents })
     }
 }
 

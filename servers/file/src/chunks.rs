@@ -5,6 +5,7 @@
 
 use pfs_core::extent::ObjectOffset;
 use pfs_proto::data::ObjectExtent;
+use std::collections::VecDeque;
 
 /// Most bytes of one chunk.
 pub const CHUNK_BYTES_MAX: u64 = 1 << 20;
@@ -34,6 +35,38 @@ fn cut(extent: ObjectExtent, length: u64) -> (ObjectExtent, Option<ObjectExtent>
     (head, ObjectExtent::new(ObjectOffset(extent.offset().0 + length), extent.length() - length))
 }
 
+/// Where the bytes of a payload go that arrive piece by piece.
+#[derive(Debug)]
+pub struct Targets {
+    rest: VecDeque<ObjectExtent>,
+}
+
+impl Targets {
+    /// The whole payload goes to these extents, in their order.
+    pub fn new(extents: Vec<ObjectExtent>) -> Self {
+        Targets { rest: extents.into() }
+    }
+
+    /// The extents of the next `length` bytes.
+    ///
+    /// # Panics
+    /// When there are not that many bytes left.
+    pub fn take(&mut self, length: usize) -> Vec<ObjectExtent> {
+        let mut taken = Vec::new();
+        let mut length = length as u64;
+        while length > 0 {
+            let extent = self.rest.pop_front().expect("a payload is as long as its extents");
+            let (head, tail) = cut(extent, length);
+            taken.push(head);
+            length -= head.length();
+            if let Some(tail) = tail {
+                self.rest.push_front(tail);
+            }
+        }
+        taken
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -56,6 +89,15 @@ mod tests {
         );
         assert_eq!(chunks(&[]).count(), 0);
         assert_eq!(chunks(&[extent(0, CHUNK_BYTES_MAX)]).count(), 1);
+    }
+
+    #[test]
+    fn pieces_find_their_extents() {
+        let mut targets = Targets::new(vec![extent(10, 4), extent(50, 1), extent(20, 6)]);
+        assert_eq!(targets.take(0), []);
+        assert_eq!(targets.take(3), [extent(10, 3)]);
+        assert_eq!(targets.take(4), [extent(13, 1), extent(50, 1), extent(20, 2)]);
+        assert_eq!(targets.take(4), [extent(22, 4)]);
     }
 
     proptest::proptest! {

@@ -1,10 +1,11 @@
 //! The file server: stripes as local objects, fencing, durability.
 //!
 //! ```text
-//! gRPC ─► metered ─► service ─► server ─► gate (pfs_core::fence + lease) ─► store
-//!         memory     checks     the work  who may, now                      objects
-//!                                  ▲
-//!                  registration ───┘  label, fences, lease, from the metadata server
+//! gRPC ─► streamed ─────────────► server ─► gate (pfs_core::fence + lease) ─► store
+//!         writes, as they arrive  the work  who may, now                      objects
+//!           └──► service ───────────▲ ▲
+//!                everything else      │
+//!                    registration ────┘  label, fences, lease, from the metadata server
 //! ```
 //!
 //! A store directory:
@@ -19,6 +20,8 @@
 
 mod buffers;
 mod chunks;
+#[cfg(test)]
+mod fed_body;
 mod fence_file;
 mod gate;
 mod instance;
@@ -31,6 +34,8 @@ mod server;
 mod service;
 mod start;
 pub mod store;
+mod streamed;
+mod write_head;
 
 pub use label::{FORMAT_VERSION, LabelError};
 pub use registration::RegistrationError;

@@ -7,15 +7,16 @@
 //! * the disk is used in threads of its own; a client that goes away ends its operation, not the work of the disk.
 
 use crate::buffers::{BufferPool, PooledBuffer};
-use crate::chunks::chunks;
+use crate::chunks::{Targets, chunks};
 use crate::fence_file::FenceFile;
 use crate::gate::{Denied, Gate, Running};
 use crate::metadata_link::MetadataLink;
-use crate::metered::{Budget, ReplyShare};
+use crate::metered::{Budget, ReplyShare, Share};
 use crate::store::{ObjectStatus, ObjectStore, StoreError};
+use bytes::Bytes;
 use pfs_core::fence::Fences;
 use pfs_core::ids::{FileId, Instance, ObjectId};
-use pfs_proto::data::{Commit, Read, Stat, Truncate, Write, total_bytes};
+use pfs_proto::data::{Commit, ObjectExtent, Read, Stat, Truncate, WriteHead, total_bytes};
 use pfs_proto::metadata::{Label, SpaceReport, VouchFile};
 use pfs_proto::status::{ErrorCode, ErrorDetail};
 use pfs_proto::v1;
@@ -38,6 +39,12 @@ pub struct ReadAnswer {
     pub share: ReplyShare,
 }
 
+/// The bytes of a write.
+pub trait Pieces: Send {
+    /// The next bytes and the share that they hold; nothing at the end. All together are as long as was announced.
+    fn next(&mut self) -> impl Future<Output = Result<Option<(Vec<Bytes>, Share)>, ErrorDetail>> + Send;
+}
+
 /// One file server, without its network.
 pub struct FileServer {
     /// Who may touch objects now.
@@ -55,6 +62,7 @@ pub struct FileServer {
     pub(crate) metadata: MetadataLink,
     pub(crate) buffers: BufferPool,
     pub(crate) replies: Budget,
+    pub(crate) writes: Budget,
     /// Dropped after the store, and before `_gone` tells it.
     pub(crate) _lock: DirectoryLock,
     /// Closed when nobody uses this server any more.
@@ -62,48 +70,65 @@ pub struct FileServer {
 }
 
 impl FileServer {
-    /// Writes; all bytes are in the store, or an error says why not.
-    pub async fn write(self: &Arc<Self>, write: Write) -> Result<(), ErrorDetail> {
-        let object = write.object;
-        let running = self.gate.begin(write.stamp, Some(write.sequence), object.file)?;
-        let request = Arc::new((running, write));
-        if !self.write_chunks(&request).await? {
-            self.vouch(object).await?;
-            self.create(&request).await?;
-            if !self.write_chunks(&request).await? {
-                return Err(StoreError::Missing { object }.into());
-            }
+    /// Writes a payload as it arrives; all bytes are in the store, or an error says why not.
+    pub async fn write(self: &Arc<Self>, head: WriteHead, mut payload: impl Pieces) -> Result<(), ErrorDetail> {
+        let WriteHead { stamp, sequence, object, extents } = head;
+        let running = Arc::new(self.gate.begin(stamp, Some(sequence), object.file)?);
+        self.ensure(object, &running).await?;
+        let mut targets = Targets::new(extents);
+        while let Some((batch, share)) = payload.next().await? {
+            let length = batch.iter().map(Bytes::len).sum();
+            let extents = targets.take(length);
+            let running = running.clone();
+            self.on_disk(move |server| {
+                let written = server.write_batch(&running, object, extents, &batch);
+                drop((batch, share));
+                written
+            })
+            .await?;
         }
-        let (running, _) = Arc::into_inner(request).expect("the disk is done with the request");
+        let running = Arc::into_inner(running).expect("the disk is done with the request");
         Ok(running.finish()?)
     }
 
-    /// False: there is no such object, and nothing was written.
-    async fn write_chunks(self: &Arc<Self>, request: &Arc<(Running, Write)>) -> Result<bool, ErrorDetail> {
-        let request = request.clone();
-        self.on_disk(move |server| {
-            let (running, write) = &*request;
-            let mut rest = &write.payload[..];
-            for chunk in chunks(&write.extents) {
+    fn write_batch(
+        &self,
+        running: &Running,
+        object: ObjectId,
+        extents: Vec<ObjectExtent>,
+        batch: &[Bytes],
+    ) -> Result<(), ErrorDetail> {
+        let mut targets = Targets::new(extents);
+        for piece in batch {
+            let mut rest = &piece[..];
+            for chunk in chunks(&targets.take(piece.len())) {
                 let (bytes, after) = rest.split_at(bytes_of(&chunk));
                 let _chunk = running.chunk()?;
-                match server.store.write(write.object, &chunk, bytes) {
-                    Err(StoreError::Missing { .. }) => return Ok(false),
-                    other => other.map_err(logged)?,
-                }
+                self.store.write(object, &chunk, bytes).map_err(logged)?;
                 rest = after;
             }
-            Ok(true)
-        })
-        .await
+        }
+        Ok(())
     }
 
-    async fn create(self: &Arc<Self>, request: &Arc<(Running, Write)>) -> Result<(), ErrorDetail> {
-        let request = request.clone();
+    /// Sees to it that an object exists.
+    async fn ensure(self: &Arc<Self>, object: ObjectId, running: &Arc<Running>) -> Result<(), ErrorDetail> {
+        if self.store.is_at_hand(object) {
+            return Ok(());
+        }
+        let known = running.clone();
+        let exists = self.on_disk(move |server| {
+            let _chunk = known.chunk()?;
+            Ok(server.store.stat(object).map_err(logged)?.is_some())
+        });
+        if exists.await? {
+            return Ok(());
+        }
+        self.vouch(object).await?;
+        let running = running.clone();
         self.on_disk(move |server| {
-            let (running, write) = &*request;
             let _chunk = running.chunk()?;
-            Ok(server.store.create(write.object).map_err(logged)?)
+            Ok(server.store.create(object).map_err(logged)?)
         })
         .await
     }
@@ -243,7 +268,7 @@ impl FileServer {
     }
 }
 
-fn bytes_of(extents: &[pfs_proto::data::ObjectExtent]) -> usize {
+fn bytes_of(extents: &[ObjectExtent]) -> usize {
     usize::try_from(total_bytes(extents)).expect("a chunk is small")
 }
 

@@ -1,10 +1,11 @@
 //! The gRPC service: messages become strict requests here, once, and answers become messages.
 
-use crate::server::FileServer;
+use crate::metered::Share;
+use crate::server::{FileServer, Pieces};
 use bytes::Bytes;
 use pfs_core::fence::Fences;
-use pfs_proto::data::{Commit, Drain, Fence, Read, Remove, Stat, Truncate, Write};
-use pfs_proto::status::{ErrorCode, status};
+use pfs_proto::data::{Commit, Drain, Fence, Read, Remove, Stat, Truncate, Write, WriteHead};
+use pfs_proto::status::{ErrorCode, ErrorDetail, status};
 use pfs_proto::transport::MESSAGE_BYTES_MAX;
 use pfs_proto::v1;
 use pfs_proto::v1::data_server::{Data, DataServer};
@@ -31,19 +32,32 @@ impl DataService {
 }
 
 /// A request without a stamp is as stale as one with an old stamp: whoever sent it holds no token.
-fn check_stamp(stamp: Option<&v1::Stamp>) -> Result<(), Status> {
+pub fn check_stamp(stamp: Option<&v1::Stamp>) -> Result<(), Status> {
     if stamp.is_some() {
         return Ok(());
     }
     Err(status(ErrorCode::Stale, "a data request without a stamp was refused; ask for a token and send its stamp"))
 }
 
+/// A payload that is all there.
+struct Whole(Option<(Bytes, Share)>);
+
+impl Pieces for Whole {
+    async fn next(&mut self) -> Result<Option<(Vec<Bytes>, Share)>, ErrorDetail> {
+        Ok(self.0.take().map(|(payload, share)| (vec![payload], share)))
+    }
+}
+
 #[tonic::async_trait]
 impl Data for DataService {
+    /// For requests of an unusual shape; the others are written as they arrive and do not come here.
     async fn write(&self, request: Request<v1::WriteRequest>) -> Result<Response<v1::WriteReply>, Status> {
         let request = request.into_inner();
         check_stamp(request.stamp.as_ref())?;
-        self.server.write(Write::try_from(request)?).await?;
+        let Write { stamp, sequence, object, extents, payload } = Write::try_from(request)?;
+        let share = self.server.writes.claim(payload.len() as u64).await;
+        let head = WriteHead { stamp, sequence, object, extents };
+        self.server.write(head, Whole(Some((payload, share)))).await?;
         Ok(Response::new(v1::WriteReply { instance: self.instance() }))
     }
 

@@ -5,11 +5,12 @@ use crate::fence_file::FenceFile;
 use crate::gate::Gate;
 use crate::label;
 use crate::metadata_link::MetadataLink;
-use crate::metered::{Budget, Metered};
+use crate::metered::Budget;
 use crate::registration::{Registering, Registrar};
 use crate::server::FileServer;
 use crate::service::DataService;
 use crate::store::{ObjectStore, PosixOptions, PosixStore};
+use crate::streamed::Streamed;
 use crate::{fence_file, instance};
 use anyhow::{Context, bail, ensure};
 use pfs_core::ids::Instance;
@@ -44,8 +45,8 @@ pub struct Config {
     pub name: String,
     /// Most object files that are kept open.
     pub open_objects_max: usize,
-    /// Most bytes of write requests in memory.
-    pub request_bytes_max: u32,
+    /// Most bytes on their way from the transport to objects.
+    pub write_bytes_max: u32,
     /// Most bytes of read replies in memory. A reply is in memory twice for a moment: as read, and as sent.
     pub reply_bytes_max: u32,
     /// Most bytes of buffers that lie idle.
@@ -63,7 +64,7 @@ impl Config {
             secret,
             name,
             open_objects_max: 1024,
-            request_bytes_max: 48 * MIB,
+            write_bytes_max: 32 * MIB,
             reply_bytes_max: 24 * MIB,
             idle_buffer_bytes_max: 8 * MIB as usize,
         }
@@ -92,11 +93,12 @@ pub async fn start(config: Config) -> anyhow::Result<RunningServer> {
         metadata: MetadataLink::new(&config.metadata, &config.secret)?,
         buffers: BufferPool::new(config.idle_buffer_bytes_max),
         replies: Budget::new(config.reply_bytes_max),
+        writes: Budget::new(config.write_bytes_max),
         _lock: opened.lock,
         _gone: gone,
     });
     let shutdown = CancellationToken::new();
-    let service = Metered::new(DataService::new(server.clone()), Budget::new(config.request_bytes_max));
+    let service = Streamed::new(DataService::new(server.clone()), server.clone());
     // Served before it is registered, so that the metadata server reaches it with truncations and fences.
     let mut running = serve(listener, &config.secret, Routes::new(service), shutdown.clone())?;
     let registrar =

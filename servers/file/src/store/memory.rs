@@ -82,6 +82,10 @@ impl ObjectStore for MemoryStore {
         Ok(())
     }
 
+    fn is_at_hand(&self, object: ObjectId) -> bool {
+        self.state.lock().objects.contains_key(&object)
+    }
+
     fn write(&self, object: ObjectId, extents: &[ObjectExtent], payload: &[u8]) -> Result<(), StoreError> {
         let mut state = self.state.lock();
         let found = state.objects.get_mut(&object).ok_or(StoreError::Missing { object })?;

@@ -46,6 +46,9 @@ pub trait ObjectStore: Send + Sync + 'static {
     /// Makes an empty object; one that is there already stays as it is.
     fn create(&self, object: ObjectId) -> Result<(), StoreError>;
 
+    /// Whether the object is known to exist, told without touching the disk. False says nothing.
+    fn is_at_hand(&self, object: ObjectId) -> bool;
+
     /// Writes the payload's bytes to the extents, in their order; the payload is as long as all of them together.
     /// Fails with [`StoreError::Missing`] if there is no such object.
     fn write(&self, object: ObjectId, extents: &[ObjectExtent], payload: &[u8]) -> Result<(), StoreError>;

@@ -28,6 +28,7 @@ fn nothing_is_made_unasked(store: &dyn ObjectStore) {
     assert!(matches!(store.write(missing, &[extent(0, 4)], b"data"), Err(StoreError::Missing { .. })));
     assert_eq!(store.commit(missing).unwrap(), None);
     assert_eq!(store.stat(missing).unwrap(), None);
+    assert!(!store.is_at_hand(missing));
     store.truncate(missing, 100, 1).unwrap();
     assert_eq!(store.remove_file(missing.file).unwrap(), 0);
     assert_eq!(store.list().unwrap(), []);
@@ -38,6 +39,7 @@ fn one_write_fills_many_extents(store: &dyn ObjectStore) {
     let id = object(2, 7);
     store.create(id).unwrap();
     assert_eq!(store.stat(id).unwrap().unwrap().length, 0);
+    assert!(store.is_at_hand(id), "it was used just now");
     let extents = [extent(10, 3), extent(100_000, 2), extent(13, 1), extent(0, 1)];
     store.write(id, &extents, b"abcdefg").unwrap();
     assert_eq!(read(store, id, &[extent(0, 16)]), b"g\0\0\0\0\0\0\0\0\0abcf\0\0");
@@ -95,6 +97,7 @@ fn a_removal_takes_all_slots_of_one_file(store: &dyn ObjectStore) {
     assert_eq!(store.remove_file(object(6, 0).file).unwrap(), 3);
     assert_eq!(store.remove_file(object(6, 0).file).unwrap(), 0);
     assert_eq!(store.stat(object(6, 1)).unwrap(), None);
+    assert!(!store.is_at_hand(object(6, 0)));
     assert!(store.stat(object(7, 0)).unwrap().is_some());
     assert_eq!(store.space().unwrap().objects, before + 1);
     assert!(store.list().unwrap().contains(&object(7, 0)));

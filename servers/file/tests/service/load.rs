@@ -14,7 +14,7 @@ async fn more_requests_than_memory() {
     let metadata_server = FakeMetadata::new("cluster-a").serve(any_port(), &secret()).await;
     let directory = tempfile::tempdir().unwrap();
     let mut config = config(directory.path(), "file-0", &metadata_server);
-    config.request_bytes_max = 4 << 20;
+    config.write_bytes_max = 2 << 20;
     config.reply_bytes_max = 2 << 20;
     let server = pfs_file_server::start(config).await.unwrap();
     let mut tasks = Vec::new();

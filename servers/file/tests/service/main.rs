@@ -8,5 +8,6 @@ mod fencing;
 mod full_disk;
 mod lease;
 mod load;
+mod raw;
 mod refusals;
 mod stores;

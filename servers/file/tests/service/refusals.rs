@@ -35,18 +35,12 @@ async fn inconsistent_and_oversized_requests_write_nothing() {
         let text = assert_code(harness.send(request).await, code);
         assert!(!text.is_empty(), "{name}");
     }
-    for (name, request, code) in [
-        ("no stamp", v1::ReadRequest { stamp: None, ..read_request(1, &[extent(0, 1)]) }, ErrorCode::Stale),
-        ("no extents", read_request(1, &[]), invalid),
-        ("large", read_request(1, &[extent(0, (4 << 20) + 1)]), ErrorCode::TooLarge),
+    for (request, code) in [
+        (v1::ReadRequest { stamp: None, ..read_request(1, &[extent(0, 1)]) }, ErrorCode::Stale),
+        (read_request(1, &[]), invalid),
+        (read_request(1, &[extent(0, (4 << 20) + 1)]), ErrorCode::TooLarge),
     ] {
-        assert_code(
-            harness.fetch(request).await.map_err(|error| {
-                eprintln!("{name}");
-                error
-            }),
-            code,
-        );
+        assert_code(harness.fetch(request).await, code);
     }
     assert_eq!(harness.read(1, 0, 12).await.unwrap(), b"untouched\0\0\0");
     assert_eq!(harness.stat(1).await.length, 9);

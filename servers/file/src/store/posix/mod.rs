@@ -129,6 +129,10 @@ impl ObjectStore for PosixStore {
         Ok(())
     }
 
+    fn is_at_hand(&self, object: ObjectId) -> bool {
+        self.cache.get(object).is_some()
+    }
+
     fn write(&self, object: ObjectId, extents: &[ObjectExtent], payload: &[u8]) -> Result<(), StoreError> {
         self.existing(object)?.write(extents, payload)
     }

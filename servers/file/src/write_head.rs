@@ -1,0 +1,147 @@
+//! Finds where the payload of an encoded `WriteRequest` begins, from its first bytes.
+//!
+//! ```text
+//! key value, key value, …          stamp, sequence, object, extents: any order, unknown fields too
+//! 0x7a length                      field 15: the payload
+//! length bytes                     … up to the end of the message
+//! ```
+
+/// Key of the payload: field 15, length-delimited.
+const PAYLOAD_KEY: u64 = 15 << 3 | 2;
+
+const VARINT: u64 = 0;
+const FIXED_64: u64 = 1;
+const LENGTH_DELIMITED: u64 = 2;
+const FIXED_32: u64 = 5;
+
+/// What the first bytes of a message tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scan {
+    /// Not enough: more bytes are needed.
+    Short,
+    /// The payload is the last field.
+    Payload {
+        /// Bytes of the other fields.
+        head_bytes: usize,
+        /// Bytes from the start of the message to the payload's first byte.
+        start: usize,
+        /// Bytes of the payload.
+        length: usize,
+    },
+    /// Anything else that may be valid, or not: decode it whole.
+    Irregular,
+}
+
+/// Looks at the first bytes of a message of `message_bytes`.
+pub fn scan(first: &[u8], message_bytes: usize) -> Scan {
+    let mut at = 0;
+    loop {
+        let field = at;
+        let Some(key) = varint(first, &mut at) else { return short_or_irregular(first, message_bytes) };
+        let skipped = match key & 7 {
+            VARINT => varint(first, &mut at).map(|_| 0),
+            FIXED_64 => Some(8),
+            FIXED_32 => Some(4),
+            LENGTH_DELIMITED => varint(first, &mut at),
+            _ => return Scan::Irregular,
+        };
+        let Some(skipped) = skipped else { return short_or_irregular(first, message_bytes) };
+        let Some(end) = usize::try_from(skipped).ok().and_then(|skipped| at.checked_add(skipped)) else {
+            return Scan::Irregular;
+        };
+        if key == PAYLOAD_KEY && end == message_bytes {
+            return Scan::Payload { head_bytes: field, start: at, length: end - at };
+        }
+        if key == PAYLOAD_KEY || end > message_bytes {
+            return Scan::Irregular;
+        }
+        at = end;
+    }
+}
+
+fn short_or_irregular(first: &[u8], message_bytes: usize) -> Scan {
+    if first.len() < message_bytes { Scan::Short } else { Scan::Irregular }
+}
+
+/// Reads a varint; nothing if it is not all there. One that is too long is cut, and refused when it is decoded.
+fn varint(bytes: &[u8], at: &mut usize) -> Option<u64> {
+    let mut value = 0;
+    for shift in (0..64).step_by(7) {
+        let byte = *bytes.get(*at)?;
+        *at += 1;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte < 0x80 {
+            break;
+        }
+    }
+    Some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pfs_proto::v1;
+    use proptest::prelude::*;
+    use prost::Message;
+
+    fn request(extents: usize, payload: usize) -> v1::WriteRequest {
+        v1::WriteRequest {
+            stamp: Some(v1::Stamp { boot: 1, holder: None, incarnation: 300 }),
+            sequence: 1 << 40,
+            object: Some(v1::ObjectId { file_id: 5, slot: 1 }),
+            extents: vec![v1::ObjectExtent { offset: 1 << 50, length: 77 }; extents],
+            payload: vec![9; payload].into(),
+        }
+    }
+
+    proptest! {
+        /// However much of a message is there, the answer is right, or "more" if it can not be known yet.
+        #[test]
+        fn the_payload_is_found(extents in 0usize..20, payload in 1usize..5000, cut in 0usize..6000) {
+            let request = request(extents, payload);
+            let bytes = request.encode_to_vec();
+            let start = bytes.len() - payload;
+            let first = &bytes[..cut.min(bytes.len())];
+            match scan(first, bytes.len()) {
+                Scan::Payload { head_bytes, start: found, length } => {
+                    prop_assert_eq!((found, length), (start, payload));
+                    prop_assert!(first.len() >= start);
+                    let head = v1::WriteRequest::decode(&bytes[..head_bytes]).unwrap();
+                    prop_assert_eq!(head, v1::WriteRequest { payload: Default::default(), ..request });
+                }
+                Scan::Short => prop_assert!(first.len() < start),
+                Scan::Irregular => prop_assert!(false, "irregular"),
+            }
+        }
+
+        /// Arbitrary bytes do no harm.
+        #[test]
+        fn nonsense_is_survived(bytes in prop::collection::vec(any::<u8>(), 0..200), more in 0usize..100) {
+            if let Scan::Payload { head_bytes, start, length } = scan(&bytes, bytes.len() + more) {
+                prop_assert!(head_bytes < start && start <= bytes.len());
+                prop_assert_eq!(start + length, bytes.len() + more);
+            }
+        }
+    }
+
+    #[test]
+    fn other_orders_are_left_to_the_whole_decoder() {
+        let mut reversed = v1::WriteRequest { payload: vec![1; 10].into(), ..Default::default() }.encode_to_vec();
+        reversed.extend(v1::WriteRequest { payload: Default::default(), ..request(2, 1) }.encode_to_vec());
+        assert_eq!(scan(&reversed, reversed.len()), Scan::Irregular);
+        let without = v1::WriteRequest { payload: Default::default(), ..request(2, 1) }.encode_to_vec();
+        assert_eq!(scan(&without, without.len()), Scan::Irregular);
+        assert_eq!(scan(&[], 0), Scan::Irregular);
+        assert_eq!(scan(&[0x0b], 50), Scan::Irregular, "groups are no part of this protocol");
+    }
+
+    #[test]
+    fn unknown_fields_are_skipped() {
+        let mut bytes = vec![0xf8, 0x07, 0x01, 0xf9, 0x07, 1, 2, 3, 4, 5, 6, 7, 8, 0xfd, 0x07, 1, 2, 3, 4];
+        let unknown = bytes.len();
+        bytes.extend(request(1, 5).encode_to_vec());
+        assert_eq!(scan(&bytes[..unknown - 1], bytes.len()), Scan::Short);
+        let start = bytes.len() - 5;
+        assert!(matches!(scan(&bytes, bytes.len()), Scan::Payload { start: found, length: 5, .. } if found == start));
+    }
+}
