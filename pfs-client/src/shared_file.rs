@@ -161,6 +161,13 @@ impl SharedFile {
         self.pump(&mut inner);
     }
 
+    /// An operation has failed with requests that may still be applied; its token lives until they can not.
+    pub(crate) fn doubt(&self, operation: OperationId) {
+        let mut inner = self.inner.lock();
+        inner.tokens.doubt(operation, || self.links.next_request());
+        self.pump(&mut inner);
+    }
+
     pub(crate) fn handle_grant(&self, message: GrantMessage) {
         let mut inner = self.inner.lock();
         if let Some(waiter) = inner.collectives.remove(&message.grant.request) {

@@ -21,6 +21,13 @@ impl Token {
         Token { file, operation, mode }
     }
 
+    /// The access has failed and its caller is told; requests that may still be applied keep the token.
+    pub(crate) fn doubt(&self) {
+        if let Some(operation) = self.operation {
+            self.file.doubt(operation);
+        }
+    }
+
     /// What it allows.
     pub fn mode(&self) -> Mode {
         self.mode

@@ -15,7 +15,7 @@ use pfs_core::token::holder::{HolderAction, OperationId, Ranges, TokenHolder};
 use pfs_core::token::manager::{ManagerAction, TokenManager};
 use pfs_core::token::message::{Ack, Acquire, FileSize, Grant, Mode, Revoke};
 use proptest::prelude::*;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 const FILE_BYTES: u64 = 40;
 
@@ -58,6 +58,8 @@ struct Client {
     holders: BTreeMap<Holder, TokenHolder>,
     /// Mode and ranges of everything begun and not ended, and whether it is pinned.
     operations: BTreeMap<(Holder, OperationId), (Mode, Ranges, bool)>,
+    /// Operations that have failed and may still be applied.
+    doubtful: BTreeSet<(Holder, OperationId)>,
     /// Collective grants on their way by broadcast.
     broadcasts: BTreeMap<Holder, VecDeque<(Grant, Mode, Ranges)>>,
     last_request: u64,
@@ -94,6 +96,7 @@ impl Client {
 
     fn end(&mut self, holder: Holder, operation: OperationId) {
         self.operations.remove(&(holder, operation));
+        self.doubtful.remove(&(holder, operation));
         let last = &mut self.last_request;
         let next = || {
             *last += 1;
@@ -139,6 +142,7 @@ impl World {
                 down: VecDeque::new(),
                 holders: BTreeMap::from([(own, TokenHolder::new(own, file, boot, size, true))]),
                 operations: BTreeMap::new(),
+                doubtful: BTreeSet::new(),
                 broadcasts: BTreeMap::new(),
                 last_request: 0,
             });
@@ -283,6 +287,25 @@ impl World {
         self.collectives.insert(holder, Collective { asker, request, mode, ranges });
     }
 
+    /// One operation fails with its outcome in doubt: it still keeps its ranges from the others.
+    fn doubt_one(&mut self) {
+        let at = self.pick_client();
+        let client = &mut self.clients[at];
+        let pinned: Vec<_> = client.operations.iter().filter(|(_, op)| op.2).map(|(key, _)| *key).collect();
+        if !pinned.is_empty() {
+            let (holder, operation) = pinned[self.random.below(pinned.len() as u64) as usize];
+            let client = &mut self.clients[at];
+            let last = &mut client.last_request;
+            let next = || {
+                *last += 1;
+                RequestId::new(*last).unwrap()
+            };
+            client.holders.get_mut(&holder).unwrap().doubt(operation, next);
+            client.doubtful.insert((holder, operation));
+            client.pump(holder);
+        }
+    }
+
     /// Ends one operation; one that is not pinned is given up.
     fn end_one(&mut self, only_pinned: bool) {
         let at = self.pick_client();
@@ -318,7 +341,8 @@ impl World {
             }
             12..14 => self.begin_independent(),
             14 => self.begin_collective(),
-            15..19 => self.end_one(true),
+            15..18 => self.end_one(true),
+            18 => self.doubt_one(),
             _ if self.random.below(2) == 0 => self.end_one(false),
             _ => {
                 let range = Extent::from(self.random.below(FILE_BYTES));
@@ -368,12 +392,14 @@ impl World {
 fn no_conflicting_operations(clients: &[Client]) {
     let pinned: Vec<_> = clients
         .iter()
-        .flat_map(|client| client.operations.iter().map(move |(key, value)| (client.id, key, value)))
+        .flat_map(|client| client.operations.iter().map(move |(key, value)| (client, key, value)))
         .filter(|(_, _, (_, _, pinned))| *pinned)
         .collect();
-    for (i, (client_a, (holder_a, _), (mode_a, ranges_a, _))) in pinned.iter().enumerate() {
-        for (client_b, (holder_b, _), (mode_b, ranges_b, _)) in &pinned[..i] {
-            let exclusive_owner = matches!(holder_a, Holder::Client(_));
+    for (i, (a, key_a, (mode_a, ranges_a, _))) in pinned.iter().enumerate() {
+        for (b, key_b, (mode_b, ranges_b, _)) in &pinned[..i] {
+            let (client_a, holder_a, client_b, holder_b) = (a.id, key_a.0, b.id, key_b.0);
+            let in_doubt = a.doubtful.contains(key_a) || b.doubtful.contains(key_b);
+            let exclusive_owner = matches!(holder_a, Holder::Client(_)) && !in_doubt;
             if (holder_a != holder_b || exclusive_owner) && mode_a.conflicts(*mode_b) {
                 let overlap = ranges_a.iter().any(|a| ranges_b.iter().any(|b| a.overlaps(*b)));
                 assert!(

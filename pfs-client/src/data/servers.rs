@@ -1,12 +1,12 @@
 //! Connections to the file servers, and single requests on them.
 //!
 //! A request that a server does not answer is tried again for a while: writes name their bytes and are the same however
-//! often they are applied. What became of a write that was never answered is unknown; [`Servers::drain`] asks the server to
-//! make sure that it can not be applied any more.
+//! often they are applied. What became of a write that was never answered is in doubt. Before the next write of the same
+//! stamp goes to that server, the server is asked to make sure that the doubtful one can not be applied any more.
 
 use crate::error::{Error, ErrorKind};
 use crate::executor::InContext;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use pfs_core::ids::{Instance, ObjectId, ServerId, Stamp};
 use pfs_proto::metadata::ServerAddress;
 use pfs_proto::secret::AuthInterceptor;
@@ -79,12 +79,14 @@ pub(crate) struct Servers {
     auth: AuthInterceptor,
     patience: Patience,
     known: RwLock<BTreeMap<ServerId, Server>>,
+    /// The largest sequence that may still be applied.
+    doubts: Mutex<BTreeMap<(ServerId, Stamp), u64>>,
 }
 
 impl Servers {
     /// Connections are made on the event loop of `patience`.
     pub(crate) fn new(auth: AuthInterceptor, patience: Patience) -> Self {
-        Servers { auth, patience, known: RwLock::new(BTreeMap::new()) }
+        Servers { auth, patience, known: RwLock::new(BTreeMap::new()), doubts: Mutex::new(BTreeMap::new()) }
     }
 
     /// Takes over addresses from the metadata server. A server that moved gets a new connection.
@@ -137,8 +139,26 @@ impl Servers {
         self.call(id, |mut client| async move { client.stat(Request::new(request)).await }).await
     }
 
+    /// What became of a write is not known.
+    pub(crate) fn doubt(&self, id: ServerId, stamp: Stamp, sequence: u64) {
+        let mut doubts = self.doubts.lock();
+        let largest = doubts.entry((id, stamp)).or_insert(sequence);
+        *largest = sequence.max(*largest);
+    }
+
+    /// Has the server make sure that no doubtful write of the stamp can be applied any more.
+    pub(crate) async fn settle_doubt(&self, id: ServerId, stamp: Stamp) -> Result<(), Error> {
+        let Some(sequence) = self.doubts.lock().get(&(id, stamp)).copied() else { return Ok(()) };
+        self.drain(id, stamp, sequence).await?;
+        let mut doubts = self.doubts.lock();
+        if doubts.get(&(id, stamp)) == Some(&sequence) {
+            doubts.remove(&(id, stamp));
+        }
+        Ok(())
+    }
+
     /// After this, no operation of the stamp with this sequence or a smaller one can be applied at the server.
-    pub(crate) async fn drain(&self, id: ServerId, stamp: Stamp, sequence: u64) -> Result<(), Error> {
+    async fn drain(&self, id: ServerId, stamp: Stamp, sequence: u64) -> Result<(), Error> {
         let request = v1::DrainRequest { stamp: Some(stamp.into()), sequence };
         self.call(id, |mut client| async move { client.drain(Request::new(request)).await }).await.map(drop)
     }

@@ -3,7 +3,8 @@
 //! Invariants:
 //! * the token is held, through its `Arc`, by every request that is under way, so it outlives them all even if the caller
 //!   goes away;
-//! * a write whose outcome is unknown holds the token until its server has confirmed that it can not be applied any more;
+//! * a write whose outcome is unknown holds the token until its server has confirmed that it can not be applied any more,
+//!   and no later write of this client goes to that server before;
 //! * the budget is taken before a payload is made, so memory in flight is bounded by the configuration.
 
 use crate::data::plan::{DataRequest, plan};
@@ -54,8 +55,10 @@ pub(crate) async fn write(
     while let Some(done) = running.next().await {
         outcome = outcome.and(finished(done));
     }
-    if let (Ok(()), Some(last)) = (&outcome, extents.last()) {
-        file.record_write(last.end());
+    match (&outcome, extents.last()) {
+        (Ok(()), Some(last)) => file.record_write(last.end()),
+        (Ok(()), None) => {}
+        (Err(_), _) => token.doubt(),
     }
     outcome
 }
@@ -115,6 +118,9 @@ async fn write_one(
     permit: OwnedSemaphorePermit,
 ) -> Result<(), Error> {
     let server = file.recipe.primary(request.slot);
+    // First, so that the sequence of this write is larger than that of what is drained.
+    let settled = state.servers.settle_doubt(server, stamp).await;
+    settled.map_err(|error| describe(error, "write", &file, &request))?;
     let sequence = state.next_sequence();
     let message = v1::WriteRequest {
         stamp: Some(stamp.into()),
@@ -172,6 +178,7 @@ fn leaves_doubt(kind: ErrorKind) -> bool {
 /// Keeps the token until the server has confirmed that the write is over, in the background.
 fn settle(state: Arc<ClientState>, token: Arc<Token>, server: ServerId, stamp: Stamp, sequence: u64) {
     state.begin_drain();
+    state.servers.doubt(server, stamp, sequence);
     let weak = Arc::downgrade(&state);
     state.io.clone().spawn(async move {
         let token = token;
@@ -180,7 +187,7 @@ fn settle(state: Arc<ClientState>, token: Arc<Token>, server: ServerId, stamp: S
             if state.check_alive().is_err() {
                 return;
             }
-            match state.servers.drain(server, stamp, sequence).await {
+            match state.servers.settle_doubt(server, stamp).await {
                 Ok(()) => break state.end_drain(),
                 Err(error) => tracing::debug!(%server, %error, "a write's outcome is not known yet"),
             }

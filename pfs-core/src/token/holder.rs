@@ -45,6 +45,9 @@ enum Progress {
     /// A request is on its way.
     Requested(RequestId),
     Pinned,
+    /// The caller has its error, but a server may still apply what was sent: it keeps its ranges from other holders, and
+    /// is no obstacle for this client's own operations.
+    Doubtful,
 }
 
 #[derive(Clone, Debug)]
@@ -60,8 +63,11 @@ impl Operation {
         self.ranges.iter().any(|r| r.overlaps(range))
     }
 
-    fn conflicts(&self, mode: Mode, ranges: &[Extent]) -> bool {
-        self.mode.conflicts(mode) && ranges.iter().any(|range| self.touches(*range))
+    /// Whether this client's own operation on `ranges` has to wait for this one.
+    fn precedes(&self, mode: Mode, ranges: &[Extent]) -> bool {
+        self.progress != Progress::Doubtful
+            && self.mode.conflicts(mode)
+            && ranges.iter().any(|range| self.touches(*range))
     }
 }
 
@@ -125,7 +131,7 @@ impl TokenHolder {
 
     /// Pins `ranges` if that is possible now without asking anybody.
     pub fn try_begin(&mut self, mode: Mode, ranges: &[Extent]) -> Option<OperationId> {
-        let blocked = self.local_exclusion && self.operations.values().any(|op| op.conflicts(mode, ranges));
+        let blocked = self.local_exclusion && self.operations.values().any(|op| op.precedes(mode, ranges));
         if blocked || !self.may_use(mode, ranges) {
             return None;
         }
@@ -140,6 +146,15 @@ impl TokenHolder {
                 self.actions.push_back(HolderAction::Cancel(request));
             }
             self.give_way();
+            self.advance(next_request);
+        }
+    }
+
+    /// The access has failed, and whether its bytes will still be applied is not known. Until [`end`](Self::end) says
+    /// that they can not, the ranges are kept from other holders. The caller sees to the order of its own later writes.
+    pub fn doubt(&mut self, id: OperationId, next_request: impl FnMut() -> RequestId) {
+        if let Some(operation) = self.operations.get_mut(&id).filter(|op| op.progress == Progress::Pinned) {
+            operation.progress = Progress::Doubtful;
             self.advance(next_request);
         }
     }
@@ -271,7 +286,7 @@ impl TokenHolder {
         for id in queued {
             let operation = &self.operations[&id];
             let blocked = self.local_exclusion
-                && self.operations.range(..id).any(|(_, op)| op.conflicts(operation.mode, &operation.ranges));
+                && self.operations.range(..id).any(|(_, op)| op.precedes(operation.mode, &operation.ranges));
             if blocked {
                 continue;
             }
@@ -302,10 +317,11 @@ impl TokenHolder {
         let mut at = 0;
         while at < self.revokes.len() {
             let revoke = &self.revokes[at];
-            let pinned = self
-                .operations
-                .values()
-                .any(|op| op.progress == Progress::Pinned && op.touches(revoke.range) && !allows(revoke, op.mode));
+            let pinned = self.operations.values().any(|op| {
+                matches!(op.progress, Progress::Pinned | Progress::Doubtful)
+                    && op.touches(revoke.range)
+                    && !allows(revoke, op.mode)
+            });
             if pinned || revoke.covers_sequence > self.collective_seen {
                 at += 1;
                 continue;
