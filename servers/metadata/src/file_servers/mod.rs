@@ -163,15 +163,14 @@ impl FileServers {
         self.all().iter().all(|server| server.last_heard_ms.is_some() || self.has_lapsed(server.id))
     }
 
-    /// Where servers are, for clients: those named, or all.
-    pub(crate) fn addresses(&self, only: Option<&dyn Fn(ServerId) -> bool>) -> Vec<ServerAddress> {
-        let wanted = |server: &Server| only.is_none_or(|only| only(server.id));
+    /// Where those servers are that clients want to know of.
+    pub(crate) fn addresses(&self, wanted: impl Fn(ServerId) -> bool) -> Vec<ServerAddress> {
         let address = |server: Server| {
             let live = self.is_live(&server);
             let instance = Instance::new(server.instance)?;
             Some(ServerAddress { server: server.id, address: server.address, instance, live })
         };
-        self.all().into_iter().filter(wanted).filter_map(address).collect()
+        self.all().into_iter().filter(|server| wanted(server.id)).filter_map(address).collect()
     }
 }
 

@@ -30,6 +30,7 @@ mod walk;
 pub use create::CreateFile;
 pub use directory::MakeDirectory;
 pub use error::NamespaceError;
+pub use list::NamePage;
 pub use operation::OperationKind;
 pub use orphans::Reap;
 pub use remove::Remove;

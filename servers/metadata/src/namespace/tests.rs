@@ -215,15 +215,16 @@ async fn all_names(namespace: &Namespace) -> BTreeMap<PfsPath, EntryKind> {
         let mut after: Option<String> = None;
         loop {
             let page = namespace.list(&directory, after.as_deref(), 2).await.unwrap();
-            for entry in &page.entries {
-                let path = directory.join(&entry.name).unwrap();
-                if entry.file.kind == EntryKind::Directory {
+            for (name, file) in &page.names {
+                let path = directory.join(name).unwrap();
+                let metadata = namespace.stat(&path).await.unwrap();
+                assert_eq!(metadata.id, *file);
+                if metadata.kind == EntryKind::Directory {
                     directories.push(path.clone());
                 }
-                assert_eq!(namespace.stat(&path).await.unwrap(), entry.file);
-                assert!(found.insert(path, entry.file.kind).is_none(), "a name was listed twice");
+                assert!(found.insert(path, metadata.kind).is_none(), "a name was listed twice");
             }
-            after = page.entries.last().map(|entry| entry.name.clone());
+            after = page.names.last().map(|(name, _)| name.clone());
             if !page.more {
                 break;
             }

@@ -7,7 +7,7 @@ use crate::records::{self, Attributes, Nothing, Snapshot};
 use crate::store::{Transaction, keys};
 use pfs_core::ids::FileId;
 use pfs_core::token::message::FileSize;
-use pfs_proto::metadata::SlotSet;
+use pfs_proto::metadata::{FileMetadata, SlotSet};
 use prost::Message;
 
 /// What is known of a file beyond its stored attributes.
@@ -27,6 +27,18 @@ impl Report {
         self.size = self.size.max(other.size);
         self.committed_slots.extend(&other.committed_slots);
         self.modified_ns = self.modified_ns.max(other.modified_ns);
+    }
+
+    /// Adds to what the store says of the file.
+    pub fn complete(&self, metadata: &mut FileMetadata) {
+        if let Some(size) = self.size
+            && size.generation == metadata.size.generation
+        {
+            metadata.size.learn(size);
+        }
+        metadata.committed_slots.extend(&self.committed_slots);
+        metadata.modified_ns = metadata.modified_ns.max(self.modified_ns);
+        metadata.changed_ns = metadata.changed_ns.max(self.modified_ns);
     }
 
     fn apply_to(&self, attributes: &mut Attributes) -> Result<(), String> {

@@ -1,6 +1,7 @@
 //! The gRPC services: convert, call, answer. What a call does is elsewhere; what it takes and gives is here.
 
 mod files;
+mod known;
 mod metadata;
 mod names;
 mod operators;

@@ -1,6 +1,6 @@
 //! For operators: what is there, and who holds which tokens.
 
-use super::files::find_id;
+use super::files::find;
 use crate::clock::boottime_ms;
 use crate::file_servers::Server;
 use crate::server::Shared;
@@ -64,7 +64,7 @@ fn counters(counters: Counters) -> v1::TokenCounters {
 }
 
 pub(super) async fn list_tokens(shared: &Shared, request: ListTokens) -> Result<v1::ListTokensReply, Status> {
-    let file = find_id(shared, &request.target).await?;
+    let file = find(shared, &request.target).await?;
     let (tokens, counted) = shared.tokens.with(move |state| state.tokens_of(file)).await?;
     let info = |(token, holder_names): (pfs_core::token::manager::TokenRange, Vec<String>)| v1::TokenInfo {
         range: Some(token.range.into()),

@@ -33,7 +33,7 @@ pub(super) async fn initialize(shared: Arc<Shared>, request: Initialize) -> Resu
         cluster_id: shared.cluster_id.clone(),
         lease_ms: shared.config.lease_ms,
         heartbeat_ms: shared.config.heartbeat_ms,
-        servers: shared.servers.addresses(None),
+        servers: shared.servers.addresses(|_| true),
     })
 }
 

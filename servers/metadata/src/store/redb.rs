@@ -4,7 +4,7 @@
 
 use super::group_commit::{Engine, GroupCommit};
 use super::{Batch, CommitError, Key, KeyRange, MetadataStore, StoreError, Value, Write};
-use ::redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+use ::redb::{Database, Durability, ReadableDatabase, ReadableTable, Table, TableDefinition};
 use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
 use std::path::Path;
@@ -88,9 +88,11 @@ impl RedbEngine {
         let mut transaction = self.database.begin_write()?;
         transaction.set_durability(Durability::Immediate)?;
         let mut results = Vec::with_capacity(batches.len());
+        let mut table = transaction.open_table(TABLE)?;
         for batch in batches {
-            results.push(if apply(&transaction, batch)? { Ok(()) } else { Err(CommitError::Conflict) });
+            results.push(if apply(&mut table, batch)? { Ok(()) } else { Err(CommitError::Conflict) });
         }
+        drop(table);
         if results.iter().any(Result::is_ok) {
             transaction.commit()?;
         } else {
@@ -101,8 +103,7 @@ impl RedbEngine {
 }
 
 /// Applies one batch inside the group's transaction, if its conditions hold there.
-fn apply(transaction: &WriteTransaction, batch: &Batch) -> Result<bool, ::redb::Error> {
-    let mut table = transaction.open_table(TABLE)?;
+fn apply(table: &mut Table<'_, &'static [u8], &'static [u8]>, batch: &Batch) -> Result<bool, ::redb::Error> {
     let holds = batch.holds::<::redb::Error>(
         |key| Ok(table.get(key)?.map(|value| value.value().to_vec())),
         |range| {

@@ -2,11 +2,12 @@
 
 use super::handles::Handle;
 use super::state::State;
+use crate::namespace::Report;
 use crate::sessions::Done;
 use pfs_core::ids::{ClientId, FileId, GroupId, Holder, OpenId};
 use pfs_core::token::manager::{Counters, TokenRange};
 use pfs_core::token::message::FileSize;
-use pfs_proto::metadata::{FileMetadata, OpenFor, OperationId, SlotSet};
+use pfs_proto::metadata::{OpenFor, OperationId, SlotSet};
 use pfs_proto::status::{ErrorCode, status};
 use tonic::Status;
 
@@ -81,8 +82,8 @@ impl State {
         }
     }
 
-    /// Opens a file. It counts as open from now on, so it is not removed; the caller makes sure that it still had
-    /// its name when this was done, and takes the open back if not.
+    /// Opens a file. It counts as open from now on, so it is not removed. Before the caller answers, it looks at the
+    /// store again: it takes the open back if the name was gone, and else tells with [`State::refresh`] what changed.
     pub(crate) fn open(&mut self, request: OpenRequest) -> Result<Opened, OpenRefused> {
         if let Some(before) = self.recall_open(request.operation)? {
             return Ok(before);
@@ -147,12 +148,18 @@ impl State {
         }
     }
 
-    /// Adds what is known of a file beyond the store.
-    pub(crate) fn complete(&self, metadata: &mut FileMetadata) {
-        if let Some((size, slots)) = self.handles.known(metadata.id) {
-            metadata.size.learn(size);
-            metadata.committed_slots.extend(slots);
+    /// What is known of a file because somebody has it open.
+    pub(crate) fn known(&self, file: FileId) -> Report {
+        match self.handles.known(file) {
+            Some((size, slots)) => Report { size: Some(size), committed_slots: slots.clone(), ..Report::default() },
+            None => Report::default(),
         }
+    }
+
+    /// What the store said of an open file after it was opened.
+    pub(crate) fn refresh(&mut self, file: FileId, size: FileSize, slots: &SlotSet) {
+        self.handles.set_size(file, size);
+        self.handles.learn_slots(file, slots);
     }
 
     /// Slots that were made durable.

@@ -128,6 +128,9 @@ impl State {
 
     /// A holder has written up to a size.
     pub(crate) fn learn(&mut self, file: FileId, size: FileSize) {
+        if self.handles.known(file).is_some_and(|(known, _)| known.generation != size.generation) {
+            return;
+        }
         self.handles.learn(file, size);
         self.effects.sizes.record(file, &Report { size: Some(size), ..Report::default() });
     }

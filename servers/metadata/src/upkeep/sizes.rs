@@ -1,6 +1,6 @@
 //! Reports of sizes and slots on their way to the disk.
 //!
-//! Invariants: a report is visible to [`SizeWriter::overlay`] from the moment it is recorded until it is durable; reports
+//! Invariants: a report is visible to [`SizeWriter::pending`] from the moment it is recorded until it is durable; reports
 //! about one file are written by one task, so that any number of them at once costs one commit; what is waiting is
 //! bounded by the number of files, not of reports.
 
@@ -8,7 +8,6 @@ use super::backoff::Backoff;
 use crate::namespace::{Namespace, NamespaceError, Report};
 use parking_lot::Mutex;
 use pfs_core::ids::FileId;
-use pfs_proto::metadata::FileMetadata;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::{Notify, oneshot};
@@ -52,18 +51,14 @@ impl SizeWriter {
         answered.await.unwrap_or(Err(NamespaceError::Store(crate::store::StoreError::Closed)))
     }
 
-    /// Adds to what the store knows of a file what is still on its way there.
-    pub(crate) fn overlay(&self, metadata: &mut FileMetadata) {
+    /// What is on its way to the disk for a file.
+    pub(crate) fn pending(&self, file: FileId) -> Report {
         let pending = self.pending.lock();
-        let waiting = pending.waiting.get(&metadata.id).map(|waiting| &waiting.report);
-        for report in pending.writing.get(&metadata.id).into_iter().chain(waiting) {
-            if let Some(size) = report.size
-                && size.generation == metadata.size.generation
-            {
-                metadata.size.learn(size);
-            }
-            metadata.committed_slots.extend(&report.committed_slots);
+        let mut report = pending.writing.get(&file).cloned().unwrap_or_default();
+        if let Some(waiting) = pending.waiting.get(&file) {
+            report.add(&waiting.report);
         }
+        report
     }
 
     fn add(&self, file: FileId, report: &Report, answer: Option<Answer>) {
@@ -134,7 +129,7 @@ mod tests {
     use super::*;
     use crate::store::MemoryStore;
     use pfs_core::token::message::FileSize;
-    use pfs_proto::metadata::{EntryKind, SlotSet};
+    use pfs_proto::metadata::SlotSet;
 
     #[tokio::test]
     async fn a_report_shows_before_it_is_durable_and_an_absent_file_is_an_answer() {
@@ -143,23 +138,13 @@ mod tests {
         let size = FileSize { generation: 1, bytes: 70 };
         let report = Report { size: Some(size), committed_slots: SlotSet::from_iter([2]), modified_ns: 0 };
         writer.record(file, &report);
-        let mut metadata = FileMetadata {
-            id: file,
-            kind: EntryKind::File,
-            recipe: None,
-            size: FileSize { generation: 1, bytes: 5 },
-            created_ns: 0,
-            modified_ns: 0,
-            changed_ns: 0,
-            committed_slots: SlotSet::new(),
-        };
-        writer.overlay(&mut metadata);
-        assert_eq!((metadata.size, &metadata.committed_slots), (size, &report.committed_slots));
+        assert_eq!(writer.pending(file), report);
 
         let namespace = Arc::new(Namespace::open(Arc::new(MemoryStore::new()), 0).await.unwrap());
         let running = tokio::spawn(writer.clone().run(namespace));
         let missing = writer.record_durably(file, &report).await;
         assert!(matches!(missing, Err(NamespaceError::NoFile(_))));
+        assert_eq!(writer.pending(file), Report::default());
         running.abort();
     }
 }

@@ -1,0 +1,32 @@
+//! What is known of a file now: the store, and what is on its way there.
+//!
+//! The order makes the answer complete. A holder's size is in the tokens' state while the file is open, then in the size
+//! writer, then in the store; so they are asked in this order, and nothing that was known before the first question can
+//! slip through between two of them.
+
+use crate::namespace::Report;
+use crate::server::Shared;
+use pfs_core::ids::FileId;
+use pfs_proto::metadata::FileMetadata;
+use tonic::Status;
+
+/// What is known of a file or directory, with or without a name.
+pub(super) async fn read(shared: &Shared, file: FileId) -> Result<FileMetadata, Status> {
+    let reports = before_the_store(shared, vec![file]).await?;
+    let mut metadata = shared.namespace.stat_id(file).await?;
+    reports.iter().for_each(|report| report.complete(&mut metadata));
+    Ok(metadata)
+}
+
+/// What holders told and what waits for the disk, one report for each file. Read the store after this.
+pub(super) async fn before_the_store(shared: &Shared, files: Vec<FileId>) -> Result<Vec<Report>, Status> {
+    let known = shared
+        .tokens
+        .with(move |state| files.into_iter().map(|file| (file, state.known(file))).collect::<Vec<_>>())
+        .await?;
+    let with_pending = |(file, mut report): (FileId, Report)| {
+        report.add(&shared.sizes.pending(file));
+        report
+    };
+    Ok(known.into_iter().map(with_pending).collect())
+}
