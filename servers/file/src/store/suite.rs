@@ -229,7 +229,7 @@ proptest! {
     }
 }
 
-/// Fewer cases: making the buckets takes longer than the steps.
+/// Fewer cases: each makes a store, and its commits reach the disk.
 #[test]
 fn the_posix_store_is_an_array_of_bytes() {
     let config = ProptestConfig::with_cases(12);

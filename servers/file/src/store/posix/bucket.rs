@@ -1,15 +1,15 @@
-//! One directory of the fan-out: its names, their durability, and the truncations of its objects.
+//! One part of the fan-out: its names, their durability, and the truncations of its objects.
 
 use super::super::generations::Generations;
-use super::super::sync_ledger::{PieceCount, SyncLedger};
+use super::super::sync_ledger::{Loss, PieceCount};
 use super::super::{Attempt, StoreError};
+use super::directory::SyncedDirectory;
 use parking_lot::{Mutex, MutexGuard, RwLock, RwLockReadGuard};
-use pfs_core::extent::Extent;
 use pfs_core::ids::{FileId, ObjectId};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Number of buckets.
 pub(super) const BUCKETS: usize = 1 << BUCKET_BITS;
@@ -21,37 +21,28 @@ pub(super) fn index(file: FileId) -> usize {
     usize::try_from(spread >> (u64::BITS - BUCKET_BITS)).expect("less than the number of buckets")
 }
 
-/// One directory.
+/// One part of the fan-out.
 #[derive(Debug)]
 pub(super) struct Bucket {
-    directory: PathBuf,
+    /// The directory, made with its first object.
+    directory: SyncedDirectory,
+    /// The directory that the buckets are in.
+    store: Arc<SyncedDirectory>,
     /// Shared by who opens or makes an object, exclusive for who unlinks some.
     names: RwLock<()>,
     /// Held while an object of this bucket is truncated or removed.
     generations: Mutex<Generations>,
-    /// Changes of names that are not durable.
-    ledger: SyncLedger,
-    changes: AtomicU64,
 }
 
 impl Bucket {
-    pub(super) fn new(store: &Path, index: usize, pieces: PieceCount) -> Self {
-        Bucket {
-            directory: store.join(format!("{index:03x}")),
-            names: RwLock::default(),
-            generations: Mutex::default(),
-            ledger: SyncLedger::new(pieces),
-            changes: AtomicU64::new(0),
-        }
-    }
-
-    pub(super) fn directory(&self) -> &Path {
-        &self.directory
+    pub(super) fn new(store: Arc<SyncedDirectory>, index: usize, pieces: PieceCount) -> Self {
+        let directory = SyncedDirectory::new(store.path().join(format!("{index:03x}")), pieces);
+        Bucket { directory, store, names: RwLock::default(), generations: Mutex::default() }
     }
 
     /// Where an object lies.
     pub(super) fn path(&self, object: ObjectId) -> PathBuf {
-        self.directory.join(format!("{:016x}.{:04x}", object.file.get(), object.slot))
+        self.directory.path().join(format!("{:016x}.{:04x}", object.file.get(), object.slot))
     }
 
     /// To be held from before an object's file is opened until it is in the cache.
@@ -77,11 +68,22 @@ impl Bucket {
     /// Makes an object's file; nothing if there is one already.
     pub(super) fn create(&self, object: ObjectId) -> Result<Option<File>, StoreError> {
         let path = self.path(object);
-        let made = self.change(|| OpenOptions::new().read(true).write(true).create_new(true).open(&path));
+        let make = || self.directory.change(|| OpenOptions::new().read(true).write(true).create_new(true).open(&path));
+        let made = match make() {
+            Err(error) if error.kind() == ErrorKind::NotFound => self.make_directory().and_then(|()| make()),
+            other => other,
+        };
         match made {
             Ok(file) => Ok(Some(file)),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(None),
             Err(error) => Err(StoreError::of_object(object, Attempt::Create, &path, error)),
+        }
+    }
+
+    fn make_directory(&self) -> io::Result<()> {
+        match self.store.change(|| fs::create_dir(self.directory.path())) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+            other => other,
         }
     }
 
@@ -91,7 +93,8 @@ impl Bucket {
         let mut count = 0;
         for object in self.list()?.into_iter().filter(|object| object.file == file) {
             let path = self.path(object);
-            self.change(|| fs::remove_file(&path))
+            self.directory
+                .change(|| fs::remove_file(&path))
                 .map_err(|error| StoreError::of_object(object, Attempt::Remove, &path, error))?;
             unlinked(object);
             count += 1;
@@ -101,34 +104,28 @@ impl Bucket {
 
     /// Makes all changes of names so far durable; `object` is named in the error.
     pub(super) fn commit_names(&self, object: ObjectId) -> Result<(), StoreError> {
-        self.ledger
-            .commit(|| File::open(&self.directory)?.sync_all())
-            .map_err(|loss| StoreError::of_object(object, Attempt::CommitName, &self.path(object), loss.source))
+        let failed = |loss: Loss| StoreError::of_object(object, Attempt::CommitName, &self.path(object), loss.source);
+        self.store.commit().map_err(failed)?;
+        self.directory.commit().map_err(failed)
     }
 
     /// The objects that are here.
     pub(super) fn list(&self) -> Result<Vec<ObjectId>, StoreError> {
-        let failed = |error| StoreError::of_disk(Attempt::List, &self.directory, error);
+        let directory = self.directory.path();
+        let failed = |error| StoreError::of_disk(Attempt::List, directory, error);
+        let entries = match fs::read_dir(directory) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            other => other.map_err(failed)?,
+        };
         let mut objects = Vec::new();
-        for entry in fs::read_dir(&self.directory).map_err(failed)? {
+        for entry in entries {
             let name = entry.map_err(failed)?.file_name();
             match name.to_str().and_then(parse_name) {
                 Some(object) => objects.push(object),
-                None => {
-                    tracing::warn!(directory = %self.directory.display(), ?name, "a file in the store is no object")
-                }
+                None => tracing::warn!(directory = %directory.display(), ?name, "a file in the store is no object"),
             }
         }
         Ok(objects)
-    }
-
-    fn change<T>(&self, change: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-        let number = self.changes.fetch_add(1, Ordering::Relaxed);
-        let this = || Extent::new(number, number + 1).into_iter();
-        let ticket = self.ledger.begin_write(this());
-        let outcome = change();
-        self.ledger.end_write(ticket, this(), outcome.is_ok());
-        outcome
     }
 }
 
@@ -147,10 +144,11 @@ mod tests {
 
     #[test]
     fn names_lead_back_to_objects() {
-        let bucket = Bucket::new(Path::new("/store"), 0x3a, PieceCount::default());
+        let store = SyncedDirectory::new("/store".into(), PieceCount::default());
+        let bucket = Bucket::new(Arc::new(store), 0x3a, PieceCount::default());
         let object = ObjectId { file: FileId::new(42).unwrap(), slot: 0xfff };
         let path = bucket.path(object);
-        assert_eq!(path, Path::new("/store/03a/000000000000002a.0fff"));
+        assert_eq!(path, std::path::Path::new("/store/03a/000000000000002a.0fff"));
         assert_eq!(parse_name(path.file_name().unwrap().to_str().unwrap()), Some(object));
         for strange in ["", ".", "lock", "000000000000002a", "0000000000000000.0000", "2a.0", "000000000000002g.0000"] {
             assert_eq!(parse_name(strange), None, "{strange}");

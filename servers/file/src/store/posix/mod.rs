@@ -10,24 +10,26 @@
 //! and says so once.
 //!
 //! Invariants:
-//! * all buckets exist, durably, from the first start on;
+//! * a bucket's directory is made with its first object, and is durable before that object is;
 //! * an object has at most one [`OpenObject`] at a time, so its ledger knows every write since the last sync;
 //! * an object's file is opened, made or unlinked only under its bucket's names lock.
 
 mod bucket;
 mod cache;
+mod directory;
 mod object;
 
 use super::sync_ledger::PieceCount;
 use super::{Attempt, ObjectStatus, ObjectStore, StoreError};
 use bucket::{BUCKETS, Bucket};
 use cache::ObjectCache;
+use directory::SyncedDirectory;
 use object::OpenObject;
 use pfs_core::ids::{FileId, ObjectId};
 use pfs_proto::data::ObjectExtent;
 use pfs_proto::metadata::SpaceReport;
 use std::fs::{self, File};
-use std::io::{self, ErrorKind};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -59,7 +61,9 @@ impl PosixStore {
     /// Opens the store in `directory`, which is made if it is not there. One store at a time for one directory.
     pub fn open(directory: &Path, options: PosixOptions) -> Result<Self, StoreError> {
         let pieces = PieceCount::default();
-        let buckets = (0..BUCKETS).map(|index| Bucket::new(directory, index, pieces.clone())).collect();
+        make_durable_directory(directory).map_err(|error| StoreError::of_disk(Attempt::Create, directory, error))?;
+        let fan_out = Arc::new(SyncedDirectory::new(directory.to_owned(), pieces.clone()));
+        let buckets = (0..BUCKETS).map(|index| Bucket::new(fan_out.clone(), index, pieces.clone())).collect();
         let store = PosixStore {
             directory: directory.to_owned(),
             buckets,
@@ -67,29 +71,9 @@ impl PosixStore {
             pieces,
             objects: AtomicU64::new(0),
         };
-        store.make_buckets().map_err(|error| StoreError::of_disk(Attempt::Create, directory, error))?;
         let objects = store.buckets.iter().try_fold(0, |sum, bucket| Ok(sum + bucket.list()?.len() as u64))?;
         store.objects.store(objects, Ordering::Relaxed);
         Ok(store)
-    }
-
-    fn make_buckets(&self) -> io::Result<()> {
-        fs::create_dir_all(&self.directory)?;
-        let mut made = false;
-        for bucket in &self.buckets {
-            match fs::create_dir(bucket.directory()) {
-                Ok(()) => made = true,
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(error),
-            }
-        }
-        if made {
-            File::open(&self.directory)?.sync_all()?;
-        }
-        match self.directory.parent().filter(|parent| made && !parent.as_os_str().is_empty()) {
-            Some(parent) => File::open(parent)?.sync_all(),
-            None => Ok(()),
-        }
     }
 
     fn bucket(&self, file: FileId) -> &Bucket {
@@ -113,6 +97,17 @@ impl PosixStore {
 
     fn existing(&self, object: ObjectId) -> Result<Arc<OpenObject>, StoreError> {
         self.find(object)?.ok_or(StoreError::Missing { object })
+    }
+}
+
+fn make_durable_directory(directory: &Path) -> io::Result<()> {
+    if directory.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir_all(directory)?;
+    match directory.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        Some(parent) => File::open(parent)?.sync_all(),
+        None => Ok(()),
     }
 }
 

@@ -74,6 +74,7 @@ fn open_files_are_bounded() {
 fn strange_files_are_left_alone() {
     let directory = tempfile::tempdir().unwrap();
     drop(PosixStore::open(directory.path(), PosixOptions::default()).unwrap());
+    fs::create_dir(directory.path().join("000")).unwrap();
     let strange = directory.path().join("000/notes.txt");
     fs::write(&strange, "mine").unwrap();
     let store = PosixStore::open(directory.path(), PosixOptions::default()).unwrap();

@@ -1,0 +1,45 @@
+//! A directory whose names are made durable when that is asked for.
+
+use super::super::sync_ledger::{Loss, PieceCount, SyncLedger};
+use pfs_core::extent::Extent;
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// One directory, and which changes of its names are not durable.
+#[derive(Debug)]
+pub(super) struct SyncedDirectory {
+    path: PathBuf,
+    ledger: SyncLedger,
+    changes: AtomicU64,
+}
+
+impl SyncedDirectory {
+    pub(super) fn new(path: PathBuf, pieces: PieceCount) -> Self {
+        SyncedDirectory { path, ledger: SyncLedger::new(pieces), changes: AtomicU64::new(0) }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Makes, or takes away, a name.
+    pub(super) fn change<T>(&self, change: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        let number = self.changes.fetch_add(1, Ordering::Relaxed);
+        let this = || Extent::new(number, number + 1).into_iter();
+        let ticket = self.ledger.begin_write(this());
+        let outcome = change();
+        self.ledger.end_write(ticket, this(), outcome.is_ok());
+        outcome
+    }
+
+    /// Makes all changes so far durable. A directory that does not exist has no names.
+    pub(super) fn commit(&self) -> Result<(), Loss> {
+        self.ledger.commit(|| match File::open(&self.path) {
+            Ok(directory) => directory.sync_all(),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        })
+    }
+}
