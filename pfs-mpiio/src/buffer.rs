@@ -4,10 +4,11 @@
 //! stored as they are in memory (the data representation `native`).
 
 use crate::error::{Error, ErrorClass};
+use mpi::datatype::UserDatatype;
 use mpi::ffi::{self, MPI_Datatype};
 use mpi::traits::*;
 use std::os::raw::c_int;
-use std::ptr;
+use std::sync::OnceLock;
 
 /// The bytes of a buffer to write.
 pub(crate) fn bytes<B: Buffer + ?Sized>(buffer: &B) -> Result<&[u8], Error> {
@@ -51,44 +52,75 @@ fn total(datatype: MPI_Datatype, count: mpi::Count) -> Result<usize, Error> {
     bytes.ok_or_else(|| Error::new(ErrorClass::Arg, format!("a buffer of {count} values of {size} bytes is too large")))
 }
 
+/// How a datatype was made.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Envelope {
+    combiner: c_int,
+    integers: c_int,
+}
+
+impl Envelope {
+    fn of(datatype: MPI_Datatype) -> Envelope {
+        let (mut integers, mut addresses, mut types, mut combiner) = (0, 0, 0, 0);
+        // SAFETY: the caller's datatype is alive, the variables live during the call.
+        unsafe { ffi::MPI_Type_get_envelope(datatype, &mut integers, &mut addresses, &mut types, &mut combiner) };
+        Envelope { combiner, integers }
+    }
+}
+
+/// The numbers of three combiners. MPIs differ in them and in how their headers define them, so MPI itself is asked,
+/// by the envelopes of types that are made for it.
+struct Combiners {
+    named: c_int,
+    contiguous: c_int,
+    duplicate: c_int,
+}
+
+impl Combiners {
+    fn get() -> &'static Combiners {
+        static COMBINERS: OnceLock<Combiners> = OnceLock::new();
+        COMBINERS.get_or_init(|| {
+            let byte = u8::equivalent_datatype();
+            let contiguous = UserDatatype::contiguous(2, &byte);
+            Combiners {
+                named: Envelope::of(byte.as_raw()).combiner,
+                contiguous: Envelope::of(contiguous.as_raw()).combiner,
+                duplicate: Envelope::of(byte.dup().as_raw()).combiner,
+            }
+        })
+    }
+}
+
 /// Whether values of a type lie one after the other without gaps and in order.
 fn is_contiguous(datatype: MPI_Datatype) -> bool {
-    let (mut integers, mut addresses, mut types, mut combiner) = (0, 0, 0, 0);
-    // SAFETY: the datatype is alive in the caller's buffer, the variables during the call.
-    unsafe { ffi::MPI_Type_get_envelope(datatype, &mut integers, &mut addresses, &mut types, &mut combiner) };
-    let is = |name: i64| i64::from(combiner) == name;
-    if is(i64::from(ffi::MPI_COMBINER_NAMED)) {
+    let (envelope, combiners) = (Envelope::of(datatype), Combiners::get());
+    if envelope.combiner == combiners.named {
         return true;
     }
-    if !is(i64::from(ffi::MPI_COMBINER_CONTIGUOUS)) && !is(i64::from(ffi::MPI_COMBINER_DUP)) {
+    if envelope.combiner != combiners.contiguous && envelope.combiner != combiners.duplicate {
         return false;
     }
-    inner_type(datatype, integers).is_some_and(|inner| {
+    inner_type(datatype, envelope.integers).is_some_and(|mut inner| {
         let contiguous = is_contiguous(inner);
-        free_if_derived(inner);
+        // Of the types that were asked for, only derived ones are new handles to be freed.
+        if Envelope::of(inner).combiner != combiners.named {
+            // SAFETY: the handle came from `MPI_Type_get_contents` and is not used again.
+            unsafe { ffi::MPI_Type_free(&mut inner) };
+        }
         contiguous
     })
 }
 
 /// The type that a contiguous or duplicated type was made of.
 fn inner_type(datatype: MPI_Datatype, integers: c_int) -> Option<MPI_Datatype> {
-    let mut counts = vec![0; usize::try_from(integers).ok()?];
+    // One more than needed, so that the array has an address when there are none.
+    let mut counts = vec![0; usize::try_from(integers).ok()? + 1];
     let mut inner = [datatype];
-    // SAFETY: the arrays have the sizes that the envelope named: `integers` counts, no address, one type.
+    let mut addresses = [0];
+    // SAFETY: the arrays have at least the sizes that the envelope named: `integers` counts, no address, one type.
     unsafe {
-        ffi::MPI_Type_get_contents(datatype, integers, 0, 1, counts.as_mut_ptr(), ptr::null_mut(), inner.as_mut_ptr())
+        let (counts, addresses) = (counts.as_mut_ptr(), addresses.as_mut_ptr());
+        ffi::MPI_Type_get_contents(datatype, integers, 0, 1, counts, addresses, inner.as_mut_ptr())
     };
     Some(inner[0])
-}
-
-/// Contents that are derived types are new handles, which their receiver frees; predefined ones must not be freed.
-fn free_if_derived(mut datatype: MPI_Datatype) {
-    let (mut integers, mut addresses, mut types, mut combiner) = (0, 0, 0, 0);
-    // SAFETY: the handle came from `MPI_Type_get_contents`; it is freed only if it is not predefined.
-    unsafe {
-        ffi::MPI_Type_get_envelope(datatype, &mut integers, &mut addresses, &mut types, &mut combiner);
-        if i64::from(combiner) != i64::from(ffi::MPI_COMBINER_NAMED) {
-            ffi::MPI_Type_free(&mut datatype);
-        }
-    }
 }

@@ -100,16 +100,17 @@ impl Group {
         self.agree_with_max(own, 0).0
     }
 
-    /// Like [`agree`](Self::agree), and the largest of all ranks' values.
+    /// Like [`agree`](Self::agree), and the largest of all ranks' values, which are below 2^63.
     pub(crate) fn agree_with_max<T>(&self, own: Result<T, Error>, value: u64) -> (Result<T, Error>, u64) {
-        let first_failed = if own.is_err() { u64::from(self.rank) } else { u64::MAX };
-        // The largest value is the complement of the smallest complement: one reduction does for both.
-        let mut least = [0; 2];
-        self.comm.all_reduce_into(&[first_failed, !value][..], &mut least[..], SystemOperation::min());
-        let largest = !least[1];
-        match u32::try_from(least[0]) {
-            Err(_) => (own, largest),
-            Ok(failed) => (Err(self.error_of(failed, own.err())), largest),
+        // Lower ranks have larger marks, so that the largest is the lowest failed rank's; no mark is 0. All numbers
+        // are small, as MPICH 4.0 takes unsigned numbers for signed ones in reductions.
+        let mark = if own.is_err() { self.size - self.rank } else { 0 };
+        let mut largest = [0u64; 2];
+        self.comm.all_reduce_into(&[u64::from(mark), value][..], &mut largest[..], SystemOperation::max());
+        let [mark, value] = largest;
+        match u32::try_from(mark) {
+            Ok(mark @ 1..) => (Err(self.error_of(self.size - mark, own.err())), value),
+            _ => (own, value),
         }
     }
 
