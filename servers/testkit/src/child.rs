@@ -3,11 +3,12 @@
 //! Invariants: a child that was started has served (its ready file was there with its own pid) or has ended; a child
 //! never outlives this value; its log is kept over restarts.
 
+use crate::ports::free_address;
 use anyhow::{Context, anyhow, bail};
 use pfs_server_runtime::read_ready_file;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{self, File, OpenOptions};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
@@ -57,7 +58,7 @@ impl ServerProcess {
         if self.is_running() {
             bail!("{} runs already", self.name);
         }
-        let listen = self.address.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 0).into());
+        let listen = self.address.map_or_else(free_address, Ok)?;
         // A killed server leaves its ready file behind.
         match fs::remove_file(&self.ready_file) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

@@ -3,10 +3,12 @@
 //! Invariant: when a server was stopped or killed, its port and its store are free. What a server spawns lives on its
 //! runtime and ends with it; a thread that a server made for itself ends a little later, and lets go of the store then.
 
+use crate::ports::free_address;
 use anyhow::{Context, anyhow};
 use pfs_server_runtime::{DirectoryLock, LOCK_FILE, RunningServer};
 use std::future::Future;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -43,30 +45,42 @@ impl HostedServer {
         self.address.expect("a cluster is handed out when every server has started once")
     }
 
-    /// Starts it where it was before, or on a free port the first time.
-    pub(crate) fn start<F>(&mut self, start: impl FnOnce(SocketAddr) -> F) -> anyhow::Result<()>
+    /// Starts it where it was before, or at a free address the first time.
+    pub(crate) fn start<F>(&mut self, start: impl Fn(SocketAddr) -> F) -> anyhow::Result<()>
     where
         F: Future<Output = anyhow::Result<RunningServer>>,
     {
         if self.is_running() {
             return Err(anyhow!("{} runs already", self.name));
         }
-        let listen = self.address.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 0).into());
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(2)
-            .thread_name(&self.name)
-            .enable_all()
-            .build()
-            .with_context(|| format!("cannot make a runtime for {}", self.name))?;
-        let started = runtime.block_on(async { tokio::time::timeout(PATIENCE, start(listen)).await });
+        let listen = self.address.map_or_else(free_address, Ok)?;
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.try_start(listen, start(listen)) {
+                // A child that another thread is just starting has a copy of the old listener until its exec.
+                Err(error) if address_in_use(&error) && Instant::now() < deadline => thread::sleep(POLL),
+                outcome => return outcome.with_context(|| format!("cannot start {} on {listen}", self.name)),
+            }
+        }
+    }
+
+    fn try_start(
+        &mut self,
+        listen: SocketAddr,
+        starting: impl Future<Output = anyhow::Result<RunningServer>>,
+    ) -> anyhow::Result<()> {
+        let mut builder = Builder::new_multi_thread();
+        let runtime = builder.worker_threads(2).thread_name(&self.name).enable_all().build();
+        let runtime = runtime.context("cannot make a runtime")?;
+        let started = runtime.block_on(async { tokio::time::timeout(PATIENCE, starting).await });
         let failure = match started {
             Ok(Ok(server)) => {
-                self.address = Some(server.address);
+                self.address = Some(listen);
                 self.running = Some((runtime, server));
                 return Ok(());
             }
-            Ok(Err(error)) => error.context(format!("cannot start {} on {listen}", self.name)),
-            Err(_) => anyhow!("{} on {listen} did not start within {PATIENCE:?}", self.name),
+            Ok(Err(error)) => error,
+            Err(_) => anyhow!("it did not serve within {PATIENCE:?}"),
         };
         runtime.shutdown_timeout(PATIENCE);
         Err(failure)
@@ -88,6 +102,11 @@ impl HostedServer {
             wait_until_free(&self.store);
         }
     }
+}
+
+fn address_in_use(error: &anyhow::Error) -> bool {
+    let kind = |cause: &(dyn std::error::Error + 'static)| cause.downcast_ref::<io::Error>().map(io::Error::kind);
+    error.chain().any(|cause| kind(cause) == Some(io::ErrorKind::AddrInUse))
 }
 
 /// Waits for the end of the last one who uses a store. If that does not come, the next start says who it is.

@@ -82,7 +82,7 @@ impl Cluster {
     pub fn start_metadata(&mut self) -> anyhow::Result<()> {
         let (directory, secret, choices) = (self.files.metadata_store(), self.secret.clone(), self.choices.clone());
         self.metadata.start(|listen| {
-            let mut config = pfs_metadata_server::Config::new(directory, listen, secret);
+            let mut config = pfs_metadata_server::Config::new(directory.clone(), listen, secret.clone());
             config.create_cluster = true;
             config.lease_ms = choices.lease_ms.unwrap_or(config.lease_ms);
             config.heartbeat_ms = choices.heartbeat_ms().unwrap_or(config.heartbeat_ms);
@@ -115,7 +115,9 @@ impl Cluster {
         let (directory, secret) = (self.files.file_server_store(index), self.secret.clone());
         let metadata = vec![self.metadata_address()];
         self.file_servers[index].start(|listen| {
-            pfs_file_server::start(pfs_file_server::Config::new(directory, listen, metadata, secret, name))
+            let (directory, metadata) = (directory.clone(), metadata.clone());
+            let config = pfs_file_server::Config::new(directory, listen, metadata, secret.clone(), name.clone());
+            pfs_file_server::start(config)
         })
     }
 

@@ -23,6 +23,7 @@ mod child;
 mod files;
 mod hosted;
 mod in_process;
+mod ports;
 mod processes;
 
 pub use builder::ClusterBuilder;
