@@ -1,5 +1,7 @@
 //! What the client's tests share: clients of a cluster in this process.
 
+#![allow(dead_code)] // every test program uses its own part
+
 use pfs_client::blocking::Client;
 use pfs_client::{Access, ClientConfig, LayoutRequest, OpenOptions};
 use pfs_core::path::PfsPath;
