@@ -55,18 +55,23 @@ pub enum Selection<'a> {
     Workspace,
     /// The same of these packages only.
     Packages(&'a [&'a str]),
-    /// The programs of these packages, in release.
-    ReleasePrograms(&'a [&'a str]),
+    /// These programs, in release, by package and name.
+    ReleasePrograms(&'a [(&'a str, &'a str)]),
 }
 
 impl Selection<'_> {
     fn arguments(&self) -> Vec<&str> {
-        let (packages, kinds): (&[&str], &[&str]) = match self {
-            Selection::Workspace => (&[], &["--workspace", "--lib", "--bins", "--examples", "--tests"]),
-            Selection::Packages(packages) => (packages, &["--lib", "--bins", "--examples", "--tests"]),
-            Selection::ReleasePrograms(packages) => (packages, &["--release", "--bins"]),
-        };
-        packages.iter().flat_map(|package| ["--package", package]).chain(kinds.iter().copied()).collect()
+        const ALL_BUT_BENCHES: [&str; 4] = ["--lib", "--bins", "--examples", "--tests"];
+        match self {
+            Selection::Workspace => [&["--workspace"], &ALL_BUT_BENCHES[..]].concat(),
+            Selection::Packages(packages) => {
+                packages.iter().flat_map(|package| ["--package", package]).chain(ALL_BUT_BENCHES).collect()
+            }
+            Selection::ReleasePrograms(programs) => {
+                let named = programs.iter().flat_map(|(package, program)| ["--package", package, "--bin", program]);
+                std::iter::once("--release").chain(named).collect()
+            }
+        }
     }
 }
 

@@ -49,7 +49,8 @@ pub struct Flags {
 pub fn run(flags: &Flags) -> Result<()> {
     setup::run(&[Need::OpenMpi])?;
     eprintln!("building in release");
-    let built = workspace::build(&Selection::ReleasePrograms(&["pfs-cli", "pfs-examples"]), Mpi::Open)?;
+    let programs = [("pfs-cli", "pfs"), ("pfs-examples", "pfs-demo")];
+    let built = workspace::build(&Selection::ReleasePrograms(&programs), Mpi::Open)?;
     let say = |line: &str| if flags.json { eprintln!("{line}") } else { println!("{line}") };
     let report = demonstrate(&built, flags, &say)?;
     if let Some(file) = &flags.keep {
