@@ -15,6 +15,8 @@ use pfs_client::{EntryKind, LayoutRequest, OpenOptions, OpenedFile, parse_url};
 use pfs_core::hints::Hints;
 use pfs_core::ids::ClientId;
 use pfs_core::path::PfsPath;
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 
 /// A rank's arguments, checked.
 struct Arguments {
@@ -50,7 +52,7 @@ impl File {
 
 /// Checks the arguments on every rank, and that the ranks agree about them.
 fn agree_arguments(group: &Group, path: &str, amode: AccessMode, info: &Info) -> Result<Arguments, Error> {
-    let own = group.agree(check_arguments(path, amode, info))?;
+    let own = group.agree(check_arguments(path, amode, info, group.is_root()))?;
     let first_open = group.ask_root(|| Ok(format!("{} with {amode}", own.path).into_bytes()))?;
     let first_hints = group.ask_root(|| Ok(encode_hints(&own.hints)))?;
     let own_open = format!("{} with {amode}", own.path);
@@ -63,13 +65,24 @@ fn agree_arguments(group: &Group, path: &str, amode: AccessMode, info: &Info) ->
     group.agree(same)
 }
 
-fn check_arguments(path: &str, amode: AccessMode, info: &Info) -> Result<Arguments, Error> {
+fn check_arguments(path: &str, amode: AccessMode, info: &Info, is_root: bool) -> Result<Arguments, Error> {
     let (address, path) = parse(path)?;
     let access = amode.access()?;
-    // MPI lets a library pass over hints that it does not know.
-    let (hints, _) = Hints::parse(info.iter())?;
+    let (hints, unknown) = Hints::parse(info.iter())?;
+    if is_root {
+        unknown.into_iter().for_each(warn_once);
+    }
     let options = OpenOptions { access, ..OpenOptions::default() };
     Ok(Arguments { address, path, hints, options })
+}
+
+/// MPI lets a library pass over hints that it does not know; a misspelt one should not pass unseen.
+fn warn_once(key: &str) {
+    static WARNED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let mut warned = WARNED.lock().unwrap_or_else(PoisonError::into_inner);
+    if warned.insert(key.to_owned()) {
+        eprintln!("pfs: the hint {key} is not known and has no effect");
+    }
 }
 
 fn options(amode: AccessMode, hints: &Hints, own: OpenOptions) -> OpenOptions {

@@ -21,7 +21,7 @@ const MIB: f64 = 1_048_576.0;
 pub struct RankReport {
     /// Bytes of all ranks together.
     pub bytes: u64,
-    /// Seconds between two barriers around the transfer, opening and closing included.
+    /// The longest time that a rank spent in calls of the file, opening and closing included.
     pub seconds: f64,
     /// CRC-64/NVME of all bytes in the file's order, in hexadecimal.
     pub crc64: String,
