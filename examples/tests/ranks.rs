@@ -21,6 +21,21 @@ fn the_cases_pass_on_every_group_size() -> Result<()> {
     cluster.stop()
 }
 
+/// A hint that nobody knows is told once, by one rank, and the program goes on.
+#[test]
+fn an_unknown_hint_warns_once() -> Result<()> {
+    let cluster = ProcessCluster::start(1)?;
+    let directory = tempfile::tempdir()?;
+    let input = directory.path().join("input");
+    fs::write(&input, pfs_examples::pattern::bytes(1, 0, 10_000))?;
+    let input_name = input.to_str().context("a readable name")?;
+    let arguments = ["write", "--input", input_name, "--file", "pfs:/hint", "--hint", "striping_unti=65536"];
+    let finished = Ranks::launch(&cluster, 2, env!("CARGO_BIN_EXE_pfs-demo"), &arguments)?.finish()?;
+    ensure!(finished.status.success(), "{}", finished.errors);
+    ensure!(finished.errors.matches("striping_unti").count() == 1, "{}", finished.errors);
+    cluster.stop()
+}
+
 #[test]
 fn the_smallest_program_works() -> Result<()> {
     let cluster = ProcessCluster::start(2)?;
@@ -51,10 +66,10 @@ fn a_file_goes_in_and_comes_out_by_other_ranks() -> Result<()> {
         let value = json.split_once(&format!("\"{name}\":")).map(|(_, rest)| rest.split([',', '}']).next());
         value.flatten().map(str::to_owned).with_context(|| format!("{name} in {json}"))
     };
-    let crc = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, &bytes);
+    let crc = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Nvme, &bytes);
     for json in [&written, &read] {
         ensure!(field(json, "bytes")? == bytes.len().to_string(), "{json}");
-        ensure!(field(json, "crc32c")? == format!("\"{crc:08x}\""), "{json}");
+        ensure!(field(json, "crc64")? == format!("\"{crc:016x}\""), "{json}");
     }
     bytes[2_000_000] ^= 1;
     fs::write(&input, &bytes)?;
