@@ -96,7 +96,11 @@ impl Step {
         let (stdout, stderr) = (contents(&mut stdout)?, contents(&mut stderr)?);
         match waited {
             Ok(status) => Ok(Finished { status, stdout, stderr }),
-            Err(error) => Err(anyhow!("{error:#}{}", indented(&stdout, &stderr))),
+            // What it said explains a time limit; a signal needs no explanation.
+            Err(error) if self.output == Output::Kept && !interrupt::requested() => {
+                Err(anyhow!("{error:#}{}", indented(&stdout, &stderr)))
+            }
+            Err(error) => Err(error),
         }
     }
 
