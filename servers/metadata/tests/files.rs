@@ -256,7 +256,7 @@ async fn strangers_are_refused() {
 /// Hundreds of clients make files in one directory at once; group commit carries them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_clients_create_at_once() {
-    let cluster = Cluster::start().await;
+    let cluster = Cluster::with_lease_ms(60_000).await;
     let _servers = cluster.file_servers(1).await;
     let clients = futures::future::join_all((0..64).map(|_| cluster.client("many"))).await;
     let made = clients.iter().enumerate().map(|(index, client)| async move {

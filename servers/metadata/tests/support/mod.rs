@@ -30,22 +30,28 @@ pub struct Cluster {
     pub secret: Secret,
     server: Option<RunningServer>,
     address: SocketAddr,
+    lease_ms: u64,
 }
 
 impl Cluster {
-    /// A new cluster.
+    /// A new cluster with short leases.
     pub async fn start() -> Self {
+        Self::with_lease_ms(LEASE_MS).await
+    }
+
+    /// A new cluster; with long leases it is busy for as long as it likes and loses nobody.
+    pub async fn with_lease_ms(lease_ms: u64) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let secret = Secret::new([7; 32]);
-        let server = pfs_metadata_server::start(config(directory.path(), &secret, 0)).await.unwrap();
+        let server = pfs_metadata_server::start(config(directory.path(), &secret, 0, lease_ms)).await.unwrap();
         let address = server.address;
-        Cluster { directory, secret, server: Some(server), address }
+        Cluster { directory, secret, server: Some(server), address, lease_ms }
     }
 
     /// Ends the server and starts it again on the same directory and port.
     pub async fn restart(&mut self) {
         self.stop().await;
-        let config = config(self.directory.path(), &self.secret, self.address.port());
+        let config = config(self.directory.path(), &self.secret, self.address.port(), self.lease_ms);
         self.server = Some(pfs_metadata_server::start(config).await.unwrap());
     }
 
@@ -81,11 +87,11 @@ impl Cluster {
     }
 }
 
-fn config(directory: &Path, secret: &Secret, port: u16) -> Config {
+fn config(directory: &Path, secret: &Secret, port: u16, lease_ms: u64) -> Config {
     let listen = SocketAddr::from(([127, 0, 0, 1], port));
     Config {
-        lease_ms: LEASE_MS,
-        heartbeat_ms: LEASE_MS / 5,
+        lease_ms,
+        heartbeat_ms: lease_ms / 5,
         default_stripe_unit: 4096,
         create_cluster: true,
         truncate_patience: Duration::from_millis(500),
