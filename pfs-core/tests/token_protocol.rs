@@ -50,6 +50,14 @@ impl Random {
     }
 }
 
+/// Numbers for requests, each larger than the one before.
+fn numbers(last: &mut u64) -> impl FnMut() -> RequestId {
+    || {
+        *last += 1;
+        RequestId::new(*last).unwrap()
+    }
+}
+
 /// One client's half: its streams, its holders, its operations.
 struct Client {
     id: ClientId,
@@ -83,11 +91,7 @@ impl Client {
     }
 
     fn begin(&mut self, holder: Holder, mode: Mode, ranges: Ranges) {
-        let last = &mut self.last_request;
-        let next = || {
-            *last += 1;
-            RequestId::new(*last).unwrap()
-        };
+        let next = numbers(&mut self.last_request);
         let tokens = self.holders.get_mut(&holder).unwrap();
         let operation = tokens.begin(mode, ranges.clone(), Some(Extent::ALL), next);
         self.operations.insert((holder, operation), (mode, ranges, false));
@@ -97,11 +101,7 @@ impl Client {
     fn end(&mut self, holder: Holder, operation: OperationId) {
         self.operations.remove(&(holder, operation));
         self.doubtful.remove(&(holder, operation));
-        let last = &mut self.last_request;
-        let next = || {
-            *last += 1;
-            RequestId::new(*last).unwrap()
-        };
+        let next = numbers(&mut self.last_request);
         self.holders.get_mut(&holder).unwrap().end(operation, next);
         self.pump(holder);
     }
@@ -295,11 +295,7 @@ impl World {
         if !pinned.is_empty() {
             let (holder, operation) = pinned[self.random.below(pinned.len() as u64) as usize];
             let client = &mut self.clients[at];
-            let last = &mut client.last_request;
-            let next = || {
-                *last += 1;
-                RequestId::new(*last).unwrap()
-            };
+            let next = numbers(&mut client.last_request);
             client.holders.get_mut(&holder).unwrap().doubt(operation, next);
             client.doubtful.insert((holder, operation));
             client.pump(holder);
