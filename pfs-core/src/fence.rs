@@ -32,6 +32,20 @@ pub enum Refused {
         /// The earliest boot that is served.
         floor: Boot,
     },
+    /// The token was granted by a start of the metadata server that this server has not heard of.
+    #[error("{stamp} is of a later start of the metadata server than {known}, the one this file server knows; try again")]
+    LaterBoot {
+        /// What the request carried.
+        stamp: Stamp,
+        /// The boot that is served.
+        known: Boot,
+    },
+    /// The file server's lease had run out while the operation was under way.
+    #[error("the file server was cut off from the metadata server during the operation of {stamp}; try again")]
+    Lapsed {
+        /// What the request carried.
+        stamp: Stamp,
+    },
     /// The client was given up.
     #[error("{stamp} is of a client that was given up and fenced; connect again as a new client")]
     FencedClient {
@@ -79,10 +93,14 @@ impl Fences {
             || (client.get() < self.incarnation_floor && !self.live_below_floor.contains(&client))
     }
 
-    /// Whether a stamp is refused, and why.
+    /// Whether a stamp is refused, and why. A stamp of a later boot than the floor is refused too: of the stamps that are
+    /// served at any time all are of one boot, so no write of an earlier one can be applied after one of a later.
     pub fn verdict(&self, stamp: Stamp) -> Option<Refused> {
         if let Some(floor) = self.boot_floor.filter(|floor| stamp.boot < *floor) {
             return Some(Refused::EarlierBoot { stamp, floor });
+        }
+        if let Some(known) = self.boot_floor.filter(|floor| stamp.boot > *floor) {
+            return Some(Refused::LaterBoot { stamp, known });
         }
         if self.refuses_client(stamp.incarnation) {
             return Some(Refused::FencedClient { stamp });
@@ -208,6 +226,12 @@ impl Admission {
         self.fences.merge(fences);
         self.drained.retain(|stamp, _| self.fences.verdict(*stamp).is_none());
         self.abort(|operation| fences.verdict(operation.stamp))
+    }
+
+    /// The server's lease has run out, or it has a new one after that: refuses all operations that run. Whoever waits for a
+    /// server that does not answer may rely on it (rule 16).
+    pub fn lapse(&mut self) -> Ticket {
+        self.abort(|operation| Some(Refused::Lapsed { stamp: operation.stamp }))
     }
 
     /// Refuses the operations of one stamp up to a sequence, whether they run or have yet to arrive.

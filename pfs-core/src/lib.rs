@@ -10,6 +10,9 @@ pub mod fence;
 pub mod hints;
 pub mod ids;
 pub mod layout;
+#[macro_use]
+pub mod mutant;
 pub mod path;
 pub mod pattern;
+pub mod session;
 pub mod token;

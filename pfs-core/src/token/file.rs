@@ -14,7 +14,7 @@ use super::message::{Ack, Acquire, Grant, Mode, Refusal, Release, Revoke};
 use super::table::TokenTable;
 use super::{RANGES_PER_HOLDER_MAX, REVOKES_PER_HOLDER_MAX, WIDEN_BYTES_MIN};
 use crate::extent::{Extent, ExtentSet};
-use crate::ids::{ClientId, FileId, Holder, RevokeId};
+use crate::ids::{ClientId, FileId, Holder, OpenId, RevokeId};
 use smallvec::{SmallVec, smallvec};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -82,8 +82,7 @@ struct PendingRevoke {
 /// What is kept per holder that has the file open.
 #[derive(Clone, Debug)]
 struct HolderState {
-    /// Opens less closes.
-    opens: u64,
+    opens: BTreeSet<OpenId>,
     /// Sequence of the last grant.
     sequence: u64,
     /// Sequence of the last collective grant.
@@ -137,27 +136,48 @@ impl FileTokens {
         self.holders.contains_key(&holder)
     }
 
-    pub(super) fn open(&mut self, holder: Holder) {
+    pub(super) fn open(&mut self, holder: Holder, open: OpenId) {
         let state = self.holders.entry(holder).or_insert(HolderState {
-            opens: 0,
+            opens: BTreeSet::new(),
             sequence: 0,
             collective_sequence: 0,
             widen_bytes: WIDEN_BYTES_MIN,
             may_have_written: false,
             ranges_max: 0,
         });
-        state.opens += 1;
+        state.opens.insert(open);
     }
 
     /// Returns whether this was the last close of the holder.
-    pub(super) fn close(&mut self, file: FileId, holder: Holder, shared: &mut Shared) -> bool {
+    pub(super) fn close(&mut self, file: FileId, holder: Holder, open: OpenId, shared: &mut Shared) -> bool {
         let Some(state) = self.holders.get_mut(&holder) else { return true };
-        state.opens -= 1;
-        if state.opens > 0 {
+        state.opens.remove(&open);
+        if !state.opens.is_empty() {
             return false;
         }
         self.drop_holder(file, holder, shared);
         true
+    }
+
+    /// A holder of an earlier boot says what it had. Nothing is taken over if others have some of it.
+    pub(super) fn reassert(
+        &mut self,
+        file: FileId,
+        holder: Holder,
+        ranges: &[(Extent, Mode)],
+    ) -> Result<(), Refusal> {
+        for (range, mode) in ranges {
+            if let Some((range, _)) = self.table.conflicts(*range, Some(holder), *mode).next() {
+                return Err(Refusal::ReassertConflict { holder, file, range });
+            }
+        }
+        let state = self.holders.get_mut(&holder).expect("the caller has seen that the file is open");
+        for (range, mode) in ranges {
+            self.table.grant_tokens(*range, holder, *mode);
+            state.may_have_written |= *mode == Mode::Exclusive;
+        }
+        state.ranges_max += ranges.len() as u64;
+        Ok(())
     }
 
     /// Takes everything from a holder that has closed the file or is dead.
@@ -253,7 +273,10 @@ impl FileTokens {
     }
 
     /// Grants whatever can be granted, in order of arrival, and sees that the rest is on its way.
-    fn settle(&mut self, file: FileId, shared: &mut Shared) {
+    pub(super) fn settle(&mut self, file: FileId, shared: &mut Shared) {
+        if shared.in_grace {
+            return;
+        }
         let arrivals: Vec<u64> = self.waiting.keys().copied().collect();
         for arrival in arrivals {
             let waiting = &self.waiting[&arrival];
@@ -270,7 +293,7 @@ impl FileTokens {
     }
 
     fn enqueue(&mut self, file: FileId, waiting: Waiting, shared: &mut Shared) {
-        if self.waiting.is_empty() && self.is_clear(&waiting) {
+        if !shared.in_grace && self.waiting.is_empty() && self.is_clear(&waiting) {
             return self.grant(file, waiting, shared);
         }
         let arrival = shared.next_arrival();
@@ -403,6 +426,7 @@ impl FileTokens {
             sequence: state.sequence,
             boot: shared.boot,
             collective,
+            set: None,
         };
         let too_many = state.ranges_max > RANGES_PER_HOLDER_MAX;
         self.counters.grants += 1;

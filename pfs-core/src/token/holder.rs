@@ -338,6 +338,7 @@ impl TokenHolder {
                 file: self.file,
                 released,
                 size: self.written_size,
+                undrained: Vec::new(),
             }));
         }
     }

@@ -11,9 +11,9 @@
 //! removes a dead client must have made sure that it can not write any more.
 
 use super::file::FileTokens;
-use super::message::{Ack, Acquire, Grant, Mode, Refusal, Release, Revoke};
+use super::message::{Ack, Acquire, AcquireSet, Grant, Mode, Reassertion, Refusal, Release, Revoke};
 use crate::extent::Extent;
-use crate::ids::{Boot, ClientId, FileId, GroupId, Holder, RequestId, RevokeId};
+use crate::ids::{Boot, ClientId, FileId, GroupId, Holder, OpenId, RequestId, RevokeId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// What the manager wants done.
@@ -108,6 +108,8 @@ pub(super) struct Shared {
     groups: BTreeMap<GroupId, GroupState>,
     last_arrival: u64,
     last_revoke: u64,
+    /// After a restart: requests wait, nothing is granted or revoked.
+    pub(super) in_grace: bool,
 }
 
 impl Shared {
@@ -189,8 +191,73 @@ impl TokenManager {
             groups: BTreeMap::new(),
             last_arrival: 0,
             last_revoke: 0,
+            in_grace: false,
         };
         TokenManager { files: BTreeMap::new(), shared }
+    }
+
+    /// A manager that grants nothing but what clients [re-assert](Self::reassert), until the grace ends.
+    pub fn in_grace(boot: Boot) -> Self {
+        let mut manager = TokenManager::new(boot);
+        manager.shared.in_grace = true;
+        manager
+    }
+
+    /// Everybody who could hold something from an earlier boot has said so: requests that waited are looked at.
+    pub fn end_grace(&mut self) {
+        self.shared.in_grace = false;
+        for (file, tokens) in &mut self.files {
+            tokens.settle(*file, &mut self.shared);
+        }
+    }
+
+    /// A client says what it held when the last boot ended. Of a group every member says what it knows of: the group has
+    /// what any of them says.
+    pub fn reassert(&mut self, from: ClientId, reassertion: &Reassertion) -> Result<(), Refusal> {
+        let Reassertion { holder, members, file, opens, ranges, .. } = reassertion;
+        if let Holder::Group(group) = *holder {
+            if !members.contains(&from) {
+                return Err(Refusal::NotOpen { client: from, holder: *holder, file: *file });
+            }
+            if !self.shared.groups.contains_key(&group) {
+                self.add_group(group, members.clone());
+            }
+            if let Some(client) = self.shared.clients.get_mut(&from) {
+                client.groups.insert(group);
+            }
+        } else if *holder != Holder::Client(from) {
+            return Err(Refusal::NotOpen { client: from, holder: *holder, file: *file });
+        }
+        for open in opens {
+            self.open(*holder, *file, *open);
+        }
+        let Some(tokens) = self.files.get_mut(file).filter(|tokens| tokens.is_open(*holder)) else {
+            return Err(Refusal::NotOpen { client: from, holder: *holder, file: *file });
+        };
+        tokens.reassert(*file, *holder, ranges)
+    }
+
+    /// The groups of a client.
+    pub fn groups_of(&self, client: ClientId) -> Vec<GroupId> {
+        self.shared.clients.get(&client).map(|state| state.groups.iter().copied().collect()).unwrap_or_default()
+    }
+
+    /// A group is shut out as a whole, and can not write any more: its tokens are free.
+    pub fn remove_group(&mut self, group: GroupId) {
+        let Some(state) = self.shared.groups.get(&group) else { return };
+        for file in state.files.clone() {
+            if let Some(tokens) = self.files.get_mut(&file) {
+                tokens.drop_holder(file, Holder::Group(group), &mut self.shared);
+            }
+            self.forget_idle(file);
+        }
+        self.forget_group(group);
+    }
+
+    /// A client asks for tokens for several holders. Each gets its grant, or the client that asks gets a refusal.
+    pub fn handle_acquire_set(&mut self, from: ClientId, set: AcquireSet) {
+        self.shared.counters.requests += 1;
+        self.shared.refuse(from, set.request, Refusal::Empty);
     }
 
     /// A client has a session.
@@ -238,18 +305,18 @@ impl TokenManager {
         self.shared.groups.insert(group, GroupState { members, files: BTreeSet::new() });
     }
 
-    /// A holder has opened a file; counted.
-    pub fn open(&mut self, holder: Holder, file: FileId) {
+    /// A holder has opened a file.
+    pub fn open(&mut self, holder: Holder, file: FileId, open: OpenId) {
         if let Some(files) = self.shared.files_mut(holder) {
             files.insert(file);
-            self.files.entry(file).or_default().open(holder);
+            self.files.entry(file).or_default().open(holder, open);
         }
     }
 
     /// A holder has closed a file; the last close frees its tokens. A group without files is forgotten.
-    pub fn close(&mut self, holder: Holder, file: FileId) {
+    pub fn close(&mut self, holder: Holder, file: FileId, open: OpenId) {
         let Some(tokens) = self.files.get_mut(&file) else { return };
-        if tokens.close(file, holder, &mut self.shared) {
+        if tokens.close(file, holder, open, &mut self.shared) {
             self.forget_idle(file);
             let Some(files) = self.shared.files_mut(holder) else { return };
             files.remove(&file);

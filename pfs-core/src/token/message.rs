@@ -1,7 +1,7 @@
 //! What manager and holders say to each other. The wire form is `proto/pfs/v1/token.proto`.
 
 use crate::extent::Extent;
-use crate::ids::{Boot, ClientId, FileId, Holder, RequestId, RevokeId};
+use crate::ids::{Boot, ClientId, FileId, Holder, OpenId, RequestId, RevokeId, ServerId};
 use crate::pattern::RangePattern;
 use std::fmt;
 
@@ -65,6 +65,39 @@ pub struct Acquire {
     pub collective: bool,
 }
 
+/// One holder's part of an [`AcquireSet`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetPart {
+    /// For whom.
+    pub holder: Holder,
+    /// What it must get.
+    pub required: Vec<RangePattern>,
+}
+
+/// A request for several holders at once (rule 12): all of it in one decision, or nothing. Each holder gets its grant on
+/// its own stream and keeps it pinned until the operation that it is for has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AcquireSet {
+    /// Unique in the session of the client that asks.
+    pub request: RequestId,
+    /// Of which file.
+    pub file: FileId,
+    /// To read or to write.
+    pub mode: Mode,
+    /// Must not conflict with each other. Each holder is named once, is a client, and has a group of this file in
+    /// common with the one that asks.
+    pub parts: Vec<SetPart>,
+}
+
+/// Names an [`AcquireSet`] to all its holders.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SetId {
+    /// Who asked.
+    pub client: ClientId,
+    /// Its request.
+    pub request: RequestId,
+}
+
 /// The answer to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
@@ -84,6 +117,8 @@ pub struct Grant {
     pub boot: Boot,
     /// Addressed to every member of the group.
     pub collective: bool,
+    /// A part of this set. `request` is then that of whoever asked for the set, who may be another client.
+    pub set: Option<SetId>,
 }
 
 /// Asks one member of a holder to give a range up.
@@ -118,6 +153,37 @@ pub struct Ack {
     /// Disjoint, in order, at least the revoked range.
     pub released: Vec<Extent>,
     /// The largest size this member has written.
+    pub size: Option<FileSize>,
+    /// Writes under the released ranges that may still be applied, at servers that do not answer this client (rule 7).
+    /// The metadata server drains them itself before the ranges are free.
+    pub undrained: Vec<Undrained>,
+}
+
+/// A write of unknown outcome at a server that can not be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Undrained {
+    /// The file server.
+    pub server: ServerId,
+    /// The boot of the write's stamp.
+    pub boot: Boot,
+    /// Its number; smaller ones of the same stamp are meant too.
+    pub sequence: u64,
+}
+
+/// What a client says of one file of one holder after the metadata server was restarted (rule 18).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reassertion {
+    /// Whose tokens.
+    pub holder: Holder,
+    /// All members of a group, in rank order; empty for a client.
+    pub members: Vec<ClientId>,
+    /// Of which file.
+    pub file: FileId,
+    /// The opens that it knows of and that are not closed.
+    pub opens: Vec<OpenId>,
+    /// What it holds: disjoint, in order. Of a group's tokens what this member knows of.
+    pub ranges: Vec<(Extent, Mode)>,
+    /// The largest size this member has written and not yet synced.
     pub size: Option<FileSize>,
 }
 
@@ -161,6 +227,27 @@ pub enum Refusal {
         limit: u64,
         /// From the first byte asked for to the last.
         hull: Extent,
+    },
+    /// The parts of a set want the same bytes.
+    #[error("the parts of {0} and {1} in one token request overlap; a set must not conflict with itself")]
+    SetConflict(Holder, Holder),
+    /// A set names a holder for which the client may not ask.
+    #[error("{client} may not ask for tokens of {holder}: they have no group of the file in common")]
+    NotTogether {
+        /// Who asked.
+        client: ClientId,
+        /// For whom.
+        holder: Holder,
+    },
+    /// What a client says it held is held by somebody else.
+    #[error("{holder} says that it holds {range} of {file}, which others hold; its tokens are void")]
+    ReassertConflict {
+        /// Who said it.
+        holder: Holder,
+        /// Of which file.
+        file: FileId,
+        /// The range.
+        range: Extent,
     },
     /// The request has no ranges.
     #[error("a token request must name at least one range")]
