@@ -2,10 +2,10 @@
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use pfs_core::extent::Extent;
-use pfs_core::ids::{Boot, ClientId, FileId, Holder, RequestId};
+use pfs_core::ids::{Boot, ClientId, FileId, Holder, OpenId, RequestId};
 use pfs_core::pattern::RangePattern;
 use pfs_core::token::manager::{ManagerAction, TokenManager};
-use pfs_core::token::message::{Ack, Acquire, Mode, Release};
+use pfs_core::token::message::{Ack, Acquire, Mode, Release, Revoke};
 
 const RANGE_BYTES: u64 = 1 << 20;
 
@@ -22,7 +22,7 @@ impl Bench {
         let file = FileId::new(1).expect("not 0");
         for client in (1..=clients).map(client) {
             manager.add_client(client);
-            manager.open(Holder::Client(client), file);
+            manager.open(Holder::Client(client), file, OpenId::new(client.get()).expect("not 0"));
         }
         Bench { manager, file, request: 0 }
     }
@@ -45,8 +45,8 @@ impl Bench {
             match self.manager.poll_action() {
                 Some(ManagerAction::Revoke { to, revoke }) => {
                     let released = vec![revoke.range];
-                    let ack =
-                        Ack { revoke: revoke.revoke, holder: revoke.holder, file: revoke.file, released, size: None };
+                    let Revoke { revoke, holder, file, .. } = revoke;
+                    let ack = Ack { revoke, holder, file, released, size: None, undrained: Vec::new() };
                     self.manager.handle_ack(to, &ack);
                 }
                 Some(ManagerAction::Grant { grant, .. }) => return grant.sequence,

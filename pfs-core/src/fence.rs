@@ -33,7 +33,9 @@ pub enum Refused {
         floor: Boot,
     },
     /// The token was granted by a start of the metadata server that this server has not heard of.
-    #[error("{stamp} is of a later start of the metadata server than {known}, the one this file server knows; try again")]
+    #[error(
+        "{stamp} is of a later start of the metadata server than {known}, the one this file server knows; try again"
+    )]
     LaterBoot {
         /// What the request carried.
         stamp: Stamp,

@@ -9,7 +9,7 @@
 //! And when no new work comes, every operation gets its turn (TOKENS.md 2).
 
 use pfs_core::extent::Extent;
-use pfs_core::ids::{Boot, ClientId, FileId, GroupId, Holder, RequestId};
+use pfs_core::ids::{Boot, ClientId, FileId, GroupId, Holder, OpenId, RequestId};
 use pfs_core::pattern::RangePattern;
 use pfs_core::token::holder::{HolderAction, OperationId, Ranges, TokenHolder};
 use pfs_core::token::manager::{ManagerAction, TokenManager};
@@ -135,7 +135,7 @@ impl World {
             let id = ClientId::new(number).unwrap();
             manager.add_client(id);
             let own = Holder::Client(id);
-            manager.open(own, file);
+            manager.open(own, file, OpenId::new(number).unwrap());
             world_clients.push(Client {
                 id,
                 up: VecDeque::new(),
@@ -152,7 +152,7 @@ impl World {
             let group = GroupId::new(number).unwrap();
             let holder = Holder::Group(group);
             manager.add_group(group, members.iter().map(|m| world_clients[*m].id).collect());
-            manager.open(holder, file);
+            manager.open(holder, file, OpenId::new(100 + number).unwrap());
             for member in &members {
                 let tokens = TokenHolder::new(holder, file, boot, size, false);
                 world_clients[*member].holders.insert(holder, tokens);

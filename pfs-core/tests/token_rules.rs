@@ -3,7 +3,7 @@
 //! `c1`… are clients, `g1` is a group of c1 and c2. A line is `to: message`; ranges are in bytes.
 
 use pfs_core::extent::Extent;
-use pfs_core::ids::{Boot, ClientId, FileId, GroupId, Holder, RequestId, RevokeId};
+use pfs_core::ids::{Boot, ClientId, FileId, GroupId, Holder, OpenId, RequestId, RevokeId};
 use pfs_core::pattern::RangePattern;
 use pfs_core::token::manager::{ManagerAction, TokenManager};
 use pfs_core::token::message::{Ack, Acquire, Mode, Release};
@@ -21,19 +21,26 @@ fn client(number: u64) -> ClientId {
     ClientId::new(number).unwrap()
 }
 
+fn open(number: u64) -> OpenId {
+    OpenId::new(number).unwrap()
+}
+
 fn group() -> Holder {
     Holder::Group(GroupId::new(1).unwrap())
 }
 
 impl Story {
-    /// Clients 1 to 4 with the file open, of which `alone` have it open as their own holder, and group 1 of c1 and c2.
+    /// Clients 1 to 4, of which `alone` open the file as their own holder, and group 1 of c1 and c2. The opens of `alone`
+    /// are numbered from 1; the group's is 100.
     fn new(alone: &[u64], with_group: bool) -> Story {
         let mut manager = TokenManager::new(Boot::new(1).unwrap());
         (1..=4).for_each(|number| manager.add_client(client(number)));
-        alone.iter().for_each(|number| manager.open(Holder::Client(client(*number)), file()));
+        for (number, open_number) in alone.iter().zip(1..) {
+            manager.open(Holder::Client(client(*number)), file(), open(open_number));
+        }
         if with_group {
             manager.add_group(GroupId::new(1).unwrap(), vec![client(1), client(2)]);
-            manager.open(group(), file());
+            manager.open(group(), file(), open(100));
         }
         Story { manager, last_request: 0 }
     }
@@ -67,7 +74,8 @@ impl Story {
     fn ack(&mut self, from: u64, holder: Holder, revoke: u64, released: &[(u64, u64)]) -> Vec<String> {
         let released = released.iter().map(|(start, end)| Extent::new(*start, *end).unwrap()).collect();
         let revoke = RevokeId::new(revoke).unwrap();
-        self.manager.handle_ack(client(from), &Ack { revoke, holder, file: file(), released, size: None });
+        let ack = Ack { revoke, holder, file: file(), released, size: None, undrained: Vec::new() };
+        self.manager.handle_ack(client(from), &ack);
         self.told()
     }
 
@@ -244,9 +252,10 @@ fn the_last_close_frees_everything() {
     let mut story = Story::new(&[1, 1, 2], false);
     story.ask(1, Mode::Exclusive, (0, 10));
     story.ask_exactly(2, Mode::Shared, (0, 10));
-    story.manager.close(own(1), file());
+    story.manager.close(own(1), file(), open(1));
+    story.manager.close(own(1), file(), open(1));
     assert_eq!(story.told(), Vec::<String>::new(), "c1 has it open a second time");
-    story.manager.close(own(1), file());
+    story.manager.close(own(1), file(), open(2));
     assert_eq!(story.told(), ["c2: grant 1 shared [0, 10)"]);
 }
 

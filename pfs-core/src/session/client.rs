@@ -73,9 +73,13 @@ enum Phase {
     /// A connection is being made.
     Connecting,
     /// The next attempt is made then.
-    Waiting { until_ms: u64 },
+    Waiting {
+        until_ms: u64,
+    },
     /// A hello was sent then.
-    Greeting { sent_ms: u64 },
+    Greeting {
+        sent_ms: u64,
+    },
     Connected,
     /// As `Connected`, and a restarted manager is being told what is held.
     Reasserting,

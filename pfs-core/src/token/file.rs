@@ -160,12 +160,7 @@ impl FileTokens {
     }
 
     /// A holder of an earlier boot says what it had. Nothing is taken over if others have some of it.
-    pub(super) fn reassert(
-        &mut self,
-        file: FileId,
-        holder: Holder,
-        ranges: &[(Extent, Mode)],
-    ) -> Result<(), Refusal> {
+    pub(super) fn reassert(&mut self, file: FileId, holder: Holder, ranges: &[(Extent, Mode)]) -> Result<(), Refusal> {
         for (range, mode) in ranges {
             if let Some((range, _)) = self.table.conflicts(*range, Some(holder), *mode).next() {
                 return Err(Refusal::ReassertConflict { holder, file, range });
