@@ -144,8 +144,12 @@ impl SharedFile {
         let mut inner = self.lock()?;
         inner.tokens.learn_size(*size);
         inner.committed_slots.extend(committed_slots);
-        let operation = inner.tokens.install(grant, mode, Ranges::from(extents));
+        let installed = inner.tokens.install(grant, mode, Ranges::from(extents));
         self.pump(&mut inner);
+        let operation = installed.map_err(|stale| {
+            Error::new(ErrorKind::Stale, format!("the collective grant for {} can not be used", self.name))
+                .with_source(stale)
+        })?;
         if operation.is_none() && !extents.is_empty() {
             let message = format!("the collective grant for {} does not cover what this rank accesses", self.name);
             return Err(Error::new(ErrorKind::Internal, message));
@@ -222,6 +226,9 @@ impl SharedFile {
             match action {
                 HolderAction::Request(acquire) => self.links.send(ClientMessage::Acquire(acquire)),
                 HolderAction::Cancel(request) => self.links.send(ClientMessage::Cancel(request)),
+                HolderAction::WriteBack { revoke, .. } => {
+                    inner.tokens.written_back(revoke, || self.links.next_request());
+                }
                 HolderAction::Ack(ack) => self.links.send(ClientMessage::Ack(ack)),
                 HolderAction::Ready(operation) => {
                     if let Some(waiter) = inner.waiters.remove(&operation) {

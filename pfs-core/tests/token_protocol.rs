@@ -81,6 +81,7 @@ impl Client {
                 HolderAction::Request(acquire) => self.up.push_back(Up::Acquire(acquire)),
                 HolderAction::Cancel(request) => self.up.push_back(Up::Cancel(request)),
                 HolderAction::Ack(ack) => self.up.push_back(Up::Ack(ack)),
+                HolderAction::WriteBack { revoke, .. } => tokens.written_back(revoke, numbers(&mut self.last_request)),
                 HolderAction::Ready(operation) => {
                     if let Some(entry) = self.operations.get_mut(&(holder, operation)) {
                         entry.2 = true;
@@ -221,7 +222,7 @@ impl World {
         let Some((&holder, _)) = client.broadcasts.iter().find(|(_, queue)| !queue.is_empty()) else { return };
         let (grant, mode, ranges) = client.broadcasts.get_mut(&holder).unwrap().pop_front().unwrap();
         let empty = ranges.is_empty();
-        let operation = client.holders.get_mut(&holder).unwrap().install(&grant, mode, ranges.clone());
+        let operation = client.holders.get_mut(&holder).unwrap().install(&grant, mode, ranges.clone()).unwrap();
         assert_eq!(operation.is_none(), empty, "a collective grant covers what its members access");
         if let Some(operation) = operation {
             client.operations.insert((holder, operation), (mode, ranges, true));
