@@ -10,9 +10,10 @@ use crate::data::servers::{Patience, Servers};
 use crate::error::{Error, ErrorKind};
 use crate::metadata::Metadata;
 use crate::state::{ClientState, Links, NewSession};
+use pfs_core::session::{Heartbeat, HeartbeatAnswer, Hello};
 use pfs_proto::metadata::Session;
 use pfs_proto::secret::AuthInterceptor;
-use pfs_proto::token::{ClientMessage, ServerMessage, SizeReport};
+use pfs_proto::token::{ClientFrame, ClientMessage, ServerFrame, ServerMessage, SizeReport};
 use pfs_proto::transport::{MESSAGE_BYTES_MAX, connect};
 use pfs_proto::v1;
 use pfs_proto::v1::token_client::TokenClient;
@@ -65,7 +66,7 @@ async fn start(
     servers.learn(session.servers)?;
     let (up, outgoing) = mpsc::unbounded_channel();
     let links = Links::new(session.client, session.boot, up);
-    links.send(ClientMessage::Hello(session.client));
+    links.send_frame(ClientFrame::Hello(Hello { client: session.client, boot: session.boot, received: 0 }));
     let cluster_id = session.cluster_id;
     let state = Arc::new(ClientState::from(NewSession { config, cluster_id, links, metadata, servers, io }));
     let (ready, welcome) = oneshot::channel();
@@ -137,7 +138,7 @@ impl Driver {
             tokio::select! {
                 biased;
                 message = stream.message() => match message {
-                    Ok(Some(message)) => match ServerMessage::try_from(message) {
+                    Ok(Some(message)) => match ServerFrame::try_from(message) {
                         Ok(message) => self.handle(message),
                         Err(error) => return Error::malformed("a message of the token stream", error),
                     },
@@ -150,7 +151,8 @@ impl Driver {
                     };
                     self.beats += 1;
                     self.unanswered.push_back((self.beats, Instant::now()));
-                    state.links.send(ClientMessage::Heartbeat(self.beats));
+                    let beat = Heartbeat { number: self.beats, received: 0, progress: 0 };
+                    state.links.send_frame(ClientFrame::Heartbeat(beat, None));
                 }
                 () = tokio::time::sleep(lease_left) => {
                     let message = format!(
@@ -163,23 +165,28 @@ impl Driver {
         }
     }
 
-    fn handle(&mut self, message: ServerMessage) {
+    fn handle(&mut self, frame: ServerFrame) {
         let Some(state) = self.state.upgrade() else { return };
-        match message {
-            ServerMessage::Welcome(_) => {
+        let message = match frame {
+            ServerFrame::Welcome(_) => {
                 if let Some(ready) = self.ready.take() {
                     // Whoever opens the session may have given up.
                     let _ = ready.send(());
                 }
+                return;
             }
-            ServerMessage::Heartbeat(number) => {
+            ServerFrame::Heartbeat(HeartbeatAnswer { number, .. }) => {
                 while let Some((sent, at)) = self.unanswered.front().copied()
                     && sent <= number
                 {
                     self.alive_from = self.alive_from.max(at);
                     self.unanswered.pop_front();
                 }
+                return;
             }
+            ServerFrame::Message { message, .. } => message,
+        };
+        match message {
             ServerMessage::Grant(grant) => match state.file(grant.grant.holder, grant.grant.file) {
                 Some(file) => file.handle_grant(grant),
                 None => tracing::debug!(?grant, "a grant for a file that was closed"),
@@ -193,6 +200,7 @@ impl Driver {
                     file: revoke.file,
                     released: vec![revoke.range],
                     size: None,
+                    undrained: Vec::new(),
                 })),
             },
             ServerMessage::Refused(request, error) => {
@@ -205,6 +213,7 @@ impl Driver {
                 let report = SizeReport { query: query.query, file: query.file, size };
                 state.links.send(ClientMessage::SizeReport(report));
             }
+            other => tracing::debug!(?other, "a message that this client did not ask for"),
         }
     }
 

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use pfs_core::ids::{Boot, ClientId, FileId, Holder, RequestId};
 use pfs_core::token::message::FileSize;
 use pfs_proto::secret::{AuthInterceptor, Secret};
-use pfs_proto::token::ClientMessage;
+use pfs_proto::token::{ClientFrame, ClientMessage};
 use pfs_proto::v1;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -32,12 +32,13 @@ pub(crate) struct Links {
     pub(crate) client: ClientId,
     pub(crate) boot: Boot,
     last_request: AtomicU64,
+    last_message: AtomicU64,
     up: mpsc::UnboundedSender<v1::ClientMessage>,
 }
 
 impl Links {
     pub(crate) fn new(client: ClientId, boot: Boot, up: mpsc::UnboundedSender<v1::ClientMessage>) -> Self {
-        Links { client, boot, last_request: AtomicU64::new(0), up }
+        Links { client, boot, last_request: AtomicU64::new(0), last_message: AtomicU64::new(0), up }
     }
 
     pub(crate) fn next_request(&self) -> RequestId {
@@ -47,7 +48,12 @@ impl Links {
 
     /// Puts a message on the token stream. One after the end of the stream is nobody's: waiters have been told.
     pub(crate) fn send(&self, message: ClientMessage) {
-        let _ = self.up.send(message.into());
+        let number = self.last_message.fetch_add(1, Ordering::Relaxed) + 1;
+        self.send_frame(ClientFrame::Message { number, message });
+    }
+
+    pub(crate) fn send_frame(&self, frame: ClientFrame) {
+        let _ = self.up.send(frame.into());
     }
 }
 

@@ -8,7 +8,10 @@ use pfs_core::ids::{
 use pfs_core::layout::Recipe;
 use pfs_core::path::PfsPath;
 use pfs_core::pattern::RangePattern;
-use pfs_core::token::message::{Ack, Acquire, FileSize, Grant, Mode, Release, Revoke};
+use pfs_core::session::{Heartbeat, HeartbeatAnswer, Hello, Welcome};
+use pfs_core::token::message::{
+    Ack, Acquire, AcquireSet, FileSize, Grant, Mode, Reassertion, Release, Revoke, SetId, SetPart, Undrained,
+};
 use pfs_proto::convert::ConvertError;
 use pfs_proto::status::{ErrorCode, ErrorDetail};
 use pfs_proto::{data, metadata, token, v1};
@@ -209,8 +212,33 @@ fn client_message() -> impl Strategy<Value = token::ClientMessage> {
                 let collective = collective && matches!(holder, Holder::Group(_));
                 M::Acquire(Acquire { request, holder, file, mode, required, desired, collective })
             });
-    let ack = (revoke_id(), holder(), file_id(), extents(), option::of(file_size()))
-        .prop_map(|(revoke, holder, file, released, size)| M::Ack(Ack { revoke, holder, file, released, size }));
+    let ack = (revoke_id(), holder(), file_id(), extents(), option::of(file_size())).prop_map(
+        |(revoke, holder, file, released, size)| {
+            let undrained = released.iter().map(|range| Undrained {
+                server: ServerId::new(7).unwrap(),
+                boot: Boot::new(3).unwrap(),
+                sequence: range.start(),
+            });
+            let undrained = undrained.collect();
+            M::Ack(Ack { revoke, holder, file, released, size, undrained })
+        },
+    );
+    let set = (request_id(), file_id(), mode(), vec((holder(), vec(pattern(), 0..3)), 0..3)).prop_map(
+        |(request, file, mode, parts)| {
+            let parts = parts.into_iter().map(|(holder, required)| SetPart { holder, required }).collect();
+            M::AcquireSet(AcquireSet { request, file, mode, parts })
+        },
+    );
+    let reassert = (holder(), vec(client_id(), 0..4), file_id(), extents(), mode(), option::of(file_size())).prop_map(
+        |(holder, members, file, ranges, mode, size)| {
+            let opens = members.iter().filter_map(|client| OpenId::new(client.get())).collect::<Vec<_>>();
+            let accesses = vec![metadata::Access::ReadWrite; opens.len()];
+            let ranges = ranges.into_iter().map(|range| (range, mode)).collect();
+            let reassertion = Reassertion { holder, members, file, opens, ranges, size };
+            M::Reassert(token::ReassertMessage { reassertion, accesses })
+        },
+    );
+    let call = any::<u64>().prop_map(|call_id| M::Call(v1::MetadataCall { call_id, method: None }));
     let release = (holder(), file_id(), extent(), any::<u64>(), option::of(file_size())).prop_map(
         |(holder, file, range, last_grant_sequence, size)| {
             M::Release(Release { holder, file, range, last_grant_sequence }, size)
@@ -219,13 +247,42 @@ fn client_message() -> impl Strategy<Value = token::ClientMessage> {
     let report = (any::<u64>(), file_id(), option::of(file_size()))
         .prop_map(|(query, file, size)| M::SizeReport(token::SizeReport { query, file, size }));
     prop_oneof![
-        client_id().prop_map(M::Hello),
         acquire,
+        set,
         ack,
         release,
-        any::<u64>().prop_map(M::Heartbeat),
         report,
+        reassert,
+        Just(M::ReassertDone),
+        call,
         request_id().prop_map(M::Cancel),
+    ]
+}
+
+fn client_frame() -> impl Strategy<Value = token::ClientFrame> {
+    use token::ClientFrame as F;
+    let beat =
+        (any::<u64>(), any::<u64>(), any::<u64>(), any::<bool>()).prop_map(|(number, received, progress, any)| {
+            let cache = any.then(|| v1::CacheCounters { read_hits: progress, ..v1::CacheCounters::default() });
+            F::Heartbeat(Heartbeat { number, received, progress }, cache)
+        });
+    prop_oneof![
+        (client_id(), boot(), any::<u64>()).prop_map(|(client, boot, received)| F::Hello(Hello {
+            client,
+            boot,
+            received
+        })),
+        beat,
+        (1..=u64::MAX, client_message()).prop_map(|(number, message)| F::Message { number, message }),
+    ]
+}
+
+fn server_frame() -> impl Strategy<Value = token::ServerFrame> {
+    use token::ServerFrame as F;
+    prop_oneof![
+        (boot(), any::<u64>()).prop_map(|(boot, received)| F::Welcome(Welcome { boot, received })),
+        (any::<u64>(), any::<u64>()).prop_map(|(number, received)| F::Heartbeat(HeartbeatAnswer { number, received })),
+        (1..=u64::MAX, server_message()).prop_map(|(number, message)| F::Message { number, message }),
     ]
 }
 
@@ -241,6 +298,7 @@ fn server_message() -> impl Strategy<Value = token::ServerMessage> {
             sequence,
             boot,
             collective,
+            set: collective.then_some(SetId { client: ClientId::new(5).unwrap(), request }),
         },
     );
     let grant = (grant, file_size(), slots(4096))
@@ -251,12 +309,14 @@ fn server_message() -> impl Strategy<Value = token::ServerMessage> {
         },
     );
     prop_oneof![
-        boot().prop_map(M::Welcome),
         grant,
+        Just(M::Reasserted),
+        (group_id(), client_id()).prop_map(|(group, member)| M::MemberLost { group, member }),
+        group_id().prop_map(M::GroupLost),
+        any::<u64>().prop_map(|call_id| M::Reply(v1::MetadataReply { call_id, result: None })),
         revoke,
         (request_id(), "[a-z ]{0,40}")
             .prop_map(|(request, text)| M::Refused(request, ErrorDetail::new(ErrorCode::Deleted, text))),
-        any::<u64>().prop_map(M::Heartbeat),
         (any::<u64>(), file_id()).prop_map(|(query, file)| M::SizeQuery(token::SizeQuery { query, file })),
     ]
 }
@@ -277,19 +337,19 @@ proptest! {
         objects in vec(object(), 0..9),
         object_length in 0..=MAX_FILE_BYTES,
         number in 1..=u64::MAX,
-        fence in (boot(), vec(client_id(), 0..5), vec(group_id(), 0..5)),
+        fence in (boot(), vec(client_id(), 0..5), vec(group_id(), 0..5), vec(object(), 0..3)),
     ) {
         check::<v1::CommitRequest, _>(data::Commit { stamp, objects })?;
         check::<v1::TruncateRequest, _>(data::Truncate { size_generation: number, object, object_length })?;
         check::<v1::RemoveRequest, _>(data::Remove { file: object.file })?;
         check::<v1::StatRequest, _>(data::Stat { stamp, object })?;
         check::<v1::DrainRequest, _>(data::Drain { stamp, sequence: number })?;
-        let (boot_floor, incarnations, groups) = fence;
-        check::<v1::FenceRequest, _>(data::Fence { boot_floor, incarnations, groups })?;
+        let (boot_floor, incarnations, groups, objects) = fence;
+        check::<v1::FenceRequest, _>(data::Fence { boot_floor, incarnations, groups, objects })?;
     }
 
     #[test]
-    fn the_token_stream(client in client_message(), server in server_message()) {
+    fn the_token_stream(client in client_frame(), server in server_frame()) {
         check::<v1::ClientMessage, _>(client)?;
         check::<v1::ServerMessage, _>(server)?;
     }
@@ -388,10 +448,14 @@ proptest! {
             instance,
             space,
         })?;
-        check::<v1::HeartbeatRequest, _>(metadata::Heartbeat { server, instance, space })?;
-        check::<v1::HeartbeatReply, _>(metadata::HeartbeatAnswer { boot, registered: is_new, fences: fences.clone() })?;
-        check::<v1::VouchFileRequest, _>(metadata::VouchFile { server, object })?;
         let (heartbeat_ms, lease_ms) = times;
-        check::<v1::RegisterFileServerReply, _>(metadata::Registration { label, boot, heartbeat_ms, lease_ms, fences })?;
+        let fence_version = heartbeat_ms;
+        check::<v1::HeartbeatRequest, _>(metadata::Heartbeat { server, instance, space, boot, fence_version })?;
+        let answer =
+            metadata::HeartbeatAnswer { boot, registered: is_new, fences: fences.clone(), fence_version };
+        check::<v1::HeartbeatReply, _>(answer)?;
+        check::<v1::VouchFileRequest, _>(metadata::VouchFile { server, object })?;
+        let registration = metadata::Registration { label, boot, heartbeat_ms, lease_ms, fences, fence_version };
+        check::<v1::RegisterFileServerReply, _>(registration)?;
     }
 }

@@ -322,6 +322,8 @@ pub struct Fence {
     pub incarnations: Vec<ClientId>,
     /// These groups' stamps.
     pub groups: Vec<GroupId>,
+    /// Objects whose lengths are wanted once the fence is in force.
+    pub objects: Vec<ObjectId>,
 }
 
 impl TryFrom<v1::FenceRequest> for Fence {
@@ -332,6 +334,7 @@ impl TryFrom<v1::FenceRequest> for Fence {
             boot_floor: id(request.boot_floor, "boot_floor", Boot::new)?,
             incarnations: ids(request.incarnations, "incarnations", FENCES_PER_REQUEST_MAX, ClientId::new)?,
             groups: ids(request.groups, "groups", FENCES_PER_REQUEST_MAX, GroupId::new)?,
+            objects: each(request.objects, "objects", FENCES_PER_REQUEST_MAX)?,
         })
     }
 }
@@ -342,6 +345,7 @@ impl From<Fence> for v1::FenceRequest {
             boot_floor: fence.boot_floor.get(),
             incarnations: fence.incarnations.into_iter().map(ClientId::get).collect(),
             groups: fence.groups.into_iter().map(GroupId::get).collect(),
+            objects: fence.objects.into_iter().map(Into::into).collect(),
         }
     }
 }

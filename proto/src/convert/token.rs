@@ -1,37 +1,74 @@
 //! Messages of the token stream.
 //!
-//! A refused message must not end the stream: its receiver answers it. [`request_of`] finds the request that a refused
-//! acquire or cancel was about, so that a [`ServerMessage::Refused`] can name it.
+//! A frame is a hello, a welcome, a heartbeat, or a numbered message. A refused message must not end the stream: its
+//! receiver answers it. [`subject_of`] finds what a refused message was about, so that the answer can name it.
 
-use super::{Contradiction, ConvertError, Problem, Result, bounded, each, id, in_order, nested, optional, required};
-use crate::convert::metadata::SlotSet;
+use super::{
+    Contradiction, ConvertError, Problem, Result, bounded, each, id, ids, in_order, nested, optional, required,
+};
+use crate::convert::metadata::{Access, GROUP_MEMBERS_MAX, SlotSet};
 use crate::status::{ErrorCode, ErrorDetail};
 use crate::transport::RANGES_PER_MESSAGE_MAX;
 use crate::v1;
 use pfs_core::extent::Extent;
-use pfs_core::ids::{Boot, ClientId, FileId, Holder, RequestId, RevokeId};
+use pfs_core::ids::{Boot, ClientId, FileId, GroupId, Holder, OpenId, RequestId, RevokeId, ServerId};
 use pfs_core::pattern::RangePattern;
-use pfs_core::token::message::{Ack, Acquire, FileSize, Grant, Mode, Refusal, Release, Revoke};
+use pfs_core::session::{Heartbeat, HeartbeatAnswer, Hello, Welcome};
+use pfs_core::token::message::{
+    Ack, Acquire, AcquireSet, FileSize, Grant, Mode, Reassertion, Refusal, Release, Revoke, SetId, SetPart, Undrained,
+};
 use v1::client_message::Kind as ClientKind;
 use v1::server_message::Kind as ServerKind;
 
+/// Most undrained writes that one ack names: one for each file server, and more for earlier boots.
+const UNDRAINED_MAX: usize = 65_536;
+
 /// What a client says on its token stream.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
+pub enum ClientFrame {
+    /// The first one of a connection: whose it is.
+    Hello(Hello),
+    /// A sign of life, with what the client's cache has done.
+    Heartbeat(Heartbeat, Option<v1::CacheCounters>),
+    /// A message with its number, from 1.
+    Message {
+        /// Its number.
+        number: u64,
+        /// The message.
+        message: ClientMessage,
+    },
+}
+
+/// A numbered message of a client.
+#[derive(Clone, Debug, PartialEq)]
 pub enum ClientMessage {
-    /// The first message: whose stream it is.
-    Hello(ClientId),
     /// Asks for tokens.
     Acquire(Acquire),
+    /// Asks for tokens for several holders.
+    AcquireSet(AcquireSet),
     /// Answers a revoke.
     Ack(Ack),
     /// Gives ranges back unasked, with the largest size that was written.
     Release(Release, Option<FileSize>),
-    /// A sign of life with a number that is repeated in the answer.
-    Heartbeat(u64),
     /// Answers a size query.
     SizeReport(SizeReport),
     /// Does not want a request any more.
     Cancel(RequestId),
+    /// After a restart of the metadata server: what is held of one file.
+    Reassert(ReassertMessage),
+    /// Everything that is held was said.
+    ReassertDone,
+    /// A call of the metadata service; its arguments are checked by whoever answers it.
+    Call(v1::MetadataCall),
+}
+
+/// What a client holds of one file under one holder, and how it has the file open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReassertMessage {
+    /// What it holds.
+    pub reassertion: Reassertion,
+    /// What each of the reassertion's opens may do.
+    pub accesses: Vec<Access>,
 }
 
 /// The answer to a size query.
@@ -46,20 +83,45 @@ pub struct SizeReport {
 }
 
 /// What the metadata server says on a client's token stream.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
+pub enum ServerFrame {
+    /// The first one of a connection: the answer to hello.
+    Welcome(Welcome),
+    /// The answer to a heartbeat.
+    Heartbeat(HeartbeatAnswer),
+    /// A message with its number, from 1.
+    Message {
+        /// Its number.
+        number: u64,
+        /// The message.
+        message: ServerMessage,
+    },
+}
+
+/// A numbered message of the metadata server.
+#[derive(Clone, Debug, PartialEq)]
 pub enum ServerMessage {
-    /// The answer to hello.
-    Welcome(Boot),
     /// The answer to a request.
     Grant(GrantMessage),
     /// Asks for a range.
     Revoke(Revoke),
     /// The other answer to a request.
     Refused(RequestId, ErrorDetail),
-    /// The answer to a heartbeat, with its number.
-    Heartbeat(u64),
     /// Asks for a size.
     SizeQuery(SizeQuery),
+    /// Everything that was re-asserted is taken over.
+    Reasserted,
+    /// A member of a group was given up.
+    MemberLost {
+        /// The group.
+        group: GroupId,
+        /// The client.
+        member: ClientId,
+    },
+    /// A group was given up as a whole.
+    GroupLost(GroupId),
+    /// The answer to a call; its result is checked by whoever made the call.
+    Reply(v1::MetadataReply),
 }
 
 /// A grant with what the metadata server knows of the file.
@@ -82,11 +144,22 @@ pub struct SizeQuery {
     pub file: FileId,
 }
 
-/// The request that a message is about, if it is about one, even when the rest of the message is refused.
-pub fn request_of(message: &v1::ClientMessage) -> Option<RequestId> {
+/// What a message is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// A token request.
+    Request(RequestId),
+    /// A call, by its number.
+    Call(u64),
+}
+
+/// What a message is about, if it is about something, even when the rest of the message is refused.
+pub fn subject_of(message: &v1::ClientMessage) -> Option<Subject> {
     match message.kind.as_ref()? {
-        ClientKind::Acquire(acquire) => RequestId::new(acquire.request_id),
-        ClientKind::Cancel(cancel) => RequestId::new(cancel.request_id),
+        ClientKind::Acquire(acquire) => RequestId::new(acquire.request_id).map(Subject::Request),
+        ClientKind::AcquireSet(set) => RequestId::new(set.request_id).map(Subject::Request),
+        ClientKind::Cancel(cancel) => RequestId::new(cancel.request_id).map(Subject::Request),
+        ClientKind::Call(call) => Some(Subject::Call(call.call_id)),
         _ => None,
     }
 }
@@ -95,9 +168,10 @@ impl From<Refusal> for ErrorDetail {
     fn from(refusal: Refusal) -> Self {
         let code = match refusal {
             Refusal::NoSession(_) => ErrorCode::NoSession,
-            Refusal::NotOpen { .. } => ErrorCode::NotPermitted,
+            Refusal::NotOpen { .. } | Refusal::NotTogether { .. } => ErrorCode::NotPermitted,
+            Refusal::ReassertConflict { .. } => ErrorCode::Stale,
             Refusal::TooManyRanges { .. } => ErrorCode::TooLarge,
-            Refusal::Empty | Refusal::Repeated(_) => ErrorCode::InvalidArgument,
+            Refusal::Empty | Refusal::Repeated(_) | Refusal::SetConflict(..) => ErrorCode::InvalidArgument,
             Refusal::Cancelled => ErrorCode::Unavailable,
             Refusal::Deleted(_) => ErrorCode::Deleted,
         };
@@ -181,6 +255,7 @@ impl TryFrom<v1::AckRevoke> for Ack {
             file: file(message.file_id)?,
             released: ranges(message.released, "released")?,
             size: optional(message.size, "size")?,
+            undrained: each(message.undrained, "undrained", UNDRAINED_MAX)?,
         })
     }
 }
@@ -193,7 +268,141 @@ impl From<Ack> for v1::AckRevoke {
             file_id: ack.file.get(),
             released: wire_list(ack.released),
             size: ack.size.map(Into::into),
+            undrained: wire_list(ack.undrained),
         }
+    }
+}
+
+impl TryFrom<v1::UndrainedWrite> for Undrained {
+    type Error = ConvertError;
+
+    fn try_from(message: v1::UndrainedWrite) -> Result<Self> {
+        Ok(Undrained {
+            server: id(message.server_id, "server_id", ServerId::new)?,
+            boot: id(message.boot, "boot", Boot::new)?,
+            sequence: message.sequence,
+        })
+    }
+}
+
+impl From<Undrained> for v1::UndrainedWrite {
+    fn from(undrained: Undrained) -> Self {
+        v1::UndrainedWrite {
+            server_id: undrained.server.get(),
+            boot: undrained.boot.get(),
+            sequence: undrained.sequence,
+        }
+    }
+}
+
+impl TryFrom<v1::TokenSetPart> for SetPart {
+    type Error = ConvertError;
+
+    fn try_from(message: v1::TokenSetPart) -> Result<Self> {
+        Ok(SetPart {
+            holder: nested(message.holder, "holder")?,
+            required: each(message.required, "required", RANGES_PER_MESSAGE_MAX)?,
+        })
+    }
+}
+
+impl From<SetPart> for v1::TokenSetPart {
+    fn from(part: SetPart) -> Self {
+        v1::TokenSetPart { holder: Some(part.holder.into()), required: wire_list(part.required) }
+    }
+}
+
+impl TryFrom<v1::AcquireTokenSet> for AcquireSet {
+    type Error = ConvertError;
+
+    fn try_from(message: v1::AcquireTokenSet) -> Result<Self> {
+        Ok(AcquireSet {
+            request: id(message.request_id, "request_id", RequestId::new)?,
+            file: file(message.file_id)?,
+            mode: mode(message.mode)?,
+            parts: each(message.parts, "parts", RANGES_PER_MESSAGE_MAX)?,
+        })
+    }
+}
+
+impl From<AcquireSet> for v1::AcquireTokenSet {
+    fn from(set: AcquireSet) -> Self {
+        v1::AcquireTokenSet {
+            request_id: set.request.get(),
+            file_id: set.file.get(),
+            mode: v1::TokenMode::from(set.mode).into(),
+            parts: wire_list(set.parts),
+        }
+    }
+}
+
+impl TryFrom<v1::ReassertTokens> for ReassertMessage {
+    type Error = ConvertError;
+
+    fn try_from(message: v1::ReassertTokens) -> Result<Self> {
+        let opens: Vec<(OpenId, Access)> = each(message.opens, "opens", RANGES_PER_MESSAGE_MAX)?;
+        let (opens, accesses) = opens.into_iter().unzip();
+        let held: Vec<(Extent, Mode)> = each(message.ranges, "ranges", RANGES_PER_MESSAGE_MAX)?;
+        in_order(&held.iter().map(|(range, _)| *range).collect::<Vec<_>>(), "ranges")?;
+        let reassertion = Reassertion {
+            holder: nested(message.holder, "holder")?,
+            members: ids(message.group_members, "group_members", GROUP_MEMBERS_MAX, ClientId::new)?,
+            file: file(message.file_id)?,
+            opens,
+            ranges: held,
+            size: optional(message.size, "size")?,
+        };
+        Ok(ReassertMessage { reassertion, accesses })
+    }
+}
+
+impl From<ReassertMessage> for v1::ReassertTokens {
+    fn from(message: ReassertMessage) -> Self {
+        let ReassertMessage { reassertion, accesses } = message;
+        let open = |(open_id, access): (OpenId, Access)| v1::ReassertedOpen {
+            open_id: open_id.get(),
+            access: v1::Access::from(access).into(),
+        };
+        let held = |(range, mode): (Extent, Mode)| v1::ReassertedRange {
+            range: Some(range.into()),
+            mode: v1::TokenMode::from(mode).into(),
+        };
+        v1::ReassertTokens {
+            holder: Some(reassertion.holder.into()),
+            group_members: reassertion.members.into_iter().map(ClientId::get).collect(),
+            file_id: reassertion.file.get(),
+            opens: reassertion.opens.into_iter().zip(accesses).map(open).collect(),
+            ranges: reassertion.ranges.into_iter().map(held).collect(),
+            size: reassertion.size.map(Into::into),
+        }
+    }
+}
+
+impl TryFrom<v1::ReassertedOpen> for (OpenId, Access) {
+    type Error = ConvertError;
+
+    fn try_from(message: v1::ReassertedOpen) -> Result<Self> {
+        Ok((id(message.open_id, "open_id", OpenId::new)?, Access::from_wire(message.access, "access")?))
+    }
+}
+
+impl TryFrom<v1::ReassertedRange> for (Extent, Mode) {
+    type Error = ConvertError;
+
+    fn try_from(message: v1::ReassertedRange) -> Result<Self> {
+        Ok((nested(message.range, "range")?, mode(message.mode)?))
+    }
+}
+
+impl TryFrom<v1::Hello> for Hello {
+    type Error = ConvertError;
+
+    fn try_from(message: v1::Hello) -> Result<Self> {
+        Ok(Hello {
+            client: id(message.client_id, "client_id", ClientId::new)?,
+            boot: id(message.boot, "boot", Boot::new)?,
+            received: message.received,
+        })
     }
 }
 
@@ -220,24 +429,34 @@ fn wire_release(release: Release, size: Option<FileSize>) -> v1::ReleaseToken {
     }
 }
 
-impl TryFrom<v1::ClientMessage> for ClientMessage {
+impl TryFrom<v1::ClientMessage> for ClientFrame {
     type Error = ConvertError;
 
     fn try_from(message: v1::ClientMessage) -> Result<Self> {
+        use ClientMessage as M;
+        let number = message.number;
         let (field, converted) = match required(message.kind, "kind")? {
             ClientKind::Hello(hello) => {
-                ("hello", id(hello.client_id, "client_id", ClientId::new).map(ClientMessage::Hello))
+                return hello.try_into().map(ClientFrame::Hello).map_err(|error: ConvertError| error.within("hello"));
             }
-            ClientKind::Acquire(acquire) => ("acquire", acquire.try_into().map(ClientMessage::Acquire)),
-            ClientKind::Ack(ack) => ("ack", ack.try_into().map(ClientMessage::Ack)),
+            ClientKind::Heartbeat(beat) => {
+                let v1::ClientHeartbeat { number, received, progress, cache } = beat;
+                return Ok(ClientFrame::Heartbeat(Heartbeat { number, received, progress }, cache));
+            }
+            ClientKind::Acquire(acquire) => ("acquire", acquire.try_into().map(M::Acquire)),
+            ClientKind::AcquireSet(set) => ("acquire_set", set.try_into().map(M::AcquireSet)),
+            ClientKind::Ack(ack) => ("ack", ack.try_into().map(M::Ack)),
             ClientKind::Release(release) => ("release", release_with_size(release)),
-            ClientKind::Heartbeat(heartbeat) => ("heartbeat", Ok(ClientMessage::Heartbeat(heartbeat.number))),
-            ClientKind::SizeReport(report) => ("size_report", report.try_into().map(ClientMessage::SizeReport)),
+            ClientKind::SizeReport(report) => ("size_report", report.try_into().map(M::SizeReport)),
             ClientKind::Cancel(cancel) => {
-                ("cancel", id(cancel.request_id, "request_id", RequestId::new).map(ClientMessage::Cancel))
+                ("cancel", id(cancel.request_id, "request_id", RequestId::new).map(M::Cancel))
             }
+            ClientKind::Reassert(reassert) => ("reassert", reassert.try_into().map(M::Reassert)),
+            ClientKind::ReassertDone(_) => ("reassert_done", Ok(M::ReassertDone)),
+            ClientKind::Call(call) => ("call", Ok(M::Call(call))),
         };
-        converted.map_err(|error: ConvertError| error.within(field))
+        let message = converted.map_err(|error: ConvertError| error.within(field))?;
+        Ok(ClientFrame::Message { number: bounded(number, "number", 1, u64::MAX)?, message })
     }
 }
 
@@ -246,18 +465,32 @@ fn release_with_size(message: v1::ReleaseToken) -> Result<ClientMessage> {
     Ok(ClientMessage::Release(message.try_into()?, size))
 }
 
-impl From<ClientMessage> for v1::ClientMessage {
-    fn from(message: ClientMessage) -> Self {
-        let kind = match message {
-            ClientMessage::Hello(client) => ClientKind::Hello(v1::Hello { client_id: client.get() }),
-            ClientMessage::Acquire(acquire) => ClientKind::Acquire(acquire.into()),
-            ClientMessage::Ack(ack) => ClientKind::Ack(ack.into()),
-            ClientMessage::Release(release, size) => ClientKind::Release(wire_release(release, size)),
-            ClientMessage::Heartbeat(number) => ClientKind::Heartbeat(v1::ClientHeartbeat { number }),
-            ClientMessage::SizeReport(report) => ClientKind::SizeReport(report.into()),
-            ClientMessage::Cancel(request) => ClientKind::Cancel(v1::CancelAcquire { request_id: request.get() }),
+impl From<ClientFrame> for v1::ClientMessage {
+    fn from(frame: ClientFrame) -> Self {
+        let (number, kind) = match frame {
+            ClientFrame::Hello(Hello { client, boot, received }) => {
+                (0, ClientKind::Hello(v1::Hello { client_id: client.get(), boot: boot.get(), received }))
+            }
+            ClientFrame::Heartbeat(Heartbeat { number, received, progress }, cache) => {
+                (0, ClientKind::Heartbeat(v1::ClientHeartbeat { number, received, progress, cache }))
+            }
+            ClientFrame::Message { number, message } => (number, client_kind(message)),
         };
-        v1::ClientMessage { kind: Some(kind) }
+        v1::ClientMessage { number, kind: Some(kind) }
+    }
+}
+
+fn client_kind(message: ClientMessage) -> ClientKind {
+    match message {
+        ClientMessage::Acquire(acquire) => ClientKind::Acquire(acquire.into()),
+        ClientMessage::AcquireSet(set) => ClientKind::AcquireSet(set.into()),
+        ClientMessage::Ack(ack) => ClientKind::Ack(ack.into()),
+        ClientMessage::Release(release, size) => ClientKind::Release(wire_release(release, size)),
+        ClientMessage::SizeReport(report) => ClientKind::SizeReport(report.into()),
+        ClientMessage::Cancel(request) => ClientKind::Cancel(v1::CancelAcquire { request_id: request.get() }),
+        ClientMessage::Reassert(reassert) => ClientKind::Reassert(reassert.into()),
+        ClientMessage::ReassertDone => ClientKind::ReassertDone(v1::ReassertDone {}),
+        ClientMessage::Call(call) => ClientKind::Call(call),
     }
 }
 
@@ -284,8 +517,9 @@ impl TryFrom<v1::GrantToken> for GrantMessage {
         if ranges.is_empty() {
             return Err(ConvertError::new("ranges", Problem::Empty));
         }
+        let request = id(message.request_id, "request_id", RequestId::new)?;
         let grant = Grant {
-            request: id(message.request_id, "request_id", RequestId::new)?,
+            request,
             holder: nested(message.holder, "holder")?,
             file: file(message.file_id)?,
             mode: mode(message.mode)?,
@@ -293,6 +527,7 @@ impl TryFrom<v1::GrantToken> for GrantMessage {
             sequence: bounded(message.sequence, "sequence", 1, u64::MAX)?,
             boot: id(message.boot, "boot", Boot::new)?,
             collective: message.collective,
+            set: ClientId::new(message.set_client_id).map(|client| SetId { client, request }),
         };
         let size = nested(message.size, "size")?;
         let committed_slots = SlotSet::from_bytes(message.committed_slots, "committed_slots")?;
@@ -314,6 +549,7 @@ impl From<GrantMessage> for v1::GrantToken {
             size: Some(message.size.into()),
             committed_slots: message.committed_slots.into_bytes(),
             collective: grant.collective,
+            set_client_id: grant.set.map_or(0, |set| set.client.get()),
         }
     }
 }
@@ -353,22 +589,39 @@ impl From<Revoke> for v1::RevokeToken {
     }
 }
 
-impl TryFrom<v1::ServerMessage> for ServerMessage {
+impl TryFrom<v1::ServerMessage> for ServerFrame {
     type Error = ConvertError;
 
     fn try_from(message: v1::ServerMessage) -> Result<Self> {
+        use ServerMessage as M;
+        let number = message.number;
         let (field, converted) = match required(message.kind, "kind")? {
-            ServerKind::Welcome(welcome) => {
-                ("welcome", id(welcome.boot, "boot", Boot::new).map(ServerMessage::Welcome))
+            ServerKind::Welcome(v1::Welcome { boot, received }) => {
+                let boot = id(boot, "boot", Boot::new).map_err(|error| error.within("welcome"))?;
+                return Ok(ServerFrame::Welcome(Welcome { boot, received }));
             }
-            ServerKind::Grant(grant) => ("grant", grant.try_into().map(ServerMessage::Grant)),
-            ServerKind::Revoke(revoke) => ("revoke", revoke.try_into().map(ServerMessage::Revoke)),
+            ServerKind::Heartbeat(v1::HeartbeatAnswer { number, received }) => {
+                return Ok(ServerFrame::Heartbeat(HeartbeatAnswer { number, received }));
+            }
+            ServerKind::Grant(grant) => ("grant", grant.try_into().map(M::Grant)),
+            ServerKind::Revoke(revoke) => ("revoke", revoke.try_into().map(M::Revoke)),
             ServerKind::Refused(refused) => ("refused", refused_message(refused)),
-            ServerKind::Heartbeat(answer) => ("heartbeat", Ok(ServerMessage::Heartbeat(answer.number))),
             ServerKind::SizeQuery(query) => ("size_query", size_query(query)),
+            ServerKind::Reasserted(_) => ("reasserted", Ok(M::Reasserted)),
+            ServerKind::MemberLost(lost) => ("member_lost", member_lost(&lost)),
+            ServerKind::GroupLost(lost) => {
+                ("group_lost", id(lost.group_id, "group_id", GroupId::new).map(M::GroupLost))
+            }
+            ServerKind::Reply(reply) => ("reply", Ok(M::Reply(reply))),
         };
-        converted.map_err(|error: ConvertError| error.within(field))
+        let message = converted.map_err(|error: ConvertError| error.within(field))?;
+        Ok(ServerFrame::Message { number: bounded(number, "number", 1, u64::MAX)?, message })
     }
+}
+
+fn member_lost(message: &v1::MemberLost) -> Result<ServerMessage> {
+    let group = id(message.group_id, "group_id", GroupId::new)?;
+    Ok(ServerMessage::MemberLost { group, member: id(message.client_id, "client_id", ClientId::new)? })
 }
 
 fn refused_message(message: v1::RequestRefused) -> Result<ServerMessage> {
@@ -380,20 +633,36 @@ fn size_query(message: v1::SizeQuery) -> Result<ServerMessage> {
     Ok(ServerMessage::SizeQuery(SizeQuery { query: message.query_id, file: file(message.file_id)? }))
 }
 
-impl From<ServerMessage> for v1::ServerMessage {
-    fn from(message: ServerMessage) -> Self {
-        let kind = match message {
-            ServerMessage::Welcome(boot) => ServerKind::Welcome(v1::Welcome { boot: boot.get() }),
-            ServerMessage::Grant(grant) => ServerKind::Grant(grant.into()),
-            ServerMessage::Revoke(revoke) => ServerKind::Revoke(revoke.into()),
-            ServerMessage::Refused(request, error) => {
-                ServerKind::Refused(v1::RequestRefused { request_id: request.get(), error: Some(error.into()) })
+impl From<ServerFrame> for v1::ServerMessage {
+    fn from(frame: ServerFrame) -> Self {
+        let (number, kind) = match frame {
+            ServerFrame::Welcome(Welcome { boot, received }) => {
+                (0, ServerKind::Welcome(v1::Welcome { boot: boot.get(), received }))
             }
-            ServerMessage::Heartbeat(number) => ServerKind::Heartbeat(v1::HeartbeatAnswer { number }),
-            ServerMessage::SizeQuery(query) => {
-                ServerKind::SizeQuery(v1::SizeQuery { query_id: query.query, file_id: query.file.get() })
+            ServerFrame::Heartbeat(HeartbeatAnswer { number, received }) => {
+                (0, ServerKind::Heartbeat(v1::HeartbeatAnswer { number, received }))
             }
+            ServerFrame::Message { number, message } => (number, server_kind(message)),
         };
-        v1::ServerMessage { kind: Some(kind) }
+        v1::ServerMessage { number, kind: Some(kind) }
+    }
+}
+
+fn server_kind(message: ServerMessage) -> ServerKind {
+    match message {
+        ServerMessage::Grant(grant) => ServerKind::Grant(grant.into()),
+        ServerMessage::Revoke(revoke) => ServerKind::Revoke(revoke.into()),
+        ServerMessage::Refused(request, error) => {
+            ServerKind::Refused(v1::RequestRefused { request_id: request.get(), error: Some(error.into()) })
+        }
+        ServerMessage::SizeQuery(query) => {
+            ServerKind::SizeQuery(v1::SizeQuery { query_id: query.query, file_id: query.file.get() })
+        }
+        ServerMessage::Reasserted => ServerKind::Reasserted(v1::Reasserted {}),
+        ServerMessage::MemberLost { group, member } => {
+            ServerKind::MemberLost(v1::MemberLost { group_id: group.get(), client_id: member.get() })
+        }
+        ServerMessage::GroupLost(group) => ServerKind::GroupLost(v1::GroupLost { group_id: group.get() }),
+        ServerMessage::Reply(reply) => ServerKind::Reply(reply),
     }
 }

@@ -129,7 +129,7 @@ fn stats_fences_and_drains() {
         &[("stamp", Problem::Missing, |s| s.stamp = None), ("object", Problem::Missing, |s| s.object = None)],
     );
     refuses::<v1::FenceRequest, Fence>(
-        &v1::FenceRequest { boot_floor: 1, incarnations: vec![1, 2], groups: vec![3] },
+        &v1::FenceRequest { boot_floor: 1, incarnations: vec![1, 2], groups: vec![3], objects: Vec::new() },
         &[
             ("boot_floor", Problem::Missing, |f| f.boot_floor = 0),
             ("incarnations[1]", Problem::Missing, |f| f.incarnations[1] = 0),

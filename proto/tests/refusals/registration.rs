@@ -48,6 +48,7 @@ fn registrations() {
             heartbeat_ms: 1000,
             lease_ms: 10_000,
             fences: Some(fences()),
+            fence_version: 1,
         },
         &[
             ("cluster_id", Problem::Text(String::new()), |r| r.cluster_id.clear()),
@@ -82,7 +83,13 @@ fn lists_of_fences() {
 #[test]
 fn heartbeats() {
     refuses::<v1::HeartbeatRequest, Heartbeat>(
-        &v1::HeartbeatRequest { server_id: 1, instance: 1, space: Some(v1::SpaceReport::default()) },
+        &v1::HeartbeatRequest {
+            server_id: 1,
+            instance: 1,
+            space: Some(v1::SpaceReport::default()),
+            boot: 3,
+            fence_version: 0,
+        },
         &[
             ("server_id", Problem::Missing, |h| h.server_id = 0),
             ("instance", Problem::Missing, |h| h.instance = 0),
@@ -90,7 +97,7 @@ fn heartbeats() {
         ],
     );
     refuses::<v1::HeartbeatReply, HeartbeatAnswer>(
-        &v1::HeartbeatReply { boot: 3, registered: true, fences: Some(fences()) },
+        &v1::HeartbeatReply { boot: 3, registered: true, fences: Some(fences()), fence_version: 1 },
         &[("boot", Problem::Missing, |h| h.boot = 0), ("fences", Problem::Missing, |h| h.fences = None)],
     );
 }

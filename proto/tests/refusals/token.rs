@@ -7,7 +7,7 @@ use pfs_core::pattern::PatternError;
 use pfs_core::token::message::Refusal;
 use pfs_proto::convert::{Contradiction, Problem};
 use pfs_proto::status::{ErrorCode, ErrorDetail};
-use pfs_proto::token::{ClientMessage, ServerMessage, request_of};
+use pfs_proto::token::{ClientFrame, ServerFrame, Subject, subject_of};
 use pfs_proto::transport::RANGES_PER_MESSAGE_MAX;
 use pfs_proto::v1;
 use v1::client_message::Kind as ClientKind;
@@ -16,11 +16,11 @@ use v1::server_message::Kind as ServerKind;
 const TOO_MANY: Problem = Problem::TooMany { count: RANGES_PER_MESSAGE_MAX + 1, limit: RANGES_PER_MESSAGE_MAX };
 
 fn from_client(kind: ClientKind) -> v1::ClientMessage {
-    v1::ClientMessage { kind: Some(kind) }
+    v1::ClientMessage { number: 1, kind: Some(kind) }
 }
 
 fn from_server(kind: ServerKind) -> v1::ServerMessage {
-    v1::ServerMessage { kind: Some(kind) }
+    v1::ServerMessage { number: 1, kind: Some(kind) }
 }
 
 fn pattern(start: u64, length: u64, stride: u64, count: u64) -> v1::RangePattern {
@@ -40,6 +40,8 @@ macro_rules! part {
 
 part!(acquire, ClientKind, Acquire, v1::ClientMessage, v1::AcquireToken);
 part!(ack, ClientKind, Ack, v1::ClientMessage, v1::AckRevoke);
+part!(set_of, ClientKind, AcquireSet, v1::ClientMessage, v1::AcquireTokenSet);
+part!(reassert, ClientKind, Reassert, v1::ClientMessage, v1::ReassertTokens);
 part!(release, ClientKind, Release, v1::ClientMessage, v1::ReleaseToken);
 part!(grant, ServerKind, Grant, v1::ServerMessage, v1::GrantToken);
 part!(revoke, ServerKind, Revoke, v1::ServerMessage, v1::RevokeToken);
@@ -59,7 +61,7 @@ fn good_acquire() -> v1::ClientMessage {
 
 #[test]
 fn acquires() {
-    refuses::<v1::ClientMessage, ClientMessage>(
+    refuses::<v1::ClientMessage, ClientFrame>(
         &good_acquire(),
         &[
             ("kind", Problem::Missing, |m| m.kind = None),
@@ -112,15 +114,19 @@ fn acks_and_releases() {
         before: Extent::new(before.0, before.1).unwrap(),
         after: Extent::new(after.0, after.1).unwrap(),
     };
-    refuses::<v1::ClientMessage, ClientMessage>(
+    refuses::<v1::ClientMessage, ClientFrame>(
         &from_client(ClientKind::Ack(v1::AckRevoke {
             revoke_id: 2,
             holder: client_holder(7),
             file_id: 11,
             released: vec![range(0, 10), range(10, 20)],
             size: size(5, 1),
+            undrained: vec![v1::UndrainedWrite { server_id: 1, boot: 1, sequence: 0 }],
         })),
         &[
+            ("number", out_of_bounds(0, 1, u64::MAX), |m| m.number = 0),
+            ("ack.undrained[0].server_id", Problem::Missing, |m| ack(m).undrained[0].server_id = 0),
+            ("ack.undrained[0].boot", Problem::Missing, |m| ack(m).undrained[0].boot = 0),
             ("ack.revoke_id", Problem::Missing, |m| ack(m).revoke_id = 0),
             ("ack.holder", Problem::Missing, |m| ack(m).holder = None),
             ("ack.file_id", Problem::Missing, |m| ack(m).file_id = 0),
@@ -132,7 +138,7 @@ fn acks_and_releases() {
             ("ack.size.bytes", out_of_bounds(1 << 63, 0, MAX_FILE_BYTES), |m| ack(m).size = size(1 << 63, 1)),
         ],
     );
-    refuses::<v1::ClientMessage, ClientMessage>(
+    refuses::<v1::ClientMessage, ClientFrame>(
         &from_client(ClientKind::Release(v1::ReleaseToken {
             holder: client_holder(7),
             file_id: 11,
@@ -153,16 +159,21 @@ fn acks_and_releases() {
 #[test]
 fn small_client_messages() {
     let report = |size| ClientKind::SizeReport(v1::SizeReport { query_id: 0, file_id: 11, size });
-    refuses::<v1::ClientMessage, ClientMessage>(
-        &from_client(ClientKind::Hello(v1::Hello { client_id: 7 })),
+    refuses::<v1::ClientMessage, ClientFrame>(
+        &from_client(ClientKind::Hello(v1::Hello { client_id: 7, boot: 1, received: 0 })),
         &[
-            ("hello.client_id", Problem::Missing, |m| m.kind = Some(ClientKind::Hello(v1::Hello { client_id: 0 }))),
+            ("hello.client_id", Problem::Missing, |m| {
+                m.kind = Some(ClientKind::Hello(v1::Hello { client_id: 0, boot: 1, received: 0 }));
+            }),
+            ("hello.boot", Problem::Missing, |m| {
+                m.kind = Some(ClientKind::Hello(v1::Hello { client_id: 7, boot: 0, received: 0 }));
+            }),
             ("cancel.request_id", Problem::Missing, |m| {
                 m.kind = Some(ClientKind::Cancel(v1::CancelAcquire { request_id: 0 }));
             }),
         ],
     );
-    refuses::<v1::ClientMessage, ClientMessage>(
+    refuses::<v1::ClientMessage, ClientFrame>(
         &from_client(report(None)),
         &[
             ("size_report.file_id", Problem::Missing, |m| {
@@ -177,7 +188,7 @@ fn small_client_messages() {
 
 #[test]
 fn grants() {
-    refuses::<v1::ServerMessage, ServerMessage>(
+    refuses::<v1::ServerMessage, ServerFrame>(
         &from_server(ServerKind::Grant(v1::GrantToken {
             request_id: 1,
             holder: group_holder(5),
@@ -189,8 +200,10 @@ fn grants() {
             size: size(100, 1),
             committed_slots: vec![0xff; 512],
             collective: true,
+            set_client_id: 0,
         })),
         &[
+            ("number", out_of_bounds(0, 1, u64::MAX), |m| m.number = 0),
             ("kind", Problem::Missing, |m| m.kind = None),
             ("grant.request_id", Problem::Missing, |m| grant(m).request_id = 0),
             ("grant.holder", Problem::Missing, |m| grant(m).holder = None),
@@ -211,7 +224,7 @@ fn grants() {
 
 #[test]
 fn revokes() {
-    refuses::<v1::ServerMessage, ServerMessage>(
+    refuses::<v1::ServerMessage, ServerFrame>(
         &from_server(ServerKind::Revoke(v1::RevokeToken {
             revoke_id: 2,
             holder: client_holder(7),
@@ -236,7 +249,7 @@ fn revokes() {
 
 #[test]
 fn small_server_messages() {
-    refuses::<v1::ServerMessage, ServerMessage>(
+    refuses::<v1::ServerMessage, ServerFrame>(
         &from_server(ServerKind::Refused(v1::RequestRefused {
             request_id: 1,
             error: Some(v1::ErrorDetail::default()),
@@ -244,7 +257,16 @@ fn small_server_messages() {
         &[
             ("refused.request_id", Problem::Missing, |m| refused(m).request_id = 0),
             ("refused.error", Problem::Missing, |m| refused(m).error = None),
-            ("welcome.boot", Problem::Missing, |m| m.kind = Some(ServerKind::Welcome(v1::Welcome { boot: 0 }))),
+            ("welcome.boot", Problem::Missing, |m| m.kind = Some(ServerKind::Welcome(v1::Welcome::default()))),
+            ("member_lost.group_id", Problem::Missing, |m| {
+                m.kind = Some(ServerKind::MemberLost(v1::MemberLost { group_id: 0, client_id: 1 }));
+            }),
+            ("member_lost.client_id", Problem::Missing, |m| {
+                m.kind = Some(ServerKind::MemberLost(v1::MemberLost { group_id: 1, client_id: 0 }));
+            }),
+            ("group_lost.group_id", Problem::Missing, |m| {
+                m.kind = Some(ServerKind::GroupLost(v1::GroupLost { group_id: 0 }));
+            }),
             ("size_query.file_id", Problem::Missing, |m| {
                 m.kind = Some(ServerKind::SizeQuery(v1::SizeQuery { query_id: 1, file_id: 0 }));
             }),
@@ -252,19 +274,66 @@ fn small_server_messages() {
     );
 }
 
-/// A refused request on a shared stream is answered, so its id must be found in a message that is refused.
+/// A refused message on a shared stream is answered, so what it is about must be found in it.
 #[test]
-fn the_request_of_a_refused_message_is_known() {
+fn the_subject_of_a_refused_message_is_known() {
+    let request = |number| RequestId::new(number).map(Subject::Request);
     let mut message = good_acquire();
     acquire(&mut message).file_id = 0;
-    assert!(ClientMessage::try_from(message.clone()).is_err());
-    assert_eq!(request_of(&message), RequestId::new(1));
+    assert!(ClientFrame::try_from(message.clone()).is_err());
+    assert_eq!(subject_of(&message), request(1));
     acquire(&mut message).request_id = 0;
-    assert_eq!(request_of(&message), None);
+    assert_eq!(subject_of(&message), None);
     let cancel = from_client(ClientKind::Cancel(v1::CancelAcquire { request_id: 4 }));
-    assert_eq!(request_of(&cancel), RequestId::new(4));
-    assert_eq!(request_of(&from_client(ClientKind::Heartbeat(v1::ClientHeartbeat { number: 1 }))), None);
-    assert_eq!(request_of(&v1::ClientMessage { kind: None }), None);
+    assert_eq!(subject_of(&cancel), request(4));
+    let set = v1::AcquireTokenSet { request_id: 5, ..v1::AcquireTokenSet::default() };
+    assert_eq!(subject_of(&from_client(ClientKind::AcquireSet(set))), request(5));
+    let call = v1::MetadataCall { call_id: 6, method: None };
+    assert_eq!(subject_of(&from_client(ClientKind::Call(call))), Some(Subject::Call(6)));
+    assert_eq!(subject_of(&from_client(ClientKind::Heartbeat(v1::ClientHeartbeat::default()))), None);
+    assert_eq!(subject_of(&v1::ClientMessage::default()), None);
+}
+
+#[test]
+fn sets_and_reassertions() {
+    let part = |start| v1::TokenSetPart { holder: client_holder(7), required: vec![pattern(start, 10, 20, 3)] };
+    let set =
+        |parts| from_client(ClientKind::AcquireSet(v1::AcquireTokenSet { request_id: 1, file_id: 11, mode: 2, parts }));
+    refuses::<v1::ClientMessage, ClientFrame>(
+        &set(vec![part(0), part(10)]),
+        &[
+            ("acquire_set.request_id", Problem::Missing, |m| set_of(m).request_id = 0),
+            ("acquire_set.mode", Problem::UnknownChoice(0), |m| set_of(m).mode = 0),
+            ("acquire_set.parts[1].holder", Problem::Missing, |m| set_of(m).parts[1].holder = None),
+            ("acquire_set.parts[0].required", TOO_MANY, |m| {
+                set_of(m).parts[0].required = vec![pattern(0, 1, 1, 1); RANGES_PER_MESSAGE_MAX + 1];
+            }),
+        ],
+    );
+    let held = |start| v1::ReassertedRange { range: Some(range(start, start + 5)), mode: 1 };
+    refuses::<v1::ClientMessage, ClientFrame>(
+        &from_client(ClientKind::Reassert(v1::ReassertTokens {
+            holder: group_holder(5),
+            group_members: vec![7, 8],
+            file_id: 11,
+            opens: vec![v1::ReassertedOpen { open_id: 3, access: 1 }],
+            ranges: vec![held(0), held(5)],
+            size: size(9, 1),
+        })),
+        &[
+            ("reassert.holder", Problem::Missing, |m| reassert(m).holder = None),
+            ("reassert.group_members[1]", Problem::Missing, |m| reassert(m).group_members[1] = 0),
+            ("reassert.opens[0].open_id", Problem::Missing, |m| reassert(m).opens[0].open_id = 0),
+            ("reassert.opens[0].access", Problem::UnknownChoice(0), |m| reassert(m).opens[0].access = 0),
+            ("reassert.ranges[0].mode", Problem::UnknownChoice(9), |m| reassert(m).ranges[0].mode = 9),
+            ("reassert.ranges[1].range", Problem::Missing, |m| reassert(m).ranges[1].range = None),
+            (
+                "reassert.ranges[1]",
+                Problem::Disorder { before: Extent::new(0, 5).unwrap(), after: Extent::new(4, 10).unwrap() },
+                |m| reassert(m).ranges[1].range = Some(range(4, 10)),
+            ),
+        ],
+    );
 }
 
 #[test]
@@ -275,6 +344,9 @@ fn a_managers_refusal_has_a_code() {
         (Refusal::NoSession(client), ErrorCode::NoSession),
         (Refusal::NotOpen { client, holder, file }, ErrorCode::NotPermitted),
         (Refusal::TooManyRanges { ranges: 9, limit: 8, hull: Extent::ALL }, ErrorCode::TooLarge),
+        (Refusal::NotTogether { client, holder }, ErrorCode::NotPermitted),
+        (Refusal::SetConflict(holder, holder), ErrorCode::InvalidArgument),
+        (Refusal::ReassertConflict { holder, file, range: Extent::ALL }, ErrorCode::Stale),
         (Refusal::Empty, ErrorCode::InvalidArgument),
         (Refusal::Repeated(RequestId::new(1).unwrap()), ErrorCode::InvalidArgument),
         (Refusal::Cancelled, ErrorCode::Unavailable),

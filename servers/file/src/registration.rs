@@ -279,7 +279,13 @@ impl Session {
     async fn heartbeat(&self, terms: Terms) -> Result<bool, RegistrationError> {
         let server = &self.registrar.server;
         let space = server.space().await.map_err(|error| RegistrationError::Disk(error.message))?;
-        let request = v1::HeartbeatRequest::from(Heartbeat { server: terms.server, instance: server.instance, space });
+        let request = v1::HeartbeatRequest::from(Heartbeat {
+            server: terms.server,
+            instance: server.instance,
+            space,
+            boot: server.gate.fences().boot_floor.expect("a registered server knows its boot"),
+            fence_version: 0,
+        });
         let sent = BootTime::now();
         let ask = |mut client: MetadataClient<_>| async move { client.heartbeat(request).await };
         let time_max = (terms.lease / 4).clamp(Duration::from_millis(100), REGISTER_TIME_MAX);

@@ -111,7 +111,7 @@ impl Data for DataService {
             ..Fences::default()
         };
         self.server.fence(fences).await?;
-        Ok(Response::new(v1::FenceReply { instance: self.instance() }))
+        Ok(Response::new(v1::FenceReply { instance: self.instance(), object_lengths: Vec::new() }))
     }
 
     async fn drain(&self, request: Request<v1::DrainRequest>) -> Result<Response<v1::DrainReply>, Status> {

@@ -59,7 +59,12 @@ impl DataClients {
     pub(crate) async fn fence(&self, address: &str, boot: Boot, clients: &[ClientId]) -> Result<(), ErrorDetail> {
         let mut client = self.client(address)?;
         for clients in clients.chunks(data::FENCES_PER_REQUEST_MAX) {
-            let fence = data::Fence { boot_floor: boot, incarnations: clients.to_vec(), groups: Vec::new() };
+            let fence = data::Fence {
+                boot_floor: boot,
+                incarnations: clients.to_vec(),
+                groups: Vec::new(),
+                objects: Vec::new(),
+            };
             in_time(address, client.fence(v1::FenceRequest::from(fence))).await?;
         }
         Ok(())

@@ -10,6 +10,7 @@
 
 use pfs_core::ids::{ClientId, FileId, Holder, OpenId};
 use pfs_proto::metadata::{Fences, OperationId};
+use pfs_proto::token::{ServerFrame, ServerMessage};
 use pfs_proto::v1;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -99,12 +100,13 @@ pub(crate) struct Sessions {
     /// Numbers for new clients. Every number below was admitted, here or at an earlier start.
     numbers: Range<u64>,
     lease_ms: u64,
+    last_message: u64,
 }
 
 impl Sessions {
     /// No session. `numbers` are durably reserved and larger than those of earlier starts.
     pub(crate) fn new(numbers: Range<u64>, lease_ms: u64) -> Self {
-        Sessions { sessions: BTreeMap::new(), numbers, lease_ms }
+        Sessions { sessions: BTreeMap::new(), numbers, lease_ms, last_message: 0 }
     }
 
     /// More numbers, when [`Sessions::admit`] had none left.
@@ -181,7 +183,14 @@ impl Sessions {
         }
     }
 
-    /// Sends a message on a client's stream. A stream that is full is cut, which the client and its lease notice.
+    /// Sends a numbered message on a client's stream.
+    pub(crate) fn send_message(&mut self, client: ClientId, message: ServerMessage) {
+        self.last_message += 1;
+        let number = self.last_message;
+        self.send(client, ServerFrame::Message { number, message }.into());
+    }
+
+    /// Sends a frame on a client's stream. A stream that is full is cut, which the client and its lease notice.
     pub(crate) fn send(&mut self, client: ClientId, message: v1::ServerMessage) {
         let Some(session) = self.sessions.get_mut(&client) else { return };
         if let Stream::Connected(stream) = &session.stream

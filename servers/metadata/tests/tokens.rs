@@ -217,7 +217,7 @@ async fn a_stream_needs_a_session_and_a_hello() {
     let channel = connect(&cluster.address(), &AuthInterceptor::new(&cluster.secret)).unwrap();
     let mut token = v1::token_client::TokenClient::new(channel);
     let mut outcome = async |kind: Option<Said>| {
-        let messages = tokio_stream::iter([v1::ClientMessage { kind }]);
+        let messages = tokio_stream::iter([v1::ClientMessage { number: 1, kind }]);
         token.stream_token(messages).await.map(drop).map_err(|status| error_detail(&status).code)
     };
     assert_eq!(outcome(None).await, Err(ErrorCode::InvalidArgument));

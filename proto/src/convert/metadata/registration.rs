@@ -105,6 +105,8 @@ pub struct Registration {
     pub lease_ms: u64,
     /// Who must be refused.
     pub fences: Fences,
+    /// The version of `fences` in this boot, to be repeated in heartbeats once they are in force.
+    pub fence_version: u64,
 }
 
 impl TryFrom<v1::RegisterFileServerReply> for Registration {
@@ -119,6 +121,7 @@ impl TryFrom<v1::RegisterFileServerReply> for Registration {
             heartbeat_ms: bounded(message.heartbeat_ms, "heartbeat_ms", 1, u64::MAX)?,
             lease_ms: bounded(message.lease_ms, "lease_ms", 1, u64::MAX)?,
             fences: nested(message.fences, "fences")?,
+            fence_version: message.fence_version,
         })
     }
 }
@@ -132,6 +135,7 @@ impl From<Registration> for v1::RegisterFileServerReply {
             heartbeat_ms: registration.heartbeat_ms,
             lease_ms: registration.lease_ms,
             fences: Some(registration.fences.into()),
+            fence_version: registration.fence_version,
         }
     }
 }
@@ -186,6 +190,10 @@ pub struct Heartbeat {
     pub instance: Instance,
     /// Its space.
     pub space: SpaceReport,
+    /// The boot of the fences that are in force and durable there.
+    pub boot: Boot,
+    /// Their version.
+    pub fence_version: u64,
 }
 
 impl TryFrom<v1::HeartbeatRequest> for Heartbeat {
@@ -196,6 +204,8 @@ impl TryFrom<v1::HeartbeatRequest> for Heartbeat {
             server: id(message.server_id, "server_id", ServerId::new)?,
             instance: id(message.instance, "instance", Instance::new)?,
             space: super::super::required(message.space, "space")?.into(),
+            boot: id(message.boot, "boot", Boot::new)?,
+            fence_version: message.fence_version,
         })
     }
 }
@@ -206,6 +216,8 @@ impl From<Heartbeat> for v1::HeartbeatRequest {
             server_id: heartbeat.server.get(),
             instance: heartbeat.instance.get(),
             space: Some(heartbeat.space.into()),
+            boot: heartbeat.boot.get(),
+            fence_version: heartbeat.fence_version,
         }
     }
 }
@@ -219,6 +231,8 @@ pub struct HeartbeatAnswer {
     pub registered: bool,
     /// Who must be refused.
     pub fences: Fences,
+    /// The version of `fences`.
+    pub fence_version: u64,
 }
 
 impl TryFrom<v1::HeartbeatReply> for HeartbeatAnswer {
@@ -229,6 +243,7 @@ impl TryFrom<v1::HeartbeatReply> for HeartbeatAnswer {
             boot: id(message.boot, "boot", Boot::new)?,
             registered: message.registered,
             fences: nested(message.fences, "fences")?,
+            fence_version: message.fence_version,
         })
     }
 }
@@ -239,6 +254,7 @@ impl From<HeartbeatAnswer> for v1::HeartbeatReply {
             boot: answer.boot.get(),
             registered: answer.registered,
             fences: Some(answer.fences.into()),
+            fence_version: answer.fence_version,
         }
     }
 }

@@ -60,7 +60,7 @@ impl Access {
         self != Access::Read
     }
 
-    pub(super) fn from_wire(number: i32, field: &str) -> Result<Self> {
+    pub(in crate::convert) fn from_wire(number: i32, field: &str) -> Result<Self> {
         match v1::Access::try_from(number) {
             Ok(v1::Access::Read) => Ok(Access::Read),
             Ok(v1::Access::Write) => Ok(Access::Write),

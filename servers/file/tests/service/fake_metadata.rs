@@ -121,6 +121,7 @@ impl Metadata for FakeMetadata {
         state.forgetful = false;
         state.objects_reported = register.space.objects;
         let registration = Registration {
+            fence_version: 1,
             label: Label { cluster_id: state.cluster_id.clone(), server: pfs_core::ids::ServerId::new(id).unwrap() },
             boot: pfs_core::ids::Boot::new(state.boot).unwrap(),
             heartbeat_ms: state.heartbeat_ms,
@@ -136,6 +137,7 @@ impl Metadata for FakeMetadata {
         state.heartbeats += 1;
         state.objects_reported = heartbeat.space.objects;
         let answer = HeartbeatAnswer {
+            fence_version: 1,
             boot: pfs_core::ids::Boot::new(state.boot).unwrap(),
             registered: !state.forgetful,
             fences: state.fences.clone(),

@@ -135,7 +135,12 @@ impl Harness {
     }
 
     pub async fn fence(&self, boot_floor: u64, incarnations: &[u64], groups: &[u64]) {
-        let request = v1::FenceRequest { boot_floor, incarnations: incarnations.to_vec(), groups: groups.to_vec() };
+        let request = v1::FenceRequest {
+            boot_floor,
+            incarnations: incarnations.to_vec(),
+            groups: groups.to_vec(),
+            objects: vec![],
+        };
         self.client.clone().fence(request).await.unwrap();
     }
 

@@ -57,7 +57,7 @@ async fn other_calls_check_their_arguments() {
     let truncate = v1::TruncateRequest { size_generation: 0, object: Some(object(1)), object_length: 1 };
     assert_status(client().truncate(truncate).await, ErrorCode::InvalidArgument);
     assert_status(client().remove(v1::RemoveRequest { file_id: 0 }).await, ErrorCode::InvalidArgument);
-    let fence = v1::FenceRequest { boot_floor: 0, incarnations: vec![1], groups: vec![] };
+    let fence = v1::FenceRequest { boot_floor: 0, incarnations: vec![1], groups: vec![], objects: vec![] };
     assert_status(client().fence(fence).await, ErrorCode::InvalidArgument);
     let drain = v1::DrainRequest { stamp: None, sequence: 1 };
     assert_status(client().drain(drain).await, ErrorCode::Stale);

@@ -208,6 +208,8 @@ mod tests {
         let again = servers.register(request("file-0", None, 1), ServerId::new(2).unwrap()).await.unwrap();
         assert_eq!(again, ID, "it never showed its label");
         let heartbeat = |instance| Heartbeat {
+            boot: pfs_core::ids::Boot::new(1).unwrap(),
+            fence_version: 0,
             server: ID,
             instance: Instance::new(instance).unwrap(),
             space: SpaceReport::default(),

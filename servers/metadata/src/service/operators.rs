@@ -41,6 +41,7 @@ fn session_status(session: crate::sessions::SessionView<'_>) -> v1::SessionStatu
         client_id: session.client.get(),
         client_name: session.name.to_owned(),
         connected: session.connected,
+        cache: None,
         age_ms: session.age_ms,
     }
 }

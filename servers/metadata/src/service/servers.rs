@@ -30,6 +30,7 @@ pub(super) async fn register(shared: Arc<Shared>, request: RegisterFileServer) -
         heartbeat_ms: shared.config.heartbeat_ms,
         lease_ms: shared.config.lease_ms,
         fences: fences(&shared, server).await?,
+        fence_version: 0,
     })
 }
 
@@ -39,7 +40,7 @@ pub(super) async fn heartbeat(shared: &Shared, request: Heartbeat) -> Result<Hea
         true => fences(shared, request.server).await?,
         false => Fences::default(),
     };
-    Ok(HeartbeatAnswer { boot: shared.boot, registered, fences })
+    Ok(HeartbeatAnswer { boot: shared.boot, registered, fences, fence_version: 0 })
 }
 
 /// Whom the server must refuse. It is in the table already, so what is decided after this is sent to it.

@@ -7,7 +7,7 @@ use crate::server::Shared;
 use crate::sessions::{ClientStream, ConnectRefused};
 use pfs_core::ids::ClientId;
 use pfs_proto::status::{ErrorCode, status};
-use pfs_proto::token::{ClientMessage, request_of};
+use pfs_proto::token::{ClientFrame, Subject, subject_of};
 use pfs_proto::v1;
 use pfs_proto::v1::token_server::Token;
 use std::sync::Arc;
@@ -57,8 +57,8 @@ async fn hello(shared: &Shared, incoming: &mut Streaming<v1::ClientMessage>) -> 
     let first = tokio::time::timeout(patience, incoming.message()).await;
     let first = first.map_err(|_| refused("a token stream was opened and no hello came"))??;
     let first = first.ok_or_else(|| refused("a token stream ended before its hello"))?;
-    match ClientMessage::try_from(first)? {
-        ClientMessage::Hello(client) => Ok(client),
+    match ClientFrame::try_from(first)? {
+        ClientFrame::Hello(hello) => Ok(hello.client),
         _ => Err(refused("the first message of a token stream must be a hello")),
     }
 }
@@ -84,8 +84,11 @@ async fn receive(shared: &Shared, client: ClientId, mut incoming: Streaming<v1::
                 return;
             }
         };
-        let request = request_of(&message);
-        let applied = match ClientMessage::try_from(message) {
+        let request = match subject_of(&message) {
+            Some(Subject::Request(request)) => Some(request),
+            _ => None,
+        };
+        let applied = match ClientFrame::try_from(message) {
             Ok(message) => shared.tokens.send(move |state| state.receive(client, message)).await,
             Err(error) => shared.tokens.send(move |state| state.refuse(client, request, error.into())).await,
         };

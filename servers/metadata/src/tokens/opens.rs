@@ -105,7 +105,7 @@ impl State {
         let opened = Opened { open: request.open, holder, file: request.file };
         let handle = Handle { holder, file: request.file, access };
         self.handles.open(request.open, handle, request.size, &request.committed_slots);
-        self.manager.open(holder, request.file);
+        self.manager.open(holder, request.file, request.open);
         let Opened { open, holder, file } = opened;
         self.sessions.record(request.operation, Done::Opened { open, holder, file });
         Ok(opened)
@@ -142,7 +142,7 @@ impl State {
 
     fn end_open(&mut self, open: OpenId) {
         let Some(handle) = self.handles.get(open) else { return };
-        self.manager.close(handle.holder, handle.file);
+        self.manager.close(handle.holder, handle.file, open);
         if let Some(file) = self.handles.close(open) {
             self.reap(file);
         }

@@ -53,7 +53,7 @@ impl State {
         self.queries.last += 1;
         let query = self.queries.last;
         for client in &missing {
-            self.sessions.send(*client, ServerMessage::SizeQuery(SizeQuery { query, file }).into());
+            self.sessions.send_message(*client, ServerMessage::SizeQuery(SizeQuery { query, file }));
         }
         let (answered, receiver) = oneshot::channel();
         self.queries.queries.insert(query, Query { missing, answered });

@@ -146,14 +146,14 @@ impl State {
                         .unwrap_or_else(|| (FileSize { generation: 1, bytes: 0 }, pfs_proto::metadata::SlotSet::new()));
                     tracing::debug!(%to, holder = %grant.holder, file = %grant.file, mode = %grant.mode, "grant");
                     let message = GrantMessage { grant, size, committed_slots: slots };
-                    self.sessions.send(to, ServerMessage::Grant(message).into());
+                    self.sessions.send_message(to, ServerMessage::Grant(message));
                 }
                 ManagerAction::Revoke { to, revoke } => {
                     tracing::debug!(%to, holder = %revoke.holder, file = %revoke.file, range = %revoke.range, "revoke");
-                    self.sessions.send(to, ServerMessage::Revoke(revoke).into());
+                    self.sessions.send_message(to, ServerMessage::Revoke(revoke));
                 }
                 ManagerAction::Refused { to, request, refusal } => {
-                    self.sessions.send(to, ServerMessage::Refused(request, refusal.into()).into());
+                    self.sessions.send_message(to, ServerMessage::Refused(request, refusal.into()));
                 }
                 ManagerAction::ManagerGranted { operation, .. } => {
                     if let Some(taken) = self.taking.remove(&operation) {

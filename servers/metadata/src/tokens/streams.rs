@@ -3,16 +3,18 @@
 use super::state::{DEFERRED_MAX, Deferred, State};
 use crate::sessions::{ClientStream, ConnectRefused};
 use pfs_core::ids::{ClientId, FileId, Holder, RequestId};
+use pfs_core::session::{HeartbeatAnswer, Welcome};
 use pfs_core::token::message::{Acquire, FileSize, Mode};
 use pfs_proto::status::{ErrorCode, ErrorDetail};
-use pfs_proto::token::{ClientMessage, ServerMessage};
+use pfs_proto::token::{ClientFrame, ClientMessage, ServerFrame};
 use pfs_proto::v1;
 
 impl State {
     /// A client's stream begins: it is welcomed.
     pub(crate) fn connect(&mut self, client: ClientId, stream: ClientStream) -> Result<(), ConnectRefused> {
         self.sessions.connect(client, stream, Self::now_ms())?;
-        self.sessions.send(client, ServerMessage::Welcome(self.boot).into());
+        let welcome = Welcome { boot: self.boot, received: 0 };
+        self.sessions.send(client, ServerFrame::Welcome(welcome).into());
         Ok(())
     }
 
@@ -26,21 +28,29 @@ impl State {
         if self.sessions.heard(from, Self::now_ms()) {
             let request_id = request.map_or(0, RequestId::get);
             let refused = v1::RequestRefused { request_id, error: Some(error.into()) };
-            self.sessions.send(from, v1::ServerMessage { kind: Some(v1::server_message::Kind::Refused(refused)) });
+            self.sessions
+                .send(from, v1::ServerMessage { number: 1, kind: Some(v1::server_message::Kind::Refused(refused)) });
         }
     }
 
     /// A message. One of a client that is given up is not heard.
-    pub(crate) fn receive(&mut self, from: ClientId, message: ClientMessage) {
+    pub(crate) fn receive(&mut self, from: ClientId, frame: ClientFrame) {
         if !self.sessions.heard(from, Self::now_ms()) {
             return;
         }
-        match message {
-            ClientMessage::Hello(_) => {
+        let message = match frame {
+            ClientFrame::Hello(_) => {
                 let error =
                     ErrorDetail::new(ErrorCode::InvalidArgument, "a stream has one hello, as its first message");
-                self.refuse(from, None, error);
+                return self.refuse(from, None, error);
             }
+            ClientFrame::Heartbeat(beat, _) => {
+                let answer = HeartbeatAnswer { number: beat.number, received: 0 };
+                return self.sessions.send(from, ServerFrame::Heartbeat(answer).into());
+            }
+            ClientFrame::Message { message, .. } => message,
+        };
+        match message {
             ClientMessage::Acquire(acquire) => match &mut self.deferred {
                 Some(deferred) if deferred.len() >= DEFERRED_MAX => {
                     let text = "the metadata server has just started and too many requests wait for it; try again";
@@ -66,8 +76,11 @@ impl State {
                 }
                 self.manager.handle_release(from, &release);
             }
-            ClientMessage::Heartbeat(number) => self.sessions.send(from, ServerMessage::Heartbeat(number).into()),
             ClientMessage::SizeReport(report) => self.size_report(from, report),
+            ClientMessage::AcquireSet(_)
+            | ClientMessage::Reassert(_)
+            | ClientMessage::ReassertDone
+            | ClientMessage::Call(_) => tracing::warn!(client = %from, "a message that was not asked for"),
         }
     }
 

@@ -172,12 +172,12 @@ impl Drop for TokenStream {
 impl TokenStream {
     async fn open(channel: AuthChannel, client: u64) -> Self {
         let (said, messages) = mpsc::channel(64);
-        said.send(message(Said::Hello(v1::Hello { client_id: client }))).await.unwrap();
+        said.send(message(Said::Hello(v1::Hello { client_id: client, boot: 1, received: 0 }))).await.unwrap();
         let mut token = TokenClient::new(channel);
         let heard = token.stream_token(ReceiverStream::new(messages)).await.unwrap().into_inner();
         let beats = said.clone();
         let heartbeats = tokio::spawn(async move {
-            while beats.send(message(Said::Heartbeat(v1::ClientHeartbeat { number: 1 }))).await.is_ok() {
+            while beats.send(message(Said::Heartbeat(v1::ClientHeartbeat { number: 1, ..v1::ClientHeartbeat::default() }))).await.is_ok() {
                 tokio::time::sleep(Duration::from_millis(super::LEASE_MS / 5)).await;
             }
         });
@@ -247,11 +247,12 @@ impl TokenStream {
             file_id: revoke.file_id,
             released: vec![revoke.range.unwrap()],
             size,
+            undrained: Vec::new(),
         }))
         .await;
     }
 }
 
 fn message(kind: Said) -> v1::ClientMessage {
-    v1::ClientMessage { kind: Some(kind) }
+    v1::ClientMessage { number: 1, kind: Some(kind) }
 }
