@@ -157,7 +157,7 @@ async fn bad_messages_are_refused_and_the_stream_goes_on() {
 
     stream.say(Said::Acquire(v1::AcquireToken { request_id: 7, ..Default::default() })).await;
     assert_eq!(stream.refused().await, (7, ErrorCode::InvalidArgument));
-    stream.say(Said::Hello(v1::Hello { client_id: client.id })).await;
+    stream.say(Said::Hello(v1::Hello { client_id: client.id, boot: 1, received: 0 })).await;
     assert_eq!(stream.refused().await, (0, ErrorCode::InvalidArgument));
     let request = stream.acquire(&file, TokenMode::Exclusive, 0, 1).await;
     assert_eq!(stream.refused().await, (request, ErrorCode::NotPermitted), "the handle is for reading");
@@ -222,9 +222,15 @@ async fn a_stream_needs_a_session_and_a_hello() {
     };
     assert_eq!(outcome(None).await, Err(ErrorCode::InvalidArgument));
     assert_eq!(
-        outcome(Some(Said::Heartbeat(v1::ClientHeartbeat { number: 1 }))).await,
+        outcome(Some(Said::Heartbeat(v1::ClientHeartbeat { number: 1, ..v1::ClientHeartbeat::default() }))).await,
         Err(ErrorCode::InvalidArgument)
     );
-    assert_eq!(outcome(Some(Said::Hello(v1::Hello { client_id: 987_654 }))).await, Err(ErrorCode::NoSession));
-    assert_eq!(outcome(Some(Said::Hello(v1::Hello { client_id: client.id }))).await, Err(ErrorCode::NoSession));
+    assert_eq!(
+        outcome(Some(Said::Hello(v1::Hello { client_id: 987_654, boot: 1, received: 0 }))).await,
+        Err(ErrorCode::NoSession)
+    );
+    assert_eq!(
+        outcome(Some(Said::Hello(v1::Hello { client_id: client.id, boot: 1, received: 0 }))).await,
+        Err(ErrorCode::NoSession)
+    );
 }

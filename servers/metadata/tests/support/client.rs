@@ -177,7 +177,11 @@ impl TokenStream {
         let heard = token.stream_token(ReceiverStream::new(messages)).await.unwrap().into_inner();
         let beats = said.clone();
         let heartbeats = tokio::spawn(async move {
-            while beats.send(message(Said::Heartbeat(v1::ClientHeartbeat { number: 1, ..v1::ClientHeartbeat::default() }))).await.is_ok() {
+            while beats
+                .send(message(Said::Heartbeat(v1::ClientHeartbeat { number: 1, ..v1::ClientHeartbeat::default() })))
+                .await
+                .is_ok()
+            {
                 tokio::time::sleep(Duration::from_millis(super::LEASE_MS / 5)).await;
             }
         });

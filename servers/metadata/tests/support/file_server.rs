@@ -90,6 +90,8 @@ async fn send_heartbeats(
 ) {
     loop {
         let heartbeat = v1::HeartbeatRequest {
+            boot: 1,
+            fence_version: 1,
             server_id: registration.server_id,
             instance: registration.instance,
             space: registration.space,
@@ -155,7 +157,7 @@ impl Data for FakeData {
     async fn fence(&self, request: Request<v1::FenceRequest>) -> Answer<v1::FenceReply> {
         self.check()?;
         self.0.fenced.lock().extend(request.into_inner().incarnations);
-        Ok(Response::new(v1::FenceReply { instance: 1 }))
+        Ok(Response::new(v1::FenceReply { instance: 1, object_lengths: Vec::new() }))
     }
 
     async fn drain(&self, _: Request<v1::DrainRequest>) -> Answer<v1::DrainReply> {
