@@ -32,8 +32,8 @@ impl Token for Welcomer {
         let (sender, receiver) = tokio::sync::mpsc::channel(1);
         let (shutdown, polite) = (self.shutdown.clone(), self.polite);
         tokio::spawn(async move {
-            let welcome = v1::server_message::Kind::Welcome(v1::Welcome { boot: 1 });
-            let sent = sender.send(Ok(v1::ServerMessage { kind: Some(welcome) })).await;
+            let welcome = v1::server_message::Kind::Welcome(v1::Welcome { boot: 1, received: 0 });
+            let sent = sender.send(Ok(v1::ServerMessage { number: 0, kind: Some(welcome) })).await;
             tokio::select! {
                 () = shutdown.cancelled(), if polite && sent.is_ok() => {}
                 () = sender.closed() => {}
