@@ -174,6 +174,8 @@ pub struct Coordinator<D> {
     terms: Terms,
     revoke_timeout_ms: u64,
     started_ms: u64,
+    /// The last time at which timeouts were handled.
+    handled_ms: u64,
     /// When clients of earlier boots that have not spoken are given up; nothing once the grace is over.
     grace_ends_ms: Option<u64>,
     manager: TokenManager,
@@ -198,6 +200,7 @@ impl<D: Clone> Coordinator<D> {
             terms,
             revoke_timeout_ms,
             started_ms: now_ms,
+            handled_ms: 0,
             grace_ends_ms: Some(now_ms + grace_ms),
             manager: TokenManager::in_grace(boot),
             clients: BTreeMap::new(),
@@ -215,11 +218,11 @@ impl<D: Clone> Coordinator<D> {
     pub fn know_client(&mut self, client: ClientId) {
         let state = ClientState { phase: Phase::Unheard, ..ClientState::new(self.started_ms) };
         self.clients.insert(client, state);
+        self.manager.add_client(client);
     }
 
     /// At the start, after all servers are known: a client was recorded as dead, and may not be fenced everywhere.
     pub fn know_dead(&mut self, client: ClientId) {
-        self.clients.remove(&client);
         self.bury(Victim::Client(client), true);
     }
 
@@ -284,7 +287,7 @@ impl<D: Clone> Coordinator<D> {
             let confirmed =
                 self.burials.iter().filter(|(_, burial)| burial.recorded && burial.version <= version).map(|(v, _)| *v);
             for victim in confirmed.collect::<Vec<_>>() {
-                self.handle_fenced(server, victim);
+                self.handle_fenced(server, victim, now_ms);
             }
         } else {
             // It is being told. Until it shows that it knows, it may serve under the lease that it had or under the one
@@ -295,12 +298,13 @@ impl<D: Clone> Coordinator<D> {
     }
 
     /// A file server has confirmed a fence: nothing older of the victim can read or write there any more.
-    pub fn handle_fenced(&mut self, server: ServerId, victim: Victim) {
+    pub fn handle_fenced(&mut self, server: ServerId, victim: Victim, now_ms: u64) {
         if let Some(burial) = self.burials.get_mut(&victim)
             && burial.recorded
         {
             burial.missing.remove(&server);
             self.free_if_fenced(victim);
+            self.check_grace(now_ms);
         }
     }
 
@@ -384,7 +388,6 @@ impl<D: Clone> Coordinator<D> {
                     state.inbox = Inbox::default();
                     state.outbox = Outbox::default();
                 }
-                self.manager.add_client(client);
             }
         }
         state.connections += 1;
@@ -546,11 +549,13 @@ impl<D: Clone> Coordinator<D> {
             self.fences_version += 1;
             burial.version = self.fences_version;
             self.send_fences(victim, now_ms);
+            self.check_grace(now_ms);
         }
     }
 
     /// Time has passed.
     pub fn handle_timeout(&mut self, now_ms: u64) {
+        self.handled_ms = now_ms;
         let lease_ms = self.terms.lease_ms;
         let silent = |state: &ClientState<D>| now_ms.saturating_sub(state.last_heard_ms) > lease_ms;
         let grace_over = self.grace_ends_ms.is_some_and(|ends_ms| now_ms >= ends_ms);
@@ -583,7 +588,8 @@ impl<D: Clone> Coordinator<D> {
         let drains = self.held_acks.values().flat_map(|held| held.missing.iter().map(|u| &u.server));
         let grace = self.servers.iter().filter(|(_, s)| self.in_grace() && s.fenced.is_none()).map(|(id, _)| id);
         let lapses = awaited.chain(drains).chain(grace).map(|server| self.lapses_ms(*server));
-        leases.chain(asked).chain(lapses).chain(self.grace_ends_ms).min()
+        // What has come and could not be acted on waits for something else than time.
+        leases.chain(asked).chain(lapses).chain(self.grace_ends_ms).filter(|at_ms| *at_ms > self.handled_ms).min()
     }
 
     /// The next thing to be done, in order.

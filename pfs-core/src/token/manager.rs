@@ -220,7 +220,9 @@ impl TokenManager {
                 return Err(Refusal::NotOpen { client: from, holder: *holder, file: *file });
             }
             if !self.shared.groups.contains_key(&group) {
-                self.add_group(group, members.clone());
+                // Members that died before the restart are nobody's any more: no ack of theirs is awaited.
+                let living = members.iter().filter(|member| self.shared.clients.contains_key(member));
+                self.add_group(group, living.copied().collect());
             }
             if let Some(client) = self.shared.clients.get_mut(&from) {
                 client.groups.insert(group);
