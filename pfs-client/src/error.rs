@@ -31,6 +31,8 @@ pub enum ErrorKind {
     WrongCluster,
     /// This client's tokens are not valid any more.
     Stale,
+    /// A file server knows a later start of the metadata server than the one that gave the token.
+    StaleBoot,
     /// The metadata server has ended or does not know this session.
     NoSession,
     /// Fewer live file servers than needed.
@@ -71,6 +73,7 @@ impl From<ErrorCode> for ErrorKind {
             ErrorCode::TooLarge => ErrorKind::TooLarge,
             ErrorCode::Unauthenticated => ErrorKind::Unauthenticated,
             ErrorCode::WrongCluster => ErrorKind::WrongCluster,
+            ErrorCode::StaleBoot => ErrorKind::StaleBoot,
             ErrorCode::Stale => ErrorKind::Stale,
             ErrorCode::NoSession => ErrorKind::NoSession,
             ErrorCode::TooFewServers => ErrorKind::TooFewServers,

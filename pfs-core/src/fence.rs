@@ -14,6 +14,8 @@
 //! Fences are durable at their sender and at the receiver. Drains are not: a request that was under way when
 //! the server ended has gone with its connection.
 
+pub mod lease;
+
 use crate::ids::{Boot, ClientId, FileId, GroupId, Holder, Stamp};
 use std::collections::{BTreeMap, BTreeSet};
 
