@@ -1,5 +1,6 @@
-//! `pfs stat`: everything that is known of one file or directory, with its exact size.
+//! `pfs stat`: everything that is known of one file or directory, with its exact size, or of clients.
 
+use super::client_stat::{self, Clients};
 use super::entry::{EntryJson, kind_name};
 use crate::connection::{Connection, cannot};
 use crate::failure::Outcome;
@@ -10,22 +11,33 @@ use clap::Args;
 use pfs_client::{EntryKind, FileStatus};
 use std::fmt::Write;
 
-/// Show what is known of a file or directory
+/// Show what is known of a file or directory, or what clients' caches have done
 #[derive(Debug, Args)]
 #[command(after_help = "\
-With --json: {path, kind, id, size_bytes, stripe_unit_bytes, stripe_count, created_ns, modified_ns, changed_ns}.")]
+With --json: {path, kind, id, size_bytes, stripe_unit_bytes, stripe_count, created_ns, modified_ns, changed_ns}.
+With --client and --json: {clients: [{client_id, name, connected, age_ms, cache: {read_hits, read_misses, write_hits,
+write_misses, evictions, write_backs, invalidations, close_write_backs, close_evictions, cached_bytes, dirty_bytes}}]}.
+The counts come with a client's heartbeats; cache is null before the first.")]
 pub struct Flags {
     /// Answer as JSON
     #[arg(long)]
     json: bool,
 
+    /// The caches of one client, or of all but this command's own
+    #[arg(long, value_name = "ID|all")]
+    client: Option<Clients>,
+
     /// The file or directory
-    path: String,
+    #[arg(required_unless_present = "client", conflicts_with = "client")]
+    path: Option<String>,
 }
 
 /// Runs the subcommand.
 pub fn run(flags: Flags, connection: &Connection) -> Outcome {
-    let name = RemoteName::parse(&flags.path)?;
+    let Some(path) = flags.path else {
+        return client_stat::run(flags.client.unwrap_or(Clients::All), flags.json, connection);
+    };
+    let name = RemoteName::parse(&path)?;
     let cluster = connection.open(Some(&name))?;
     let status = cluster.client.stat(&name.path).map_err(|error| cannot(format_args!("show {name}"), &error))?;
     if flags.json {
