@@ -31,8 +31,6 @@ pub enum ErrorKind {
     WrongCluster,
     /// This client's tokens are not valid any more.
     Stale,
-    /// A file server knows a later start of the metadata server than the one that gave the token.
-    StaleBoot,
     /// The metadata server has ended or does not know this session.
     NoSession,
     /// Fewer live file servers than needed.
@@ -51,12 +49,18 @@ pub enum ErrorKind {
     Deleted,
     /// The open mode does not allow it.
     NotPermitted,
+    /// A file server and this client are not yet in step with the same start of the metadata server.
+    OutOfStep,
+    /// The group that opened the file was given up as a whole: open the file again.
+    GroupLost,
+    /// A member of the group that opened the file was given up; accesses of one rank go on, collective ones can not.
+    MemberLost,
 }
 
 impl ErrorKind {
     /// Whether the same call may succeed a little later.
     pub(crate) fn is_passing(self) -> bool {
-        matches!(self, ErrorKind::Unavailable | ErrorKind::TimedOut)
+        matches!(self, ErrorKind::Unavailable | ErrorKind::TimedOut | ErrorKind::OutOfStep)
     }
 }
 
@@ -73,7 +77,6 @@ impl From<ErrorCode> for ErrorKind {
             ErrorCode::TooLarge => ErrorKind::TooLarge,
             ErrorCode::Unauthenticated => ErrorKind::Unauthenticated,
             ErrorCode::WrongCluster => ErrorKind::WrongCluster,
-            ErrorCode::StaleBoot => ErrorKind::StaleBoot,
             ErrorCode::Stale => ErrorKind::Stale,
             ErrorCode::NoSession => ErrorKind::NoSession,
             ErrorCode::TooFewServers => ErrorKind::TooFewServers,
@@ -82,6 +85,8 @@ impl From<ErrorCode> for ErrorKind {
             ErrorCode::ServerRestarted => ErrorKind::ServerRestarted,
             ErrorCode::Deleted => ErrorKind::Deleted,
             ErrorCode::NotPermitted => ErrorKind::NotPermitted,
+            ErrorCode::OutOfStep => ErrorKind::OutOfStep,
+            ErrorCode::GroupFenced => ErrorKind::GroupLost,
             ErrorCode::Internal | ErrorCode::Unspecified => ErrorKind::Internal,
         }
     }

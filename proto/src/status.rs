@@ -89,7 +89,7 @@ pub fn grpc_code(code: ErrorCode) -> Code {
         ErrorCode::NoSpace => Code::ResourceExhausted,
         ErrorCode::TooLarge => Code::OutOfRange,
         ErrorCode::Unauthenticated => Code::Unauthenticated,
-        ErrorCode::Stale | ErrorCode::StaleBoot | ErrorCode::ServerRestarted => Code::Aborted,
+        ErrorCode::Stale | ErrorCode::ServerRestarted | ErrorCode::OutOfStep | ErrorCode::GroupFenced => Code::Aborted,
         ErrorCode::Unavailable => Code::Unavailable,
         ErrorCode::DataLoss => Code::DataLoss,
         ErrorCode::NotPermitted => Code::PermissionDenied,
@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn every_code_travels_there_and_back() {
-        assert_eq!(all_codes().count(), 20);
+        assert_eq!(all_codes().count(), 21);
         for code in all_codes() {
             let sent = status(code, "reading /a from server-3");
             assert_eq!(sent.code(), grpc_code(code));

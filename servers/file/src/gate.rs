@@ -28,9 +28,16 @@ pub enum Denied {
 impl From<Denied> for ErrorDetail {
     fn from(denied: Denied) -> Self {
         let code = match denied {
-            Denied::NoLease => ErrorCode::Unavailable,
-            Denied::Refused(Refused::Deleted(_)) => ErrorCode::Deleted,
-            Denied::Refused(_) => ErrorCode::Stale,
+            Denied::NoLease => ErrorCode::OutOfStep,
+            Denied::Refused(refused) => match refused {
+                Refused::EarlierBoot { .. }
+                | Refused::LaterBoot { .. }
+                | Refused::Lapsed { .. }
+                | Refused::Drained { .. } => ErrorCode::OutOfStep,
+                Refused::FencedClient { .. } => ErrorCode::Stale,
+                Refused::FencedGroup { .. } => ErrorCode::GroupFenced,
+                Refused::Deleted(_) => ErrorCode::Deleted,
+            },
         };
         ErrorDetail::new(code, denied.to_string())
     }

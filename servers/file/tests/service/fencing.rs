@@ -34,7 +34,7 @@ async fn a_group_is_fenced_as_a_whole() {
     harness.send(stamped(group_stamp(3, 7), b"a")).await.unwrap();
     harness.fence(1, &[], &[3]).await;
     for member in [7, 8] {
-        assert_code(harness.send(stamped(group_stamp(3, member), b"b")).await, ErrorCode::Stale);
+        assert_code(harness.send(stamped(group_stamp(3, member), b"b")).await, ErrorCode::GroupFenced);
         harness.send(stamped(stamp_of(1, member), b"c")).await.unwrap();
     }
 }
@@ -45,10 +45,10 @@ async fn earlier_boots_are_refused_once_a_new_one_is_heard_of() {
     harness.write(1, 0, b"a").await.unwrap();
     harness.metadata.state().boot = 2;
     until("a heartbeat brings the new boot", async || harness.write(1, 0, b"b").await.is_err()).await;
-    assert_code(harness.write(1, 0, b"b").await, ErrorCode::Stale);
+    assert_code(harness.write(1, 0, b"b").await, ErrorCode::OutOfStep);
     harness.send(stamped(stamp_of(2, CLIENT), b"c")).await.unwrap();
     harness.fence(5, &[], &[]).await;
-    assert_code(harness.send(stamped(stamp_of(4, CLIENT), b"d")).await, ErrorCode::Stale);
+    assert_code(harness.send(stamped(stamp_of(4, CLIENT), b"d")).await, ErrorCode::OutOfStep);
     harness.send(stamped(stamp_of(5, CLIENT), b"e")).await.unwrap();
 }
 
@@ -100,7 +100,7 @@ async fn a_drain_refuses_what_comes_late() {
     let drain = v1::DrainRequest { stamp: Some(stamp_of(1, CLIENT)), sequence: 5 };
     harness.client.clone().drain(drain).await.unwrap();
     let numbered = |sequence| v1::WriteRequest { sequence, ..write_request(1, 0, b"b") };
-    assert_code(harness.send(numbered(5)).await, ErrorCode::Stale);
+    assert_code(harness.send(numbered(5)).await, ErrorCode::OutOfStep);
     assert_eq!(harness.fetch(v1::ReadRequest { sequence: 6, ..read_request(1, &[extent(0, 1)]) }).await.unwrap(), b"a");
     harness.send(numbered(6)).await.unwrap();
     let other = v1::WriteRequest { stamp: Some(stamp_of(1, 8)), ..numbered(1) };

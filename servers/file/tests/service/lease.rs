@@ -14,10 +14,10 @@ async fn without_heartbeats_no_data_is_served_until_fences_were_read_again() {
     harness.write(1, 0, b"a").await.unwrap();
     harness.metadata.state().silent = true;
     until("the lease ends", async || harness.write(1, 0, b"b").await.is_err()).await;
-    let text = assert_code(harness.write(1, 0, b"b").await, ErrorCode::Unavailable);
+    let text = assert_code(harness.write(1, 0, b"b").await, ErrorCode::OutOfStep);
     assert!(text.contains("lease"), "{text}");
-    assert_code(harness.read(1, 0, 1).await, ErrorCode::Unavailable);
-    assert_code(harness.commit(&[1]).await, ErrorCode::Unavailable);
+    assert_code(harness.read(1, 0, 1).await, ErrorCode::OutOfStep);
+    assert_code(harness.commit(&[1]).await, ErrorCode::OutOfStep);
     let registrations = {
         let mut state = harness.metadata.state();
         state.fences.incarnations = vec![ClientId::new(CLIENT).unwrap()];
@@ -51,11 +51,11 @@ async fn an_answer_of_an_earlier_boot_is_not_believed() {
     harness.send(write()).await.unwrap();
     harness.metadata.state().boot = 2;
     until("the lease ends", async || harness.send(write()).await.is_err()).await;
-    assert_code(harness.send(write()).await, ErrorCode::Unavailable);
+    assert_code(harness.send(write()).await, ErrorCode::OutOfStep);
     harness.metadata.state().boot = 4;
     let later = || v1::WriteRequest { stamp: Some(stamp_of(4, CLIENT)), ..write() };
     until("the new one is believed", async || harness.send(later()).await.is_ok()).await;
-    assert_code(harness.send(write()).await, ErrorCode::Stale);
+    assert_code(harness.send(write()).await, ErrorCode::OutOfStep);
 }
 
 /// The first address is dead, and nobody answers at the second one yet either when the file server starts.
