@@ -4,6 +4,7 @@
 //! A **state machine** has `handle_*` methods that take what happened and `poll_action` that returns what is to
 //! be done; its shell does the I/O. So the servers, the clients and a simulation run the very same rules.
 
+pub mod cache;
 pub mod collective;
 pub mod extent;
 pub mod fence;
