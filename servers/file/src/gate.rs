@@ -1,15 +1,18 @@
 //! The gate before the objects: admission and lease, asked before every access, and the waiting for barriers.
 //!
 //! Invariants: an access happens while a [`Chunk`] lives; a chunk begins only with a lasting lease and an operation that
-//! nothing refuses; a fence, drain or removal has returned only when no chunk of what it refuses lives. An operation
-//! ends with its [`Running`], also when its client goes away or a thread panics.
+//! nothing refuses; a fence, drain or removal has returned only when no chunk of what it refuses lives; a lease that has
+//! ended begins anew only when no chunk lives that began under it, and what ran under it enters no further one (rule 16).
+//! An operation ends with its [`Running`], also when its client goes away or a thread panics.
 
-use crate::lease::{BootTime, Lease};
+use crate::boot_time;
 use parking_lot::Mutex;
+use pfs_core::fence::lease::ServerLease;
 use pfs_core::fence::{Admission, Fences, OperationId, Refused, Ticket};
 use pfs_core::ids::{FileId, Stamp};
 use pfs_proto::status::{ErrorCode, ErrorDetail};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::Notify;
 
 /// Why an operation may not go on.
@@ -20,11 +23,12 @@ pub enum Denied {
         "this file server has had no word from the metadata server for the length of its lease and serves no data until it has; try again"
     )]
     NoLease,
-    /// The operation is refused for ever.
+    /// The operation is refused, for ever if it is sent again as it is.
     #[error(transparent)]
     Refused(#[from] Refused),
 }
 
+/// The code says what helps: after `OutOfStep` the same bytes may be sent again under the stamp of that moment.
 impl From<Denied> for ErrorDetail {
     fn from(denied: Denied) -> Self {
         let code = match denied {
@@ -46,48 +50,101 @@ impl From<Denied> for ErrorDetail {
 /// The gate of one file server.
 #[derive(Debug)]
 pub struct Gate {
-    admission: Mutex<Admission>,
+    /// One lock for both: whoever is let in under a lease is known when that lease has ended.
+    inside: Mutex<Inside>,
     chunk_ended: Notify,
-    lease: Lease,
+    later_boot: Notify,
+}
+
+#[derive(Debug)]
+struct Inside {
+    admission: Admission,
+    lease: ServerLease,
+}
+
+impl Inside {
+    /// The admission, while the lease lasts.
+    fn open(&mut self) -> Result<&mut Admission, Denied> {
+        if self.lease.lasts_at(boot_time::now_ns()) { Ok(&mut self.admission) } else { Err(Denied::NoLease) }
+    }
+
+    /// The first half of a lapse, if there must be one before a lease can begin.
+    fn lapse(&mut self) -> Option<Ticket> {
+        self.lease.must_lapse(boot_time::now_ns()).then(|| self.admission.lapse())
+    }
 }
 
 impl Gate {
     /// A gate that knows these fences and has no lease yet.
     pub fn new(fences: Fences) -> Self {
-        Gate { admission: Mutex::new(Admission::new(fences)), chunk_ended: Notify::new(), lease: Lease::default() }
+        let inside = Inside { admission: Admission::new(fences), lease: ServerLease::default() };
+        Gate { inside: Mutex::new(inside), chunk_ended: Notify::new(), later_boot: Notify::new() }
     }
 
-    /// The server's lease.
-    pub fn lease(&self) -> &Lease {
-        &self.lease
+    /// Whether the server has a lease now.
+    pub fn has_lease(&self) -> bool {
+        self.inside.lock().lease.lasts_at(boot_time::now_ns())
+    }
+
+    /// Begins a lease: a registration that was sent at `sent_ns` was answered, and its fences are in force. If an earlier
+    /// lease has ended, whatever ran under it is refused before, and this returns when it can touch no object any more.
+    pub async fn begin_lease(&self, sent_ns: u64, duration: Duration) {
+        loop {
+            let lapsing = {
+                let mut inside = self.inside.lock();
+                let lapsing = inside.lapse();
+                if lapsing.is_none() {
+                    inside.lease.begin(sent_ns, boot_time::nanoseconds(duration), boot_time::now_ns());
+                    return;
+                }
+                lapsing
+            };
+            if let Some(ticket) = lapsing {
+                self.wait(&ticket).await;
+                self.inside.lock().lease.lapsed(boot_time::now_ns());
+                tracing::warn!("the lease had ended; whatever ran under it was refused");
+            }
+        }
+    }
+
+    /// Goes on with the lease: a heartbeat that was sent at `sent_ns` was answered. False: it has ended.
+    pub fn renew_lease(&self, sent_ns: u64, duration: Duration) -> bool {
+        self.inside.lock().lease.renew(sent_ns, boot_time::nanoseconds(duration), boot_time::now_ns())
     }
 
     /// What is refused now.
     pub fn fences(&self) -> Fences {
-        self.admission.lock().fences().clone()
+        self.inside.lock().admission.fences().clone()
     }
 
     /// Lets an operation in; see [`Admission::begin`].
     pub fn begin(self: &Arc<Self>, stamp: Stamp, sequence: Option<u64>, file: FileId) -> Result<Running, Denied> {
-        self.check_lease()?;
-        let id = self.admission.lock().begin(stamp, sequence, file)?;
-        Ok(Running { gate: self.clone(), id, ended: false })
+        let begun = self.inside.lock().open()?.begin(stamp, sequence, file);
+        if let Err(Refused::LaterBoot { .. }) = begun {
+            self.later_boot.notify_one();
+        }
+        Ok(Running { gate: self.clone(), id: begun?, ended: false })
+    }
+
+    /// Returns when a request has come that is of a later boot than any that was heard of.
+    pub async fn later_boot_met(&self) {
+        self.later_boot.notified().await;
     }
 
     /// Refuses more stamps, at once; the barrier is there when [`Gate::wait`] has returned.
     pub fn fence(&self, fences: &Fences) -> Ticket {
-        self.admission.lock().fence(fences)
+        self.inside.lock().admission.fence(fences)
     }
 
     /// Refuses operations of one stamp up to a sequence, and returns when none of them can be applied any more.
     pub async fn drain(&self, stamp: Stamp, sequence: u64) {
-        let ticket = self.admission.lock().drain(stamp, sequence);
+        let ticket = self.inside.lock().admission.drain(stamp, sequence);
         self.wait(&ticket).await;
     }
 
     /// Refuses a file's operations, and returns when none of them can be applied any more.
     pub async fn remove_file(&self, file: FileId) {
-        let ticket = self.admission.lock().remove_file(file);
+        let ticket = self.inside.lock().admission.remove_file(file);
         self.wait(&ticket).await;
     }
 
@@ -97,15 +154,11 @@ impl Gate {
             let mut ended = std::pin::pin!(self.chunk_ended.notified());
             // From here on no end of a chunk is missed.
             ended.as_mut().enable();
-            if self.admission.lock().is_done(ticket) {
+            if self.inside.lock().admission.is_done(ticket) {
                 return;
             }
             ended.await;
         }
-    }
-
-    fn check_lease(&self) -> Result<(), Denied> {
-        if self.lease.lasts_at(BootTime::now()) { Ok(()) } else { Err(Denied::NoLease) }
     }
 }
 
@@ -120,16 +173,16 @@ pub struct Running {
 impl Running {
     /// Asks for one access to an object, which lasts as long as the returned value.
     pub fn chunk(&self) -> Result<Chunk<'_>, Denied> {
-        self.gate.check_lease()?;
-        self.gate.admission.lock().enter_chunk(self.id)?;
+        self.gate.inside.lock().open()?.enter_chunk(self.id)?;
         Ok(Chunk { running: self })
     }
 
     /// Ends the operation; an error takes its success back.
     pub fn finish(mut self) -> Result<(), Denied> {
         self.ended = true;
-        self.gate.admission.lock().end(self.id)?;
-        self.gate.check_lease()
+        let mut inside = self.gate.inside.lock();
+        inside.admission.end(self.id)?;
+        inside.open().map(drop)
     }
 }
 
@@ -137,7 +190,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         if !self.ended {
             // It did not succeed, so nobody needs to hear that it was refused as well.
-            let _ = self.gate.admission.lock().end(self.id);
+            let _ = self.gate.inside.lock().admission.end(self.id);
         }
     }
 }
@@ -150,80 +203,11 @@ pub struct Chunk<'a> {
 
 impl Drop for Chunk<'_> {
     fn drop(&mut self) {
-        self.running.gate.admission.lock().leave_chunk(self.running.id);
+        self.running.gate.inside.lock().admission.leave_chunk(self.running.id);
         self.running.gate.chunk_ended.notify_waiters();
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use pfs_core::ids::{Boot, ClientId, Holder};
-    use std::time::Duration;
-    use tokio::time::timeout;
-
-    fn client() -> ClientId {
-        ClientId::new(7).unwrap()
-    }
-
-    fn stamp() -> Stamp {
-        Stamp { boot: Boot::new(1).unwrap(), holder: Holder::Client(client()), incarnation: client() }
-    }
-
-    fn file() -> FileId {
-        FileId::new(1).unwrap()
-    }
-
-    fn open_gate() -> Arc<Gate> {
-        let gate = Gate::new(Fences::default());
-        gate.lease().begin(BootTime::now(), Duration::from_secs(3600));
-        Arc::new(gate)
-    }
-
-    #[tokio::test]
-    async fn a_fence_waits_for_a_chunk_in_another_thread() {
-        let gate = open_gate();
-        let running = gate.begin(stamp(), Some(1), file()).unwrap();
-        let chunk = running.chunk().unwrap();
-        let ticket = gate.fence(&Fences { incarnations: [client()].into(), ..Fences::default() });
-        let mut barrier = std::pin::pin!(gate.wait(&ticket));
-        assert!(timeout(Duration::from_millis(20), &mut barrier).await.is_err());
-        std::thread::scope(|scope| {
-            scope.spawn(move || drop(chunk));
-        });
-        timeout(Duration::from_secs(5), barrier).await.expect("the barrier is there when the chunk has ended");
-        assert!(matches!(running.chunk(), Err(Denied::Refused(Refused::FencedClient { .. }))));
-        assert!(running.finish().is_err());
-    }
-
-    #[tokio::test]
-    async fn a_barrier_does_not_wait_between_chunks() {
-        let gate = open_gate();
-        let running = gate.begin(stamp(), Some(1), file()).unwrap();
-        drop(running.chunk().unwrap());
-        timeout(Duration::from_secs(5), gate.drain(stamp(), 1)).await.unwrap();
-        assert!(running.chunk().is_err());
-        timeout(Duration::from_secs(5), gate.remove_file(file())).await.unwrap();
-    }
-
-    #[test]
-    fn without_a_lease_nothing_is_served() {
-        let gate = Arc::new(Gate::new(Fences::default()));
-        assert_eq!(gate.begin(stamp(), Some(1), file()).unwrap_err(), Denied::NoLease);
-        gate.lease().begin(BootTime::now(), Duration::from_millis(20));
-        let running = gate.begin(stamp(), Some(1), file()).unwrap();
-        drop(running.chunk().unwrap());
-        while gate.lease().lasts_at(BootTime::now()) {
-            std::thread::yield_now();
-        }
-        assert_eq!(running.chunk().unwrap_err(), Denied::NoLease, "the lease is checked before every access");
-        assert_eq!(running.finish().unwrap_err(), Denied::NoLease, "and before an answer is given");
-    }
-
-    #[test]
-    fn a_dropped_operation_ends() {
-        let gate = open_gate();
-        drop(gate.begin(stamp(), Some(1), file()).unwrap());
-        assert_eq!(gate.admission.lock().running(), 0);
-    }
-}
+#[path = "gate_tests.rs"]
+mod tests;

@@ -18,6 +18,7 @@
 //! objects/       see the POSIX store
 //! ```
 
+mod boot_time;
 mod buffers;
 mod chunks;
 #[cfg(test)]
@@ -26,7 +27,7 @@ mod fence_file;
 mod gate;
 mod instance;
 mod label;
-mod lease;
+
 mod metadata_link;
 mod metered;
 mod registration;

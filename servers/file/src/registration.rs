@@ -1,13 +1,15 @@
 //! Registration and heartbeats: how a file server gets its fences and keeps its lease.
 //!
 //! Invariants:
-//! * fences are in force and durable before the lease that came with them begins or goes on;
+//! * fences are in force and durable before the lease that came with them begins or goes on, and before a heartbeat tells
+//!   their version; of one boot, a version that was told is never followed by a lower one;
+//! * a registration is followed by a heartbeat at once: only that shows the metadata server which fences are in force;
 //! * a new store gets its label before its first lease;
 //! * an answer of an earlier boot than one that was heard of renews nothing;
 //! * all this has a thread of its own, so no load of data delays a heartbeat.
 
+use crate::boot_time;
 use crate::label::{self, LabelError};
-use crate::lease::BootTime;
 use crate::metadata_link::MetadataLink;
 use crate::server::FileServer;
 use anyhow::Context;
@@ -18,7 +20,7 @@ use pfs_proto::status::{ErrorCode, ErrorDetail};
 use pfs_proto::v1;
 use pfs_proto::v1::metadata_client::MetadataClient;
 use pfs_server_runtime::CancellationToken;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -102,7 +104,7 @@ impl Registrar {
         let (tell_ended, ended) = oneshot::channel();
         let run = move || {
             let shutdown = self.shutdown.clone();
-            let session = Session { registrar: self, link };
+            let session = Session { registrar: self, link, in_force: Mutex::new(None) };
             runtime.block_on(async {
                 tokio::select! {
                     () = shutdown.cancelled() => {}
@@ -146,9 +148,13 @@ impl BackOff {
     }
 }
 
+/// Which fences of the metadata server are in force and durable here. Later is greater.
+type FenceVersion = (Boot, u64);
+
 struct Session {
     registrar: Registrar,
     link: MetadataLink,
+    in_force: Mutex<Option<FenceVersion>>,
 }
 
 impl Session {
@@ -199,7 +205,7 @@ impl Session {
             space: server.space().await.map_err(|error| RegistrationError::Disk(error.message))?,
         };
         let request = v1::RegisterFileServerRequest::from(request);
-        let sent = BootTime::now();
+        let sent_ns = boot_time::now_ns();
         let ask = |mut client: MetadataClient<_>| {
             let request = request.clone();
             async move { client.register_file_server(request).await }
@@ -207,9 +213,9 @@ impl Session {
         let reply = self.link.ask(REGISTER_TIME_MAX, ask).await.map_err(RegistrationError::of_answer)?;
         let registration = Registration::try_from(reply)?;
         self.take_label(&registration.label).await?;
-        self.take_fences(registration.boot, registration.fences).await?;
+        self.take_fences((registration.boot, registration.fence_version), registration.fences).await?;
         let lease = Duration::from_millis(registration.lease_ms);
-        server.gate.lease().begin(sent, lease);
+        server.gate.begin_lease(sent_ns, lease).await;
         tracing::info!(server = %registration.label.server, boot = %registration.boot, instance = %server.instance, "registered");
         let heartbeat = Duration::from_millis(registration.heartbeat_ms);
         Ok(Terms { server: registration.label.server, heartbeat, lease })
@@ -232,8 +238,9 @@ impl Session {
     }
 
     /// Puts fences in force.
-    async fn take_fences(&self, boot: Boot, given: Fences) -> Result<(), RegistrationError> {
+    async fn take_fences(&self, version: FenceVersion, given: Fences) -> Result<(), RegistrationError> {
         let server = &self.registrar.server;
+        let boot = version.0;
         if let Some(known) = server.gate.fences().boot_floor.filter(|known| boot < *known) {
             return Err(RegistrationError::EarlierBoot { answered: boot, known });
         }
@@ -248,16 +255,24 @@ impl Session {
         for file in given.deleted_files {
             server.gate.remove_file(file).await;
         }
+        let mut in_force = self.in_force.lock().unwrap_or_else(PoisonError::into_inner);
+        *in_force = (*in_force).max(Some(version));
         Ok(())
+    }
+
+    fn in_force(&self) -> Option<FenceVersion> {
+        *self.in_force.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sends heartbeats until the registration is lost or the lease has ended.
     async fn heartbeat_until_lost(&self, terms: Terms) {
-        let lease = self.registrar.server.gate.lease();
-        let mut wait = terms.heartbeat;
+        let gate = &self.registrar.server.gate;
+        let mut wait = Duration::ZERO;
         loop {
-            tokio::time::sleep(wait).await;
-            wait = match self.heartbeat(terms).await {
+            self.pause(wait).await;
+            let told = self.in_force();
+            wait = match self.heartbeat(terms, told).await {
+                Ok(true) if self.in_force() > told => Duration::ZERO,
                 Ok(true) => terms.heartbeat,
                 Ok(false) => {
                     tracing::warn!("the metadata server does not know this registration, or the lease has ended");
@@ -265,7 +280,7 @@ impl Session {
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a heartbeat was not answered");
-                    if !lease.lasts_at(BootTime::now()) {
+                    if !gate.has_lease() {
                         tracing::error!("the lease has ended; no data is served until the metadata server answers");
                         return;
                     }
@@ -275,23 +290,34 @@ impl Session {
         }
     }
 
+    /// Waits for the next heartbeat, or until a request shows that there is a later boot to be heard of.
+    async fn pause(&self, wait: Duration) {
+        let least = wait.min(BACK_OFF_MIN);
+        tokio::time::sleep(least).await;
+        tokio::select! {
+            () = tokio::time::sleep(wait - least) => {}
+            () = self.registrar.server.gate.later_boot_met() => {}
+        }
+    }
+
     /// One heartbeat. False: register again.
-    async fn heartbeat(&self, terms: Terms) -> Result<bool, RegistrationError> {
+    async fn heartbeat(&self, terms: Terms, told: Option<FenceVersion>) -> Result<bool, RegistrationError> {
         let server = &self.registrar.server;
+        let (boot, fence_version) = told.expect("a registration has given fences");
         let space = server.space().await.map_err(|error| RegistrationError::Disk(error.message))?;
         let request = v1::HeartbeatRequest::from(Heartbeat {
             server: terms.server,
             instance: server.instance,
             space,
-            boot: server.gate.fences().boot_floor.expect("a registered server knows its boot"),
-            fence_version: 0,
+            boot,
+            fence_version,
         });
-        let sent = BootTime::now();
+        let sent_ns = boot_time::now_ns();
         let ask = |mut client: MetadataClient<_>| async move { client.heartbeat(request).await };
         let time_max = (terms.lease / 4).clamp(Duration::from_millis(100), REGISTER_TIME_MAX);
         let reply = self.link.ask(time_max, ask).await.map_err(RegistrationError::of_answer)?;
         let answer = HeartbeatAnswer::try_from(reply)?;
-        self.take_fences(answer.boot, answer.fences).await?;
-        Ok(answer.registered && server.gate.lease().renew(sent, terms.lease, BootTime::now()))
+        self.take_fences((answer.boot, answer.fence_version), answer.fences).await?;
+        Ok(answer.registered && server.gate.renew_lease(sent_ns, terms.lease))
     }
 }

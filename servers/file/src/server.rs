@@ -249,6 +249,16 @@ impl FileServer {
         Ok(())
     }
 
+    /// Lengths of objects in their order, 0 for one that does not exist, for the metadata server. After a fence they are
+    /// what the fenced have left.
+    pub async fn lengths(self: &Arc<Self>, objects: Vec<ObjectId>) -> Result<Vec<u64>, ErrorDetail> {
+        self.on_disk(move |server| {
+            let length = |object| Ok(server.store.stat(object).map_err(logged)?.map_or(0, |status| status.length));
+            objects.into_iter().map(length).collect()
+        })
+        .await
+    }
+
     /// Space and objects of the store.
     pub async fn space(self: &Arc<Self>) -> Result<SpaceReport, ErrorDetail> {
         self.on_disk(|server| Ok(server.store.space().map_err(logged)?)).await

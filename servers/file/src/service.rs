@@ -111,7 +111,8 @@ impl Data for DataService {
             ..Fences::default()
         };
         self.server.fence(fences).await?;
-        Ok(Response::new(v1::FenceReply { instance: self.instance(), object_lengths: Vec::new() }))
+        let object_lengths = self.server.lengths(fence.objects).await?;
+        Ok(Response::new(v1::FenceReply { instance: self.instance(), object_lengths }))
     }
 
     async fn drain(&self, request: Request<v1::DrainRequest>) -> Result<Response<v1::DrainReply>, Status> {

@@ -28,6 +28,9 @@ pub struct State {
     /// Files below this number exist.
     pub files_end: u64,
     pub fences: Fences,
+    pub fence_version: u64,
+    /// Boot and version that the last heartbeat told.
+    pub told: Option<(u64, u64)>,
     pub registrations: u64,
     pub heartbeats: u64,
     pub vouches: u64,
@@ -51,6 +54,8 @@ impl FakeMetadata {
             forgetful: false,
             files_end: 1000,
             fences: Fences::default(),
+            fence_version: 1,
+            told: None,
             registrations: 0,
             heartbeats: 0,
             vouches: 0,
@@ -121,7 +126,7 @@ impl Metadata for FakeMetadata {
         state.forgetful = false;
         state.objects_reported = register.space.objects;
         let registration = Registration {
-            fence_version: 1,
+            fence_version: state.fence_version,
             label: Label { cluster_id: state.cluster_id.clone(), server: pfs_core::ids::ServerId::new(id).unwrap() },
             boot: pfs_core::ids::Boot::new(state.boot).unwrap(),
             heartbeat_ms: state.heartbeat_ms,
@@ -135,9 +140,10 @@ impl Metadata for FakeMetadata {
         let heartbeat = Heartbeat::try_from(request.into_inner())?;
         let mut state = self.answering()?;
         state.heartbeats += 1;
+        state.told = Some((heartbeat.boot.get(), heartbeat.fence_version));
         state.objects_reported = heartbeat.space.objects;
         let answer = HeartbeatAnswer {
-            fence_version: 1,
+            fence_version: state.fence_version,
             boot: pfs_core::ids::Boot::new(state.boot).unwrap(),
             registered: !state.forgetful,
             fences: state.fences.clone(),

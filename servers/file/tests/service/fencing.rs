@@ -1,7 +1,9 @@
 //! Fences and drains over the wire.
 
 use crate::fake_metadata::FakeMetadata;
-use crate::harness::{CLIENT, Harness, assert_code, extent, group_stamp, read_request, stamp_of, until, write_request};
+use crate::harness::{
+    CLIENT, Harness, assert_code, extent, group_stamp, object, read_request, stamp_of, until, write_request,
+};
 use pfs_core::ids::{ClientId, FileId};
 use pfs_proto::status::ErrorCode;
 use pfs_proto::v1;
@@ -50,6 +52,89 @@ async fn earlier_boots_are_refused_once_a_new_one_is_heard_of() {
     harness.fence(5, &[], &[]).await;
     assert_code(harness.send(stamped(stamp_of(4, CLIENT), b"d")).await, ErrorCode::OutOfStep);
     harness.send(stamped(stamp_of(5, CLIENT), b"e")).await.unwrap();
+}
+
+/// A client may have gone over to a restarted metadata server before this file server has. Its request would be mixed with
+/// those of the earlier boot, so it is to come again; and this server asks what is new, without waiting for its next
+/// heartbeat.
+#[tokio::test]
+async fn a_later_boot_is_refused_until_it_is_heard_of_and_asked_for_at_once() {
+    let metadata = FakeMetadata::new("cluster-a");
+    metadata.state().heartbeat_ms = 1_000_000;
+    let harness = Harness::with(metadata).await;
+    until("the heartbeat after the registration", async || harness.metadata.state().heartbeats == 1).await;
+    harness.metadata.state().boot = 2;
+    assert_code(harness.send(stamped(stamp_of(2, CLIENT), b"a")).await, ErrorCode::OutOfStep);
+    let later = || harness.send(stamped(stamp_of(2, CLIENT), b"a"));
+    until("the new boot is heard of", async || later().await.is_ok()).await;
+    assert_code(harness.write(1, 0, b"b").await, ErrorCode::OutOfStep);
+}
+
+/// The metadata server takes a file server for told only by a heartbeat, so there is one at once after a registration, and
+/// after news.
+#[tokio::test]
+async fn heartbeats_tell_which_fences_are_in_force() {
+    let metadata = FakeMetadata::new("cluster-a");
+    metadata.state().heartbeat_ms = 1_000_000;
+    metadata.state().fence_version = 7;
+    let harness = Harness::with(metadata).await;
+    until("the heartbeat after the registration", async || harness.metadata.state().told == Some((1, 7))).await;
+    {
+        let mut state = harness.metadata.state();
+        (state.boot, state.fence_version, state.heartbeat_ms, state.forgetful) = (2, 3, 20, true);
+    }
+    // Makes it ask.
+    assert_code(harness.send(stamped(stamp_of(2, CLIENT), b"a")).await, ErrorCode::OutOfStep);
+    until("a later boot counts anew", async || harness.metadata.state().told == Some((2, 3))).await;
+    harness.metadata.state().fence_version = 9;
+    until("it grows", async || harness.metadata.state().told == Some((2, 9))).await;
+    let seen = {
+        let mut state = harness.metadata.state();
+        // As if this answer had been on its way for long.
+        state.fence_version = 4;
+        state.heartbeats
+    };
+    until("more heartbeats", async || harness.metadata.state().heartbeats > seen + 2).await;
+    assert_eq!(harness.metadata.state().told, Some((2, 9)), "what is in force stays in force");
+}
+
+#[tokio::test]
+async fn a_fence_tells_what_the_fenced_have_left() {
+    let harness = Harness::new().await;
+    harness.write(1, 100, b"abc").await.unwrap();
+    harness.write(2, 0, b"abc").await.unwrap();
+    let request = v1::FenceRequest {
+        boot_floor: 1,
+        incarnations: vec![CLIENT],
+        groups: vec![],
+        objects: vec![object(2), object(9), object(1)],
+    };
+    let reply = harness.client.clone().fence(request).await.unwrap().into_inner();
+    assert_eq!(reply.object_lengths, [3, 0, 103]);
+}
+
+/// An answered fence survives a crash; one that can not be made durable is in force but not answered, so its sender keeps
+/// asking and the next registration brings it.
+#[tokio::test]
+async fn a_fence_is_answered_when_it_is_durable() {
+    let harness = Harness::new().await;
+    harness.write(1, 0, b"a").await.unwrap();
+    harness.fence(1, &[30], &[40]).await;
+    let obstacle = harness.directory.path().join(".fences.json.new");
+    std::fs::create_dir(&obstacle).unwrap();
+    let fence = || v1::FenceRequest { boot_floor: 1, incarnations: vec![31], groups: vec![41], objects: vec![] };
+    assert!(harness.client.clone().fence(fence()).await.is_err(), "it can not be stored");
+    assert_code(harness.send(stamped(stamp_of(1, 31), b"b")).await, ErrorCode::Stale);
+
+    std::fs::remove_dir(&obstacle).unwrap();
+    let harness = harness.crash().await;
+    assert_code(harness.send(stamped(stamp_of(1, 30), b"b")).await, ErrorCode::Stale);
+    assert_code(harness.send(stamped(group_stamp(40, 8), b"b")).await, ErrorCode::GroupFenced);
+    harness.send(stamped(stamp_of(1, 31), b"c")).await.unwrap();
+
+    harness.metadata.state().fences.incarnations = vec![ClientId::new(31).unwrap()];
+    let harness = harness.crash().await;
+    assert_code(harness.send(stamped(stamp_of(1, 31), b"d")).await, ErrorCode::Stale);
 }
 
 /// A client writes as fast as it can while it is fenced. After the fence was answered not one byte changes.

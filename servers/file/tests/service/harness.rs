@@ -110,6 +110,23 @@ impl Harness {
         self
     }
 
+    /// Ends the server as a crash would and starts it anew on the same store.
+    pub async fn crash(mut self) -> Self {
+        let config = self.config();
+        self.server.abort();
+        let deadline = tokio::time::Instant::now() + DEADLINE;
+        self.server = loop {
+            match pfs_file_server::start(config.clone()).await {
+                Ok(server) => break server,
+                // What the old one had in hand is dropped a little later, its lock with it.
+                Err(error) if tokio::time::Instant::now() > deadline => panic!("{error:#}"),
+                Err(_) => tokio::time::sleep(Duration::from_millis(2)).await,
+            }
+        };
+        self.client = client_of(&self.server, &secret());
+        self
+    }
+
     pub async fn write(&self, file: u64, offset: u64, bytes: &[u8]) -> Result<u64, ErrorDetail> {
         self.send(write_request(file, offset, bytes)).await
     }
