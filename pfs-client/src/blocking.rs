@@ -4,7 +4,7 @@ use crate::client;
 use crate::config::ClientConfig;
 use crate::descriptor::FileDescriptor;
 use crate::error::Error;
-use crate::group::{CommitSummary, GroupGrant, OpenedFile};
+use crate::group::{CommitSummary, GroupGrant, GroupWatch, OpenedFile};
 use crate::token::Token;
 use crate::types::{Access, DirectoryEntry, EntryKind, FileStatus, OpenOptions};
 use futures::executor::block_on;
@@ -246,6 +246,16 @@ impl File {
     /// Reports what all members have made durable; the second half of a group's sync.
     pub fn report_sync(&self, summary: CommitSummary) -> Result<(), Error> {
         block_on(self.descriptor.report_sync(summary))
+    }
+
+    /// Why the members of this file's group can not act together any more, if that is so.
+    pub fn group_error(&self) -> Option<Error> {
+        self.descriptor.group_error()
+    }
+
+    /// The same for somebody who asks often.
+    pub fn group_watch(&self) -> GroupWatch {
+        self.descriptor.group_watch()
     }
 
     /// Lets go of an open that another member of the group closes.

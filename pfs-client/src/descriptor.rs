@@ -4,7 +4,7 @@ use crate::client::Client;
 use crate::data::plan::DataRequest;
 use crate::data::transfer;
 use crate::error::{Error, ErrorKind};
-use crate::group::CommitSummary;
+use crate::group::{CommitSummary, GroupWatch};
 use crate::shared_file::SharedFile;
 use crate::state::ClientState;
 use crate::token::Token;
@@ -57,6 +57,16 @@ impl FileDescriptor {
     /// Under whose token accesses are made.
     pub fn holder(&self) -> Holder {
         self.shared.holder
+    }
+
+    /// Why the members of this file's group can not act together any more, if that is so.
+    pub fn group_error(&self) -> Option<Error> {
+        self.shared.group_watch().error()
+    }
+
+    /// The same for somebody who asks often.
+    pub fn group_watch(&self) -> GroupWatch {
+        self.shared.group_watch()
     }
 
     /// The client whose session this is.

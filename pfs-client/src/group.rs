@@ -8,6 +8,25 @@ use pfs_proto::metadata::{Opened, SlotSet};
 use pfs_proto::token::GrantMessage;
 use pfs_proto::v1;
 use prost::Message;
+use std::sync::{Arc, OnceLock};
+
+/// Tells whether the members of a group can still act together. Cheap to ask, so that whoever waits for another member by
+/// other means can ask all the time; it does not keep the file open.
+#[derive(Clone, Debug)]
+pub struct GroupWatch {
+    error: Arc<OnceLock<Error>>,
+}
+
+impl GroupWatch {
+    pub(crate) fn new(error: Arc<OnceLock<Error>>) -> Self {
+        GroupWatch { error }
+    }
+
+    /// Why they can not: a member was given up, the whole group was, or this client's session has ended.
+    pub fn error(&self) -> Option<Error> {
+        self.error.get().cloned()
+    }
+}
 
 /// A file that one member opened for all.
 #[derive(Clone, Debug)]

@@ -7,7 +7,7 @@
 //! * `uncommitted` lists every slot with bytes that were written and not yet made durable.
 
 use crate::error::{Error, ErrorKind};
-use crate::group::GroupGrant;
+use crate::group::{GroupGrant, GroupWatch};
 use crate::state::Links;
 use crate::token::Token;
 use parking_lot::{Mutex, MutexGuard};
@@ -21,7 +21,7 @@ use pfs_proto::metadata::{FileMetadata, SlotSet};
 use pfs_proto::status::ErrorDetail;
 use pfs_proto::token::{ClientMessage, GrantMessage};
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use tokio::sync::oneshot;
 
 /// See the module.
@@ -33,6 +33,8 @@ pub(crate) struct SharedFile {
     /// What a user called it, for error messages.
     pub(crate) name: String,
     links: Arc<Links>,
+    /// Why no collective access can succeed any more. Looked at very often, without a lock.
+    group_error: Arc<OnceLock<Error>>,
     inner: Mutex<Inner>,
 }
 
@@ -64,7 +66,8 @@ impl SharedFile {
             committed_slots: file.committed_slots,
             ended: None,
         };
-        SharedFile { id: file.id, holder, recipe, name, links, inner: Mutex::new(inner) }
+        let group_error = Arc::default();
+        SharedFile { id: file.id, holder, recipe, name, links, group_error, inner: Mutex::new(inner) }
     }
 
     /// The fencing number of requests under what is held now.
@@ -116,6 +119,9 @@ impl SharedFile {
         let (send, answer) = oneshot::channel();
         {
             let mut inner = self.lock()?;
+            if let Some(error) = self.group_error.get() {
+                return Err(error.clone());
+            }
             let request = self.links.next_request();
             let (holder, file, required) = (self.holder, self.id, required.to_vec());
             let acquire = Acquire { request, holder, file, mode, required, desired, collective: true };
@@ -208,14 +214,28 @@ impl SharedFile {
         self.pump(&mut inner);
     }
 
+    /// The group can not act as one any more: a member was given up, or all of it. Independent accesses of a group that
+    /// has lost a member go on; collective requests have nobody who could use their grants.
+    pub(crate) fn handle_group_error(&self, error: &Error) {
+        let mut inner = self.inner.lock();
+        // The first reason stays.
+        let _ = self.group_error.set(error.clone());
+        for (_, waiter) in std::mem::take(&mut inner.collectives) {
+            let _ = waiter.send(Err(error.clone()));
+        }
+    }
+
+    /// Tells when the group can not act as one any more.
+    pub(crate) fn group_watch(&self) -> GroupWatch {
+        GroupWatch::new(self.group_error.clone())
+    }
+
     /// The session is over: nobody waits any longer.
     pub(crate) fn handle_end(&self, error: &Error) {
+        self.handle_group_error(error);
         let mut inner = self.inner.lock();
         inner.ended = Some(error.clone());
         for (_, waiter) in std::mem::take(&mut inner.waiters) {
-            let _ = waiter.send(Err(error.clone()));
-        }
-        for (_, waiter) in std::mem::take(&mut inner.collectives) {
             let _ = waiter.send(Err(error.clone()));
         }
     }

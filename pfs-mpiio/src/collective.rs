@@ -114,7 +114,7 @@ impl File {
             true => Some(None),
             false => self.file.try_pin(mode, &needs).map(Some),
         };
-        if self.group.all(held.is_some()) {
+        if self.group.all(held.is_some())? {
             return Ok(Pinned(Ok(held.flatten().map(Arc::new))));
         }
         drop(held);

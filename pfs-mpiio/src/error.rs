@@ -104,6 +104,12 @@ impl Error {
         self
     }
 
+    /// The same error with something else that went wrong.
+    pub(crate) fn and(mut self, also: impl fmt::Display) -> Error {
+        self.message = format!("{}; {also}", self.message);
+        self
+    }
+
     pub(crate) fn encode(&self) -> Vec<u8> {
         let class = ErrorClass::ALL.iter().position(|&class| class == self.class);
         let mut bytes = vec![class.and_then(|class| u8::try_from(class).ok()).expect("every class is listed")];

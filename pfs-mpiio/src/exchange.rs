@@ -2,24 +2,14 @@
 //!
 //! In each round every rank sends at most one message to each aggregator, or gets one from it; ranks that have
 //! nothing for each other do not talk. Errors of I/O are kept to the end: all messages of all rounds are passed
-//! whatever happens.
+//! whatever happens, unless the group is lost.
 
 use crate::collective::{Pinned, place};
+use crate::comm::Parcel;
 use crate::error::Error;
 use crate::file::File;
-use crate::group::Group;
-use mpi::traits::*;
 use pfs_core::collective::{CollectivePlan, Message, Round};
 use pfs_core::extent::Extent;
-
-/// All messages of an exchange; pairs of ranks tell rounds apart by their order.
-const TAG: i32 = 1;
-
-/// The bytes of a message on their way to or from another rank.
-struct Parcel {
-    peer: u32,
-    bytes: Vec<u8>,
-}
 
 /// Gathers the bytes of all ranks at the aggregators, which write them.
 pub(crate) fn write(
@@ -35,7 +25,7 @@ pub(crate) fn write(
     for round in plan.rounds(rank) {
         block.reset(&round.io);
         let outgoing = pack(&round.own, rank, |extent| &bytes[place(extent, offset)]);
-        let incoming = pass(&file.group, outgoing, empty(&round.served, rank));
+        let incoming = file.group.pass(outgoing, empty(&round.served, rank))?;
         for message in &round.served {
             match incoming.iter().find(|parcel| parcel.peer == message.peer) {
                 Some(parcel) => {
@@ -66,7 +56,7 @@ pub(crate) fn read(
         block.reset(&round.io);
         result = result.and_then(|()| read_block(file, pinned, &round, &mut block));
         let outgoing = pack(&round.served, rank, |extent| block.bytes(extent));
-        let incoming = pass(&file.group, outgoing, empty(&round.own, rank));
+        let incoming = file.group.pass(outgoing, empty(&round.own, rank))?;
         for message in &round.own {
             match incoming.iter().find(|parcel| parcel.peer == message.peer) {
                 Some(parcel) => unpack(message, &parcel.bytes, |extent, part| {
@@ -159,25 +149,4 @@ fn unpack(message: &Message, bytes: &[u8], mut put: impl FnMut(Extent, &[u8])) {
         put(extent, part);
         rest = after;
     }
-}
-
-/// Passes all messages of a round.
-fn pass(group: &Group, outgoing: Vec<Parcel>, mut incoming: Vec<Parcel>) -> Vec<Parcel> {
-    mpi::request::scope(|scope| {
-        let receives: Vec<_> = incoming
-            .iter_mut()
-            .map(|parcel| group.process(parcel.peer).immediate_receive_into_with_tag(scope, &mut parcel.bytes[..], TAG))
-            .collect();
-        let sends: Vec<_> = outgoing
-            .iter()
-            .map(|parcel| group.process(parcel.peer).immediate_send_with_tag(scope, &parcel.bytes[..], TAG))
-            .collect();
-        for request in receives {
-            request.wait();
-        }
-        for request in sends {
-            request.wait();
-        }
-    });
-    incoming
 }

@@ -28,7 +28,7 @@ pub struct File {
     unreported: RefCell<Option<CommitSummary>>,
 }
 
-/// A rank's part of the group's open. Only rank 0 closes it for all; the others let go.
+/// A rank's part of the group's open. Only rank 0 closes it for all; the others let go, and all do if the group is lost.
 pub(crate) struct Attached {
     file: Option<blocking::File>,
     is_root: bool,
@@ -52,7 +52,7 @@ impl Deref for Attached {
 impl Drop for Attached {
     fn drop(&mut self) {
         match self.file.take() {
-            Some(file) if !self.is_root => file.detach(),
+            Some(file) if !self.is_root || file.group_error().is_some() => file.detach(),
             // Dropping the file closes it.
             _ => {}
         }
@@ -68,6 +68,7 @@ impl File {
         amode: AccessMode,
         hints: Hints,
     ) -> File {
+        group.watch(file.group_watch());
         let file = Attached { file: Some(file), is_root: group.is_root() };
         File { file, client, group, amode, hints, path, unreported: RefCell::new(None) }
     }
@@ -113,7 +114,7 @@ impl File {
     fn make_durable(&self) -> Result<(), Error> {
         let committed = self.file.commit();
         let bytes = committed.as_ref().map(CommitSummary::to_bytes).unwrap_or_default();
-        let summaries = self.group.gather(&bytes);
+        let summaries = self.group.gather(&bytes)?;
         let reported = self.group.ask_root(|| self.report(&summaries).map(|()| Vec::new()));
         self.group.agree(committed.map(drop).map_err(Error::from))?;
         reported.map(drop)
@@ -135,14 +136,20 @@ impl File {
     }
 
     /// Makes everything durable and closes the file on all ranks. Collective. The file is closed in any case; an
-    /// error says what may be missing in it.
+    /// error says what may be missing in it. If a rank of the file was given up, each of the others makes what it wrote
+    /// itself durable, waits for nobody, and gets the error that says so.
     pub fn close(self) -> Result<(), Error> {
         let entered = self.group.enter(Call::Close, Ok([0; 4]));
         let durable = entered.and_then(|_| self.make_durable());
+        if let Some(lost) = self.group.lost().cloned() {
+            return Err(self.close_alone(lost));
+        }
         let File { file, client, group, amode, path, .. } = self;
+        // The root closes for the group when nobody uses the file any more. From here on a dead rank is not told: the
+        // group is no more. But nobody waits for anything that is not bounded in time.
+        group.bounded();
         let file = file.into_roots();
-        // The root closes for the group when nobody uses the file any more.
-        group.all(true);
+        let detached = group.all(true);
         let closed = group.ask_root(|| {
             let closed = file.map_or(Ok(()), blocking::File::close);
             if amode.contains(AccessMode::DELETE_ON_CLOSE) {
@@ -151,7 +158,19 @@ impl File {
             closed?;
             Ok(Vec::new())
         });
-        durable.and(closed.map(drop))
+        durable.and(detached.map(drop)).and(closed.map(drop))
+    }
+
+    /// The end of a file whose group is lost: nobody can tell when the other ranks are done with it, so every rank lets go
+    /// and nobody closes it. The metadata server does when the last of their sessions has ended.
+    fn close_alone(mut self, lost: Error) -> Error {
+        let file = self.file.file.take();
+        let synced = file.as_ref().map_or(Ok(()), blocking::File::sync);
+        file.into_iter().for_each(blocking::File::detach);
+        match synced {
+            Ok(()) => lost,
+            Err(error) => lost.and(format_args!("what this rank wrote was not all made durable: {error}")),
+        }
     }
 
     /// The access mode of the open.

@@ -30,12 +30,14 @@ mod access;
 mod amode;
 mod buffer;
 mod collective;
+mod comm;
 mod error;
 mod exchange;
 mod file;
 mod group;
 mod info;
 mod open;
+mod pending;
 mod process;
 mod status;
 

@@ -33,7 +33,7 @@ impl File {
         let group = Group::duplicate(comm)?;
         let arguments = agree_arguments(&group, path, amode, info)?;
         let client = group.agree(process::client(arguments.address.clone()))?;
-        let members = group.all_gather([client.id().get()]);
+        let members = group.all_gather([client.id().get()])?;
         let opened = group.ask_root(|| open_for_all(&client, &arguments, &members))?;
         let attached = attach(&client, &opened, &arguments);
         match agree_attached(&group, attached) {

@@ -5,13 +5,17 @@
 //! mpirun -n 2 rank_cases open-fails --file pfs://127.0.0.1:1/x --class MPI_ERR_IO
 //! mpirun -n 2 rank_cases write-fails --file pfs:/x --class MPI_ERR_NO_SPACE --limit 1g
 //! mpirun -n 4 rank_cases hold --file pfs:/x --turns 2
+//! mpirun -n 2 rank_cases latency --file pfs:/x --turns 1000
+//! mpirun -n 3 rank_cases outlive --file pfs:/x
 //! ```
 //! `write-fails` writes until there is an error; with `--wait` it writes once, says `ready`, and goes on when it
 //! reads a line. `hold` makes collective writes, says `wrote N` after each, and waits for a line before the next.
+//! `outlive` makes collective writes until whoever started it kills or stops the last rank; what the others get then must
+//! be an error, soon and from then on.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::{Args, Parser, Subcommand};
-use mpi::topology::SimpleCommunicator;
+use mpi::topology::{Color, SimpleCommunicator};
 use mpi::traits::*;
 use pfs_examples::cases::{self, Context, ERROR_TIME_MAX};
 use pfs_examples::{agree, pattern, sizes};
@@ -47,6 +51,21 @@ enum Command {
         #[arg(long)]
         wait: bool,
     },
+    /// Time collective accesses without bytes: what the ranks' agreement alone costs
+    Latency {
+        /// File to use
+        #[arg(long)]
+        file: String,
+        /// Collective accesses of each kind
+        #[arg(long)]
+        turns: u32,
+    },
+    /// Write until the last rank is killed or stopped from outside
+    Outlive {
+        /// File to write
+        #[arg(long)]
+        file: String,
+    },
     /// Write the same ranges again and again
     Hold {
         /// File to write
@@ -79,6 +98,8 @@ fn main() -> ExitCode {
         Command::All { prefix } => all(&world, prefix),
         Command::OpenFails(failing) => open_fails(&world, failing),
         Command::WriteFails { failing, limit, wait } => write_fails(&world, failing, *limit, *wait),
+        Command::Latency { file, turns } => latency(&world, file, *turns),
+        Command::Outlive { file } => outlive(&world, file),
         Command::Hold { file, turns } => hold(&world, file, *turns),
     };
     match result {
@@ -161,6 +182,55 @@ fn write_fails(world: &SimpleCommunicator, failing: &Failing, limit: u64, wait: 
         }
     }
     bail!("{limit} bytes of each rank were written without an error")
+}
+
+fn latency(world: &SimpleCommunicator, name: &str, turns: u32) -> Result<()> {
+    let file = File::open(world, name, AccessMode::CREATE | AccessMode::RDWR, &Info::new())?;
+    file.write_at_all(0, &[1u8][..])?;
+    let timed = |what: &str, call: &mut dyn FnMut() -> Result<(), Error>| -> Result<()> {
+        world.barrier();
+        let start = Instant::now();
+        (0..turns).try_for_each(|_| call())?;
+        say(world, &format!("{what}: {:.1} µs", start.elapsed().as_secs_f64() * 1e6 / f64::from(turns)));
+        Ok(())
+    };
+    timed("write_at_all without bytes", &mut || file.write_at_all(0, &[0u8; 0][..]).map(drop))?;
+    timed("read_at_all without bytes", &mut || file.read_at_all(0, &mut [0u8; 0][..]).map(drop))?;
+    timed("write_at_all of one byte", &mut || file.write_at_all(0, &[1u8][..]).map(drop))?;
+    timed("sync of nothing", &mut || file.sync())?;
+    file.close()?;
+    Ok(())
+}
+
+/// Every rank says what becomes of it, in lines of its own.
+fn outlive(world: &SimpleCommunicator, name: &str) -> Result<()> {
+    const BLOCK: usize = 3 << 20;
+    let rank = u64::try_from(world.rank())?;
+    let is_victim = world.rank() + 1 == world.size();
+    let color = if is_victim { Color::undefined() } else { Color::with_value(0) };
+    let survivors = world.split_by_color(color);
+    let file = File::open(world, name, AccessMode::CREATE | AccessMode::RDWR, &Info::new())?;
+    let offset = rank * BLOCK as u64;
+    let bytes = pattern::bytes(1, offset, BLOCK);
+    file.write_at_all(offset, &bytes[..])?;
+    world.barrier();
+    println!("rank {rank} process {}", std::process::id());
+    let lost = loop {
+        if let Err(error) = file.write_at_all(offset, &bytes[..]) {
+            break error;
+        }
+    };
+    let start = Instant::now();
+    let again = [file.write_at_all(offset, &bytes[..]).map(drop), file.sync(), file.close()].map(Result::err);
+    let all_the_same = again.iter().flatten().filter(|error| **error == lost).count() == again.len();
+    println!("rank {rank} lost: {lost}");
+    ensure!(all_the_same, "{again:?} after {lost}");
+    ensure!(start.elapsed() < ERROR_TIME_MAX, "the later calls took {:?}", start.elapsed());
+    println!("rank {rank} went on");
+    let survivors = survivors.context("the victim should be dead")?;
+    survivors.barrier();
+    // MPI can not be ended in order without all ranks.
+    world.abort(0)
 }
 
 fn hold(world: &SimpleCommunicator, name: &str, turns: u64) -> Result<()> {

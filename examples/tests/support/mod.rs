@@ -126,6 +126,26 @@ impl Ranks {
         }
     }
 
+    /// Waits until the group has printed a line that starts like this, which may have been before; returns its rest.
+    pub fn wait_for_start(&mut self, wanted: &str) -> Result<String> {
+        let rest = |line: &String| line.strip_prefix(wanted).map(str::to_owned);
+        if let Some(rest) = self.seen.iter().find_map(rest) {
+            return Ok(rest);
+        }
+        loop {
+            match self.next_line()? {
+                Some(line) => match rest(&line) {
+                    Some(rest) => return Ok(rest),
+                    None => continue,
+                },
+                None => {
+                    let finished = self.collect()?;
+                    bail!("{}: ended without printing {wanted:?}…\n{}{}", self.name, finished.output, finished.errors);
+                }
+            }
+        }
+    }
+
     /// Sends rank 0 an empty line.
     pub fn go_on(&mut self) -> Result<()> {
         let input = self.input.as_mut().context("the input was closed")?;

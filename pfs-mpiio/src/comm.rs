@@ -1,0 +1,290 @@
+//! The communicator of a file, with the few kinds of messages that its ranks pass.
+//!
+//! Invariants: every rank calls the same methods in the same order, whatever errors it has met. The communicator is a
+//! duplicate of the caller's, so no message of the program can meet one of these. No method waits for a rank that was
+//! given up: once a [`lost`](Comm::lost) group has returned its error, every later call returns it at once. See
+//! [`pending`](crate::pending) for what becomes of the operations.
+//!
+//! Two things end a wait: what this client is told of its group and its session ([`GroupWatch`]), and, where every step
+//! of every rank is bounded in time by itself ([`bounded`](Comm::bounded)), patience. Where nothing else bounds it, a
+//! rank that is alive and does not come is waited for, as MPI does.
+
+use crate::error::{Error, ErrorClass};
+use crate::pending::{Pending, check};
+use mpi::collective::SystemOperation;
+use mpi::ffi::{self, MPI_Comm, MPI_Datatype};
+use mpi::topology::SimpleCommunicator;
+use mpi::traits::*;
+use pfs_client::GroupWatch;
+use std::cell::{Cell, OnceCell};
+use std::mem::ManuallyDrop;
+use std::os::raw::{c_int, c_void};
+use std::time::Duration;
+
+/// Seconds for which a rank is waited for whose steps are bounded in time, when an open or a close is at stake.
+const PATIENCE_VARIABLE: &str = "PFS_GROUP_PATIENCE_S";
+/// Longer than any session outlives its connection.
+const PATIENCE_DEFAULT: Duration = Duration::from_secs(300);
+/// All messages between two ranks; those of several rounds are told apart by their order.
+const TAG: c_int = 1;
+/// A broadcast of up to this many bytes takes one message.
+const SHORT_BYTES: usize = 248;
+
+pub(crate) struct Comm {
+    comm: ManuallyDrop<SimpleCommunicator>,
+    rank: u32,
+    size: u32,
+    watch: OnceCell<GroupWatch>,
+    lost: OnceCell<Error>,
+    is_bounded: Cell<bool>,
+    patience: Duration,
+}
+
+/// The bytes of a message on their way to or from another rank.
+pub(crate) struct Parcel {
+    pub(crate) peer: u32,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl Comm {
+    /// Duplicates a communicator. Collective; it waits for all ranks to come, as MPI does.
+    pub(crate) fn duplicate<C: Communicator>(comm: &C) -> Result<Comm, Error> {
+        let mut inter = 0;
+        // SAFETY: the handle is alive as long as `comm`, and `inter` as long as the call.
+        unsafe { ffi::MPI_Comm_test_inter(comm.as_raw(), &mut inter) };
+        if inter != 0 {
+            return Err(Error::new(ErrorClass::Comm, "files can not be opened on an inter-communicator"));
+        }
+        let comm = comm.duplicate();
+        // A connection to a dead rank that breaks is to be an error of a call here, not the end of the program.
+        // SAFETY: the handle is alive, and the constant is MPI's.
+        check(unsafe { ffi::MPI_Comm_set_errhandler(comm.as_raw(), ffi::RSMPI_ERRORS_RETURN) })?;
+        let number = |n: i32| u32::try_from(n).expect("MPI's ranks are not negative");
+        let (rank, size) = (number(comm.rank()), number(comm.size()));
+        Ok(Comm {
+            comm: ManuallyDrop::new(comm),
+            rank,
+            size,
+            watch: OnceCell::new(),
+            lost: OnceCell::new(),
+            is_bounded: Cell::new(true),
+            patience: patience(),
+        })
+    }
+
+    pub(crate) fn rank(&self) -> u32 {
+        self.rank
+    }
+
+    pub(crate) fn size(&self) -> u32 {
+        self.size
+    }
+
+    /// From now on this tells when the group is lost. Nothing changes at a second call.
+    pub(crate) fn watch(&self, watch: GroupWatch) {
+        let _ = self.watch.set(watch);
+    }
+
+    /// Whether each rank comes to its next message within a bounded time, so that patience may end.
+    pub(crate) fn bounded(&self, is_bounded: bool) {
+        self.is_bounded.set(is_bounded);
+    }
+
+    /// The error with which the group was lost, if it was and a call has found out.
+    pub(crate) fn lost(&self) -> Option<&Error> {
+        self.lost.get()
+    }
+
+    /// The same after a look at what is known now.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let known = self.lost.get().cloned().or_else(|| self.watch.get()?.error().map(Error::from));
+        known.map_or(Ok(()), |error| Err(self.lose(error)))
+    }
+
+    /// Every rank's values, by rank.
+    pub(crate) fn all_gather<const N: usize>(&self, own: [u64; N]) -> Result<Vec<[u64; N]>, Error> {
+        self.check()?;
+        let (comm, number) = (self.raw(), u64::equivalent_datatype().as_raw());
+        let buffers = (own.to_vec(), vec![0u64; N * self.size as usize]);
+        // SAFETY: both buffers have the lengths that are named.
+        let pending = unsafe {
+            Pending::start(buffers, |(own, all), request| {
+                let (from, to) = (own.as_ptr().cast(), all.as_mut_ptr().cast());
+                ffi::MPI_Iallgather(from, count(N), number, to, count(N), number, comm, request)
+            })
+        };
+        let (_, all) = self.wait(pending)?;
+        Ok(all.chunks_exact(N).map(|chunk| chunk.try_into().expect("chunks have N values")).collect())
+    }
+
+    /// The largest of all ranks' values in each place. They are below 2^63, as MPICH 4.0 takes unsigned numbers for signed
+    /// ones in reductions.
+    pub(crate) fn largest<const N: usize>(&self, own: [u64; N]) -> Result<[u64; N], Error> {
+        self.check()?;
+        let (comm, number) = (self.raw(), u64::equivalent_datatype().as_raw());
+        let operation = SystemOperation::max().as_raw();
+        // SAFETY: both buffers have the length that is named.
+        let pending = unsafe {
+            Pending::start((own.to_vec(), vec![0u64; N]), |(own, all), request| {
+                let (from, to) = (own.as_ptr().cast(), all.as_mut_ptr().cast());
+                ffi::MPI_Iallreduce(from, to, count(N), number, operation, comm, request)
+            })
+        };
+        let (_, all) = self.wait(pending)?;
+        Ok(all.try_into().expect("MPI changes no lengths"))
+    }
+
+    /// `rank`'s bytes on every rank. A short message has its length in front and its bytes with it; of a long one the
+    /// bytes follow.
+    pub(crate) fn broadcast(&self, rank: u32, bytes: Vec<u8>) -> Result<Vec<u8>, Error> {
+        let mut first = Vec::new();
+        if rank == self.rank {
+            first.extend((bytes.len() as u64).to_le_bytes());
+            first.extend(&bytes[..bytes.len().min(SHORT_BYTES)]);
+        }
+        first.resize(size_of::<u64>() + SHORT_BYTES, 0);
+        let mut first = self.broadcast_exact(rank, first)?;
+        let length = u64::from_le_bytes(*first.first_chunk().expect("longer than a number"));
+        let length = usize::try_from(length).expect("a length of this process's kind");
+        if length <= SHORT_BYTES {
+            first.truncate(size_of::<u64>() + length);
+            return Ok(first.split_off(size_of::<u64>()));
+        }
+        let whole = if rank == self.rank { bytes } else { vec![0; length] };
+        self.broadcast_exact(rank, whole)
+    }
+
+    fn broadcast_exact(&self, rank: u32, bytes: Vec<u8>) -> Result<Vec<u8>, Error> {
+        self.check()?;
+        let (comm, root) = (self.raw(), raw_rank(rank));
+        // SAFETY: the buffer has the length that is named.
+        let pending = unsafe {
+            Pending::start(bytes, |bytes, request| {
+                ffi::MPI_Ibcast(bytes.as_mut_ptr().cast(), count(bytes.len()), byte(), root, comm, request)
+            })
+        };
+        self.wait(pending)
+    }
+
+    /// Every rank's bytes at `root`, by rank; nothing elsewhere.
+    pub(crate) fn gather(&self, root: u32, own: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
+        // The address of an empty buffer can be 1, which is Open MPI's MPI_IN_PLACE: a byte in front avoids it.
+        let own = [&[0], own].concat();
+        let counts = self.all_gather([own.len() as u64])?;
+        let lengths: Vec<c_int> =
+            counts.iter().map(|[n]| count(usize::try_from(*n).expect("a length of a process's kind"))).collect();
+        let (starts, total) = starts(&lengths);
+        let all = vec![0u8; if root == self.rank { total } else { 1 }];
+        let (comm, to) = (self.raw(), raw_rank(root));
+        // SAFETY: at the root the lengths lie one after the other in a buffer of their sum; elsewhere it is not used.
+        let pending = unsafe {
+            Pending::start((own, all, lengths, starts), |(own, all, lengths, starts), request| {
+                let (from, into) = (own.as_ptr().cast::<c_void>(), all.as_mut_ptr().cast());
+                let (lengths, starts) = (lengths.as_ptr(), starts.as_ptr());
+                ffi::MPI_Igatherv(from, count(own.len()), byte(), into, lengths, starts, byte(), to, comm, request)
+            })
+        };
+        let (_, all, lengths, starts) = self.wait(pending)?;
+        if root != self.rank {
+            return Ok(Vec::new());
+        }
+        let index = |n: c_int| usize::try_from(n).expect("not negative");
+        Ok(starts.iter().zip(&lengths).map(|(&at, &n)| all[index(at) + 1..index(at + n)].to_vec()).collect())
+    }
+
+    /// Passes messages between pairs of ranks: each `incoming` is as long as what its peer sends. Returns `incoming`, filled.
+    pub(crate) fn pass(&self, outgoing: Vec<Parcel>, incoming: Vec<Parcel>) -> Result<Vec<Parcel>, Error> {
+        self.check()?;
+        let comm = self.raw();
+        let receive = |parcel: Parcel| {
+            let peer = parcel.peer;
+            // SAFETY: the buffer has the length that is named.
+            let pending = unsafe {
+                Pending::start(parcel.bytes, |bytes, request| {
+                    let (at, length) = (bytes.as_mut_ptr().cast(), count(bytes.len()));
+                    ffi::MPI_Irecv(at, length, byte(), raw_rank(peer), TAG, comm, request)
+                })
+            };
+            (peer, pending)
+        };
+        let send = |parcel: Parcel| {
+            // SAFETY: the buffer has the length that is named.
+            unsafe {
+                Pending::start(parcel.bytes, |bytes, request| {
+                    let (at, length) = (bytes.as_ptr().cast(), count(bytes.len()));
+                    ffi::MPI_Isend(at, length, byte(), raw_rank(parcel.peer), TAG, comm, request)
+                })
+            }
+        };
+        let receives: Vec<_> = incoming.into_iter().map(receive).collect();
+        let sends: Vec<_> = outgoing.into_iter().map(send).collect();
+        let filled = receives.into_iter().map(|(peer, pending)| Ok(Parcel { peer, bytes: self.wait(pending)? }));
+        let filled = filled.collect::<Result<Vec<_>, Error>>()?;
+        sends.into_iter().try_for_each(|pending| self.wait(pending).map(drop))?;
+        Ok(filled)
+    }
+
+    fn wait<B>(&self, pending: Result<Pending<B>, Error>) -> Result<B, Error> {
+        let given_up = |waited| match self.check() {
+            Err(error) => Some(error),
+            Ok(()) if self.is_bounded.get() && waited > self.patience => Some(self.impatient()),
+            Ok(()) => None,
+        };
+        pending.and_then(|pending| pending.wait(given_up)).map_err(|error| self.lose(error))
+    }
+
+    /// Remembers why the group is lost; the first reason stays.
+    fn lose(&self, error: Error) -> Error {
+        self.lost.get_or_init(|| error).clone()
+    }
+
+    fn impatient(&self) -> Error {
+        let message = format!(
+            "a rank of the file was not heard of for {:?} and is taken for dead; {PATIENCE_VARIABLE} sets another time",
+            self.patience
+        );
+        Error::new(ErrorClass::Io, message)
+    }
+
+    fn raw(&self) -> MPI_Comm {
+        self.comm.as_raw()
+    }
+}
+
+impl Drop for Comm {
+    fn drop(&mut self) {
+        // Operations of a lost group may never complete, and use the communicator as long as they have not.
+        if self.lost.get().is_none() {
+            // SAFETY: dropped once, here.
+            unsafe { ManuallyDrop::drop(&mut self.comm) };
+        }
+    }
+}
+
+fn patience() -> Duration {
+    let set = std::env::var(PATIENCE_VARIABLE).ok().and_then(|text| text.trim().parse().ok());
+    set.map_or(PATIENCE_DEFAULT, Duration::from_secs)
+}
+
+fn byte() -> MPI_Datatype {
+    u8::equivalent_datatype().as_raw()
+}
+
+fn count(length: usize) -> c_int {
+    c_int::try_from(length).expect("messages between ranks are bounded far below 2 GiB")
+}
+
+fn raw_rank(rank: u32) -> c_int {
+    c_int::try_from(rank).expect("MPI counts ranks in an int")
+}
+
+/// Where parts of these lengths start when they follow each other, and their whole length.
+fn starts(lengths: &[c_int]) -> (Vec<c_int>, usize) {
+    let mut starts = Vec::with_capacity(lengths.len());
+    let mut end = 0;
+    for length in lengths {
+        starts.push(end);
+        end += length;
+    }
+    (starts, usize::try_from(end).expect("lengths are not negative"))
+}
