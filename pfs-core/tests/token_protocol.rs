@@ -165,6 +165,7 @@ impl World {
     }
 
     fn drain_manager(&mut self) {
+        self.manager.assert_invariants();
         while let Some(action) = self.manager.poll_action() {
             let (to, message) = match action {
                 ManagerAction::Grant { to, grant } => (to, Down::Grant(grant)),

@@ -3,25 +3,30 @@
 //! # How to drive it
 //! * Tell it who there is: [`add_client`](TokenManager::add_client), [`add_group`](TokenManager::add_group),
 //!   [`open`](TokenManager::open), [`close`](TokenManager::close), [`remove_client`](TokenManager::remove_client).
-//! * Pass on what clients say: `handle_acquire`, `handle_ack`, `handle_cancel`, `handle_release`.
+//! * Pass on what clients say: `handle_acquire`, `handle_acquire_set`, `handle_ack`, `handle_cancel`, `handle_release`.
+//! * After a restart begin [in grace](TokenManager::in_grace): requests wait, and clients
+//!   [re-assert](TokenManager::reassert) what they had, until [`end_grace`](TokenManager::end_grace).
 //! * After each of these, call [`poll_action`](TokenManager::poll_action) until it returns nothing, and do what it says
 //!   in that order. Messages to one client must arrive in the order they were returned.
 //!
 //! It has no clock and never waits: a request that can not be granted yet is answered by a later action. Whoever
 //! removes a dead client must have made sure that it can not write any more.
 
+mod registry;
+
 use super::file::FileTokens;
-use super::message::{Ack, Acquire, AcquireSet, Grant, Mode, Reassertion, Refusal, Release, Revoke};
+use super::message::{Ack, Acquire, AcquireSet, Grant, Mode, Reassertion, Refusal, Release, Revoke, SetPart};
 use crate::extent::Extent;
-use crate::ids::{Boot, ClientId, FileId, GroupId, Holder, OpenId, RequestId, RevokeId};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use crate::ids::{Boot, ClientId, FileId, GroupId, Holder, OpenId, RequestId};
+pub(super) use registry::Shared;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What the manager wants done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ManagerAction {
     /// Send a grant.
     Grant {
-        /// The client that asked.
+        /// The client that asked; of a set, the holder of the part.
         to: ClientId,
         /// The message.
         grant: Grant,
@@ -83,96 +88,6 @@ pub struct TokenRange {
     pub revoking: bool,
 }
 
-#[derive(Debug, Default)]
-struct ClientState {
-    /// The largest request id seen.
-    last_request: u64,
-    groups: BTreeSet<GroupId>,
-    /// Files that the client has open as its own holder.
-    files: BTreeSet<FileId>,
-}
-
-#[derive(Debug, Default)]
-struct GroupState {
-    members: Vec<ClientId>,
-    files: BTreeSet<FileId>,
-}
-
-/// What all files share: who is who, numbers to hand out, and what is to be done.
-#[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) boot: Boot,
-    pub(super) actions: VecDeque<ManagerAction>,
-    pub(super) counters: Counters,
-    clients: BTreeMap<ClientId, ClientState>,
-    groups: BTreeMap<GroupId, GroupState>,
-    last_arrival: u64,
-    last_revoke: u64,
-    /// After a restart: requests wait, nothing is granted or revoked.
-    pub(super) in_grace: bool,
-}
-
-impl Shared {
-    pub(super) fn next_arrival(&mut self) -> u64 {
-        self.last_arrival += 1;
-        self.last_arrival
-    }
-
-    pub(super) fn next_revoke(&mut self) -> RevokeId {
-        self.last_revoke += 1;
-        RevokeId::new(self.last_revoke).expect("counts from 1")
-    }
-
-    /// The clients on whose streams a holder's revokes go.
-    pub(super) fn members(&self, holder: Holder) -> Vec<ClientId> {
-        match holder {
-            Holder::Client(client) => vec![client],
-            Holder::Group(group) => self.groups.get(&group).map(|g| g.members.clone()).unwrap_or_default(),
-        }
-    }
-
-    pub(super) fn member_count(&self, holder: Holder) -> usize {
-        match holder {
-            Holder::Client(_) => 1,
-            Holder::Group(group) => self.groups.get(&group).map_or(0, |g| g.members.len()),
-        }
-    }
-
-    pub(super) fn refuse(&mut self, to: ClientId, request: RequestId, refusal: Refusal) {
-        self.counters.refusals += 1;
-        self.actions.push_back(ManagerAction::Refused { to, request, refusal });
-    }
-
-    /// Where it is written which files a holder has open.
-    fn files_mut(&mut self, holder: Holder) -> Option<&mut BTreeSet<FileId>> {
-        match holder {
-            Holder::Client(client) => self.clients.get_mut(&client).map(|c| &mut c.files),
-            Holder::Group(group) => self.groups.get_mut(&group).map(|g| &mut g.files),
-        }
-    }
-
-    fn is_member(&self, client: ClientId, holder: Holder) -> bool {
-        match holder {
-            Holder::Client(owner) => owner == client,
-            Holder::Group(group) => self.groups.get(&group).is_some_and(|g| g.members.contains(&client)),
-        }
-    }
-
-    /// Whether a request may be looked at.
-    fn admit(&mut self, from: ClientId, acquire: &Acquire, open: bool) -> Result<(), Refusal> {
-        let member = self.is_member(from, acquire.holder);
-        let Some(client) = self.clients.get_mut(&from) else { return Err(Refusal::NoSession(from)) };
-        if acquire.request.get() <= client.last_request {
-            return Err(Refusal::Repeated(acquire.request));
-        }
-        client.last_request = acquire.request.get();
-        if !member || !open {
-            return Err(Refusal::NotOpen { client: from, holder: acquire.holder, file: acquire.file });
-        }
-        Ok(())
-    }
-}
-
 /// All tokens of one metadata server.
 #[derive(Debug)]
 pub struct TokenManager {
@@ -183,128 +98,95 @@ pub struct TokenManager {
 impl TokenManager {
     /// A manager without files, for this start of the metadata server.
     pub fn new(boot: Boot) -> Self {
-        let shared = Shared {
-            boot,
-            actions: VecDeque::new(),
-            counters: Counters::default(),
-            clients: BTreeMap::new(),
-            groups: BTreeMap::new(),
-            last_arrival: 0,
-            last_revoke: 0,
-            in_grace: false,
-        };
-        TokenManager { files: BTreeMap::new(), shared }
+        TokenManager { files: BTreeMap::new(), shared: Shared::new(boot, false) }
     }
 
     /// A manager that grants nothing but what clients [re-assert](Self::reassert), until the grace ends.
     pub fn in_grace(boot: Boot) -> Self {
-        let mut manager = TokenManager::new(boot);
-        manager.shared.in_grace = true;
-        manager
+        TokenManager { files: BTreeMap::new(), shared: Shared::new(boot, true) }
     }
 
     /// Everybody who could hold something from an earlier boot has said so: requests that waited are looked at.
     pub fn end_grace(&mut self) {
-        self.shared.in_grace = false;
+        self.shared.end_grace();
         for (file, tokens) in &mut self.files {
-            tokens.settle(*file, &mut self.shared);
+            tokens.end_grace(*file, &mut self.shared);
         }
     }
 
-    /// A client says what it held when the last boot ended. Of a group every member says what it knows of: the group has
+    /// A client says what it held when the last boot ended. All clients that may still come were
+    /// [added](Self::add_client) before. Of a group every member says what it knows of: the group has
     /// what any of them says.
     pub fn reassert(&mut self, from: ClientId, reassertion: &Reassertion) -> Result<(), Refusal> {
         let Reassertion { holder, members, file, opens, ranges, .. } = reassertion;
-        if let Holder::Group(group) = *holder {
-            if !members.contains(&from) {
-                return Err(Refusal::NotOpen { client: from, holder: *holder, file: *file });
-            }
-            if !self.shared.groups.contains_key(&group) {
-                // Members that died before the restart are nobody's any more: no ack of theirs is awaited.
-                let living = members.iter().filter(|member| self.shared.clients.contains_key(member));
-                self.add_group(group, living.copied().collect());
-            }
-            if let Some(client) = self.shared.clients.get_mut(&from) {
-                client.groups.insert(group);
-            }
-        } else if *holder != Holder::Client(from) {
-            return Err(Refusal::NotOpen { client: from, holder: *holder, file: *file });
+        let (holder, file) = (*holder, *file);
+        let not_open = Refusal::NotOpen { client: from, holder, file };
+        if let Holder::Group(group) = holder
+            && members.contains(&from)
+        {
+            self.shared.take_over_group(group, members);
         }
-        for open in opens {
-            self.open(*holder, *file, *open);
+        if !self.shared.is_member(from, holder) {
+            return Err(not_open);
         }
-        let Some(tokens) = self.files.get_mut(file).filter(|tokens| tokens.is_open(*holder)) else {
-            return Err(Refusal::NotOpen { client: from, holder: *holder, file: *file });
-        };
-        tokens.reassert(*file, *holder, ranges)
+        let (closed, open): (Vec<OpenId>, Vec<OpenId>) = opens.iter().partition(|open| self.shared.was_closed(**open));
+        for open in open {
+            self.open(holder, file, open);
+        }
+        match self.files.get_mut(&file).filter(|tokens| tokens.is_open(holder)) {
+            Some(tokens) => tokens.reassert(file, holder, ranges),
+            // Another member has closed it in this boot, and this one did not know.
+            None if !closed.is_empty() => Ok(()),
+            None => Err(not_open),
+        }
     }
 
     /// The groups of a client.
     pub fn groups_of(&self, client: ClientId) -> Vec<GroupId> {
-        self.shared.clients.get(&client).map(|state| state.groups.iter().copied().collect()).unwrap_or_default()
+        self.shared.groups_of(client).collect()
     }
 
     /// A group is shut out as a whole, and can not write any more: its tokens are free.
     pub fn remove_group(&mut self, group: GroupId) {
-        let Some(state) = self.shared.groups.get(&group) else { return };
-        for file in state.files.clone() {
+        for file in self.shared.forget_group(group) {
             if let Some(tokens) = self.files.get_mut(&file) {
                 tokens.drop_holder(file, Holder::Group(group), &mut self.shared);
             }
             self.forget_idle(file);
         }
-        self.forget_group(group);
-    }
-
-    /// A client asks for tokens for several holders. Each gets its grant, or the client that asks gets a refusal.
-    pub fn handle_acquire_set(&mut self, from: ClientId, set: AcquireSet) {
-        self.shared.counters.requests += 1;
-        self.shared.refuse(from, set.request, Refusal::Empty);
     }
 
     /// A client has a session.
     pub fn add_client(&mut self, client: ClientId) {
-        self.shared.clients.entry(client).or_default();
+        self.shared.add_client(client);
     }
 
     /// A client is gone and can not write any more: it shut down, or it was fenced. Its own tokens are free; a group
     /// that loses a member goes on with the others, and without any is forgotten.
     pub fn remove_client(&mut self, client: ClientId) {
-        let Some(state) = self.shared.clients.remove(&client) else { return };
-        for file in state.files {
+        let (own, groups) = self.shared.remove_client(client);
+        for file in own {
             if let Some(tokens) = self.files.get_mut(&file) {
                 tokens.drop_client(file, client, &mut self.shared);
                 tokens.drop_holder(file, Holder::Client(client), &mut self.shared);
             }
             self.forget_idle(file);
         }
-        for group in state.groups {
-            let Some(state) = self.shared.groups.get_mut(&group) else { continue };
-            state.members.retain(|member| *member != client);
-            let empty = state.members.is_empty();
-            for file in state.files.clone() {
+        for (group, files) in groups {
+            for file in files {
                 if let Some(tokens) = self.files.get_mut(&file) {
                     tokens.drop_client(file, client, &mut self.shared);
-                    if empty {
-                        tokens.drop_holder(file, Holder::Group(group), &mut self.shared);
-                    }
                 }
-                self.forget_idle(file);
             }
-            if empty {
-                self.shared.groups.remove(&group);
+            if self.shared.members(Holder::Group(group)).is_empty() {
+                self.remove_group(group);
             }
         }
     }
 
-    /// These clients opened a file together. All of them must have sessions.
+    /// These clients opened a file together. A member that has lost its session meanwhile is not taken in.
     pub fn add_group(&mut self, group: GroupId, members: Vec<ClientId>) {
-        for member in &members {
-            if let Some(client) = self.shared.clients.get_mut(member) {
-                client.groups.insert(group);
-            }
-        }
-        self.shared.groups.insert(group, GroupState { members, files: BTreeSet::new() });
+        self.shared.add_group(group, members);
     }
 
     /// A holder has opened a file.
@@ -317,13 +199,14 @@ impl TokenManager {
 
     /// A holder has closed a file; the last close frees its tokens. A group without files is forgotten.
     pub fn close(&mut self, holder: Holder, file: FileId, open: OpenId) {
+        self.shared.note_closed(open);
         let Some(tokens) = self.files.get_mut(&file) else { return };
         if tokens.close(file, holder, open, &mut self.shared) {
             self.forget_idle(file);
             let Some(files) = self.shared.files_mut(holder) else { return };
             files.remove(&file);
             if let (true, Holder::Group(group)) = (files.is_empty(), holder) {
-                self.forget_group(group);
+                self.shared.forget_group(group);
             }
         }
     }
@@ -331,23 +214,56 @@ impl TokenManager {
     /// A client asks for tokens. Answered by a grant or a refusal, now or later.
     pub fn handle_acquire(&mut self, from: ClientId, acquire: Acquire) {
         self.shared.counters.requests += 1;
-        let tokens = self.files.get_mut(&acquire.file);
-        let open = tokens.as_ref().is_some_and(|tokens| tokens.is_open(acquire.holder));
-        match (self.shared.admit(from, &acquire, open), tokens) {
+        let Acquire { request, holder, file, .. } = acquire;
+        let tokens = self.files.get_mut(&file).filter(|tokens| tokens.is_open(holder));
+        let admitted = self.shared.admit(from, request);
+        match (admitted, tokens) {
+            (Ok(()), Some(tokens)) if self.shared.is_member(from, holder) => {
+                tokens.counters.requests += 1;
+                tokens.acquire(file, from, acquire, &mut self.shared);
+            }
+            (Ok(()), _) => self.shared.refuse(from, request, Refusal::NotOpen { client: from, holder, file }),
+            (Err(refusal), _) => self.shared.refuse(from, request, refusal),
+        }
+    }
+
+    /// A client asks for tokens for several clients, itself among them or not. Each gets its grant on its own stream, all
+    /// in one decision, or the client that asks gets a refusal.
+    pub fn handle_acquire_set(&mut self, from: ClientId, set: AcquireSet) {
+        self.shared.counters.requests += 1;
+        let admitted = self.shared.admit(from, set.request).and_then(|()| self.check_holders(from, &set));
+        match (admitted, self.files.get_mut(&set.file)) {
             (Ok(()), Some(tokens)) => {
                 tokens.counters.requests += 1;
-                tokens.acquire(acquire.file, from, acquire, &mut self.shared);
+                tokens.acquire_set(set.file, from, &set, &mut self.shared);
             }
-            (Ok(()), None) => unreachable!("a request for a file nobody has open was admitted"),
-            (Err(refusal), _) => self.shared.refuse(from, acquire.request, refusal),
+            (Ok(()), None) => self.shared.refuse(from, set.request, Refusal::Empty),
+            (Err(refusal), _) => self.shared.refuse(from, set.request, refusal),
         }
+    }
+
+    /// Whether a client may ask for all the holders of a set.
+    fn check_holders(&self, from: ClientId, set: &AcquireSet) -> Result<(), Refusal> {
+        let together = self.shared.companions(from, set.file);
+        let tokens = self.files.get(&set.file);
+        for SetPart { holder, .. } in &set.parts {
+            let holder = *holder;
+            match holder {
+                Holder::Client(client) if client == from || together.contains(&client) => {}
+                _ => return Err(Refusal::NotTogether { client: from, holder }),
+            }
+            if !tokens.is_some_and(|tokens| tokens.is_open(holder)) {
+                return Err(Refusal::NotOpen { client: from, holder, file: set.file });
+            }
+        }
+        Ok(())
     }
 
     /// A client does not want a request any more. If it waits, it is refused; if it was granted, nothing happens.
     pub fn handle_cancel(&mut self, from: ClientId, request: RequestId) {
-        for file in self.files_of(from) {
+        for file in self.shared.files_of(from) {
             if let Some(tokens) = self.files.get_mut(&file) {
-                tokens.cancel_request(file, from, request, &mut self.shared);
+                tokens.cancel(file, from, request, &mut self.shared);
             }
         }
     }
@@ -428,24 +344,16 @@ impl TokenManager {
         self.shared.members(holder)
     }
 
-    fn files_of(&self, client: ClientId) -> BTreeSet<FileId> {
-        let Some(state) = self.shared.clients.get(&client) else { return BTreeSet::new() };
-        let groups = state.groups.iter().filter_map(|group| self.shared.groups.get(group));
-        groups.flat_map(|group| group.files.iter()).chain(&state.files).copied().collect()
+    /// For tests: panics if an invariant of the protocol does not hold.
+    pub fn assert_invariants(&self) {
+        if !self.shared.in_grace {
+            self.files.iter().for_each(|(file, tokens)| tokens.assert_invariants(*file));
+        }
     }
 
     fn forget_idle(&mut self, file: FileId) {
         if self.files.get(&file).is_some_and(FileTokens::is_idle) {
             self.files.remove(&file);
-        }
-    }
-
-    fn forget_group(&mut self, group: GroupId) {
-        let Some(state) = self.shared.groups.remove(&group) else { return };
-        for member in state.members {
-            if let Some(client) = self.shared.clients.get_mut(&member) {
-                client.groups.remove(&group);
-            }
         }
     }
 }

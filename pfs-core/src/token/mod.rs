@@ -7,12 +7,16 @@ mod file;
 pub mod holder;
 pub mod manager;
 pub mod message;
+pub mod size;
 pub mod table;
 
 pub use manager::Counters;
 
 /// Most ranges of one holder in one file, and most ranges of one request.
 pub const RANGES_PER_HOLDER_MAX: u64 = 65_536;
+/// Most ranges of one holder in one file that are taken over after a restart. More than it can have been granted: a holder
+/// may know its ranges in smaller pieces than the manager does.
+const REASSERTED_RANGES_MAX: u64 = 4 * RANGES_PER_HOLDER_MAX;
 /// Most revokes that one request sends to one holder; past it the hull of all is revoked.
 const REVOKES_PER_HOLDER_MAX: usize = 64;
 /// How far a grant is widened after a conflict; doubles with every request that meets none.

@@ -3,77 +3,99 @@
 //! Invariants:
 //! * claims are disjoint; a byte is either free, or one holder's exclusively, or shared by one or more holders;
 //! * after every public call no two claims that touch are equal, so what one holder has in one piece is one claim;
-//! * claims of different holders are never joined.
+//! * claims of different holders are never joined;
+//! * `counts` names exactly the holders that have a claim, with the number of their claims.
 
 use crate::extent::Extent;
 use crate::ids::Holder;
 use crate::token::message::Mode;
-use smallvec::{SmallVec, smallvec};
+use smallvec::SmallVec;
 use std::collections::BTreeMap;
 
-/// Who has a range, and how.
+/// How many claims above and below a range are looked at to see how far a grant may be widened.
+const ROOM_CLAIMS_MAX: usize = 32;
+
+/// Who has a range, and how. Small, for there may be millions.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Claim {
-    /// Read and write, one holder.
-    Exclusive(Holder),
-    /// Read, by all of these; sorted, never empty.
-    Shared(SmallVec<[Holder; 2]>),
+pub struct Claim(Repr);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Repr {
+    /// Read and write.
+    Writer(Holder),
+    /// Read, by one.
+    Reader(Holder),
+    /// Read, by all of these: sorted, at least two.
+    Readers(Box<[Holder]>),
 }
 
 impl Claim {
     fn new(mode: Mode, holder: Holder) -> Claim {
-        match mode {
-            Mode::Exclusive => Claim::Exclusive(holder),
-            Mode::Shared => Claim::Shared(smallvec![holder]),
-        }
+        Claim(match mode {
+            Mode::Exclusive => Repr::Writer(holder),
+            Mode::Shared => Repr::Reader(holder),
+        })
     }
 
     /// The mode all its holders have.
     pub fn mode(&self) -> Mode {
-        match self {
-            Claim::Exclusive(_) => Mode::Exclusive,
-            Claim::Shared(_) => Mode::Shared,
+        match self.0 {
+            Repr::Writer(_) => Mode::Exclusive,
+            Repr::Reader(_) | Repr::Readers(_) => Mode::Shared,
         }
     }
 
     /// Everybody who has it.
     pub fn holders(&self) -> &[Holder] {
-        match self {
-            Claim::Exclusive(holder) => std::slice::from_ref(holder),
-            Claim::Shared(holders) => holders,
+        match &self.0 {
+            Repr::Writer(holder) | Repr::Reader(holder) => std::slice::from_ref(holder),
+            Repr::Readers(holders) => holders,
         }
     }
 
-    /// What is left without `holder`.
-    fn without(&self, holder: Holder) -> Option<Claim> {
-        match self {
-            Claim::Exclusive(owner) => (*owner != holder).then(|| self.clone()),
-            Claim::Shared(holders) => {
-                let rest: SmallVec<[Holder; 2]> = holders.iter().copied().filter(|h| *h != holder).collect();
-                (!rest.is_empty()).then_some(Claim::Shared(rest))
-            }
+    fn is_of(&self, holder: Holder) -> bool {
+        self.holders().binary_search(&holder).is_ok()
+    }
+
+    fn readers(holders: &[Holder]) -> Option<Claim> {
+        match holders {
+            [] => None,
+            [single] => Some(Claim(Repr::Reader(*single))),
+            many => Some(Claim(Repr::Readers(many.into()))),
         }
+    }
+
+    /// What is left without `holder`, who has a part in it.
+    fn without(&self, holder: Holder) -> Option<Claim> {
+        let rest: SmallVec<[Holder; 4]> = self.holders().iter().copied().filter(|h| *h != holder).collect();
+        Claim::readers(&rest)
     }
 
     /// This claim with `holder` added in `mode`. The caller has seen that nobody else is in the way.
     fn with(&self, mode: Mode, holder: Holder) -> Claim {
-        match (self, mode) {
-            (Claim::Exclusive(owner), _) => {
+        match (&self.0, mode) {
+            (Repr::Writer(owner), _) => {
                 assert_eq!(*owner, holder, "a grant over another holder's exclusive range");
                 self.clone()
             }
-            (Claim::Shared(holders), Mode::Exclusive) => {
-                assert_eq!(holders.as_slice(), [holder], "an exclusive grant over other holders' shared range");
-                Claim::Exclusive(holder)
+            (_, Mode::Exclusive) => {
+                assert_eq!(self.holders(), [holder], "an exclusive grant over other holders' shared range");
+                Claim::new(Mode::Exclusive, holder)
             }
-            (Claim::Shared(holders), Mode::Shared) => {
-                let mut holders = holders.clone();
+            (_, Mode::Shared) => {
+                let mut holders: SmallVec<[Holder; 4]> = self.holders().into();
                 if let Err(at) = holders.binary_search(&holder) {
                     holders.insert(at, holder);
                 }
-                Claim::Shared(holders)
+                Claim::readers(&holders).expect("at least the one that was added")
             }
         }
+    }
+
+    /// Whether this claim and one that touches it are one.
+    fn joins(&self, next: &Claim) -> bool {
+        let writers = |claim: &Claim| claim.mode() == Mode::Exclusive;
+        self == next || (crate::mutant!(MergeAcrossHolders) && writers(self) && writers(next))
     }
 }
 
@@ -82,6 +104,8 @@ impl Claim {
 pub struct TokenTable {
     /// start → (end, claim)
     claims: BTreeMap<u64, (u64, Claim)>,
+    /// Claims of each holder.
+    counts: BTreeMap<Holder, u64>,
 }
 
 impl TokenTable {
@@ -129,7 +153,7 @@ impl TokenTable {
     pub fn holds(&self, range: Extent, holder: Holder, mode: Mode) -> bool {
         let mut from = range.start();
         for (claimed, claim) in self.overlapping(range) {
-            if claimed.start() > from || claim.mode() < mode || !claim.holders().contains(&holder) {
+            if claimed.start() > from || claim.mode() < mode || !claim.is_of(holder) {
                 return false;
             }
             from = claimed.end();
@@ -137,82 +161,111 @@ impl TokenTable {
         from >= range.end()
     }
 
+    /// Number of claims that `holder` has a part in.
+    pub fn count_of(&self, holder: Holder) -> u64 {
+        self.counts.get(&holder).copied().unwrap_or(0)
+    }
+
     /// Whether any holder but this one has any claim.
     pub fn has_others(&self, holder: Holder) -> bool {
-        self.claims.values().any(|(_, claim)| claim.holders().iter().any(|h| *h != holder))
+        self.counts.keys().any(|other| *other != holder)
     }
 
     /// Gives `range` to `holder`. Nobody may be in the way.
     pub fn grant_tokens(&mut self, range: Extent, holder: Holder, mode: Mode) {
         let claim = Claim::new(mode, holder);
         if self.stands_alone(range, &claim) {
-            self.claims.insert(range.start(), (range.end(), claim));
+            self.insert(range, claim);
             return;
         }
         self.split_tokens(range);
         let mut from = range.start();
-        let mut free = Vec::new();
+        let mut free: SmallVec<[Extent; 4]> = SmallVec::new();
+        let mut added = 0;
         for (&start, (end, claim)) in self.claims.range_mut(range.start()..range.end()) {
             free.extend(Extent::new(from, start));
             from = *end;
+            added += u64::from(!claim.is_of(holder));
             *claim = claim.with(mode, holder);
+        }
+        if added > 0 {
+            *self.counts.entry(holder).or_default() += added;
         }
         free.extend(Extent::new(from, range.end()));
         for gap in free {
-            self.claims.insert(gap.start(), (gap.end(), Claim::new(mode, holder)));
+            self.insert(gap, Claim::new(mode, holder));
         }
         self.consolidate_token_ranges(range);
     }
 
     /// Takes `range` from `holder`; other holders keep what they share of it.
     pub fn take(&mut self, range: Extent, holder: Holder) {
-        if self.claims.get(&range.start()) == Some(&(range.end(), Claim::Exclusive(holder))) {
-            self.claims.remove(&range.start());
-            return;
+        let whole = |(end, claim): &(u64, Claim)| *end == range.end() && claim.0 == Repr::Writer(holder);
+        if self.claims.get(&range.start()).is_some_and(whole) {
+            self.remove(range.start());
+        } else if self.counts.contains_key(&holder) {
+            self.change(range, holder, |claim| claim.without(holder));
         }
-        self.change(range, |claim| claim.without(holder));
     }
 
     /// Turns what `holder` has of `range` exclusively into shared.
     pub fn downgrade(&mut self, range: Extent, holder: Holder) {
-        self.change(range, |claim| match claim {
-            Claim::Exclusive(owner) if *owner == holder => Some(Claim::Shared(smallvec![holder])),
-            other => Some(other.clone()),
+        self.change(range, holder, |claim| match claim.mode() {
+            Mode::Exclusive => Some(Claim::new(Mode::Shared, holder)),
+            Mode::Shared => Some(claim.clone()),
         });
     }
 
-    /// The bytes below and above `range` that nobody else has a claim to: how far a grant may be widened.
+    /// The bytes below and above `range` up to the next claim of another holder that is in the way of `mode`: how far a
+    /// grant may be widened. Stops at the last of a bounded number of claims that it looks at.
     pub fn room_around(&self, range: Extent, holder: Holder, mode: Mode) -> Extent {
-        let in_the_way = |claim: &Claim| claim.mode().conflicts(mode) && claim.holders().iter().any(|h| *h != holder);
-        let below = self.claims.range(..range.start()).rev().find(|(_, (_, claim))| in_the_way(claim));
-        let above = self.claims.range(range.end()..).find(|(_, (_, claim))| in_the_way(claim));
-        let start = below.map_or(0, |(_, (end, _))| (*end).min(range.start()));
-        let end = above.map_or(u64::MAX, |(start, _)| *start);
+        let free = |claim: &Claim| !claim.mode().conflicts(mode) || claim.holders() == [holder];
+        let mut start = 0;
+        for (at, (claimed, (end, claim))) in self.claims.range(..range.start()).rev().enumerate() {
+            if !free(claim) || at == ROOM_CLAIMS_MAX {
+                start = if free(claim) { *claimed } else { *end }.min(range.start());
+                break;
+            }
+        }
+        let mut end = u64::MAX;
+        for (at, (claimed, (claimed_end, claim))) in self.claims.range(range.end()..).enumerate() {
+            if !free(claim) || at == ROOM_CLAIMS_MAX {
+                end = if free(claim) { *claimed_end } else { *claimed };
+                break;
+            }
+        }
         extent(start, end)
     }
 
     /// Cuts the claims at the edges of `range`; both remnants stay with their holders.
-    pub fn split_tokens(&mut self, range: Extent) {
-        for at in [range.start(), range.end()] {
-            if let Some((_, (end, claim))) = self.claims.range_mut(..at).next_back()
-                && *end > at
-            {
-                let tail = (*end, claim.clone());
-                *end = at;
-                self.claims.insert(at, tail);
+    fn split_tokens(&mut self, range: Extent) {
+        self.split_at(range.start(), false);
+        self.split_at(range.end(), crate::mutant!(SplitLosesTail));
+    }
+
+    fn split_at(&mut self, at: u64, lose_tail: bool) {
+        if let Some((_, (end, claim))) = self.claims.range_mut(..at).next_back()
+            && *end > at
+        {
+            let tail = extent(at, *end);
+            let claim = claim.clone();
+            *end = at;
+            if !lose_tail {
+                self.insert(tail, claim);
             }
         }
     }
 
     /// Joins equal neighbours in `range` and at its edges.
-    pub fn consolidate_token_ranges(&mut self, range: Extent) {
+    fn consolidate_token_ranges(&mut self, range: Extent) {
         let first = self.claims.range(..range.start()).next_back().map_or(range.start(), |(start, _)| *start);
         let mut cursor = first;
         while let Some((&start, (end, claim))) = self.claims.range(cursor..=range.end()).next() {
-            let joined = self.claims.get(end).filter(|(_, next)| next == claim).map(|(next_end, _)| (*end, *next_end));
-            match joined {
+            let next =
+                self.claims.get(end).filter(|(_, next)| claim.joins(next)).map(|(next_end, _)| (*end, *next_end));
+            match next {
                 Some((next_start, next_end)) if next_start <= range.end() => {
-                    self.claims.remove(&next_start);
+                    self.remove(next_start);
                     self.claims.get_mut(&start).expect("just seen").0 = next_end;
                     cursor = start;
                 }
@@ -230,29 +283,49 @@ impl TokenTable {
     /// Whether the range is free and no neighbour would be joined with it.
     fn stands_alone(&self, range: Extent, claim: &Claim) -> bool {
         let clear_below = match self.claims.range(..range.start()).next_back() {
-            Some((_, (end, before))) => *end < range.start() || (*end == range.start() && before != claim),
+            Some((_, (end, before))) => *end < range.start() || (*end == range.start() && !before.joins(claim)),
             None => true,
         };
         clear_below
             && match self.claims.range(range.start()..).next() {
-                Some((start, (_, after))) => *start > range.end() || (*start == range.end() && after != claim),
+                Some((start, (_, after))) => *start > range.end() || (*start == range.end() && !claim.joins(after)),
                 None => true,
             }
     }
 
-    fn change(&mut self, range: Extent, change: impl Fn(&Claim) -> Option<Claim>) {
+    /// Changes the claims of `holder` in `range`; `change` returns what is left, which may be nothing.
+    fn change(&mut self, range: Extent, holder: Holder, change: impl Fn(&Claim) -> Option<Claim>) {
         self.split_tokens(range);
-        let starts: SmallVec<[u64; 8]> = self.claims.range(range.start()..range.end()).map(|(s, _)| *s).collect();
-        for start in starts {
-            let entry = self.claims.get_mut(&start).expect("just listed");
-            match change(&entry.1) {
-                Some(claim) => entry.1 = claim,
-                None => {
-                    self.claims.remove(&start);
-                }
+        let mine = self.claims.range(range.start()..range.end()).filter(|(_, (_, claim))| claim.is_of(holder));
+        let starts: SmallVec<[u64; 8]> = mine.map(|(start, _)| *start).collect();
+        for start in &starts {
+            let (end, claim) = self.claims.get(start).expect("just listed");
+            let (end, left) = (*end, change(claim));
+            self.remove(*start);
+            if let Some(claim) = left {
+                self.insert(extent(*start, end), claim);
             }
         }
         self.consolidate_token_ranges(range);
+    }
+
+    fn insert(&mut self, range: Extent, claim: Claim) {
+        for holder in claim.holders() {
+            *self.counts.entry(*holder).or_default() += 1;
+        }
+        self.claims.insert(range.start(), (range.end(), claim));
+    }
+
+    fn remove(&mut self, start: u64) {
+        let Some((_, claim)) = self.claims.remove(&start) else { return };
+        for holder in claim.holders() {
+            if let Some(count) = self.counts.get_mut(holder) {
+                *count -= 1;
+                if *count == 0 {
+                    self.counts.remove(holder);
+                }
+            }
+        }
     }
 }
 
@@ -344,6 +417,12 @@ mod tests {
                             }
                         }
                     }
+                }
+                for h in (1..4).map(holder) {
+                    let claims = table.iter().filter(|(_, claim)| claim.holders().contains(&h)).count();
+                    prop_assert_eq!(table.count_of(h), claims as u64);
+                    let others = table.iter().any(|(_, claim)| claim.holders().iter().any(|other| *other != h));
+                    prop_assert_eq!(table.has_others(h), others);
                 }
                 let mut cells = vec![Cell::default(); BYTES];
                 for (range, claim) in table.iter() {
