@@ -4,7 +4,7 @@ use crate::client;
 use crate::config::ClientConfig;
 use crate::descriptor::FileDescriptor;
 use crate::error::Error;
-use crate::group::{CommitSummary, GroupGrant, GroupWatch, OpenedFile};
+use crate::group::{CommitSummary, GroupGrant, GroupWatch, OpenedFile, SetGrant};
 use crate::token::Token;
 use crate::types::{Access, DirectoryEntry, EntryKind, FileStatus, OpenOptions};
 use futures::executor::block_on;
@@ -214,6 +214,29 @@ impl File {
     /// Takes over a grant of the group and pins `extents` (disjoint, in order), this member's part of it.
     pub fn install(&self, grant: GroupGrant, mode: Mode, extents: &[Extent]) -> Result<Token, Error> {
         self.descriptor.shared.install(&grant, mode, extents)
+    }
+
+    /// Asks for tokens for several clients that have this file open for themselves and in a group together, all in one
+    /// decision: each gets what is named for it. This client must have a part. No two parts may have a byte in common
+    /// unless the mode is shared. Every one of them must [claim](Self::claim_set) or [abandon](Self::abandon_set) its part.
+    pub fn acquire_set(&self, mode: Mode, parts: Vec<(ClientId, Vec<RangePattern>)>) -> Result<SetGrant, Error> {
+        block_on(self.descriptor.shared.acquire_set(mode, parts))
+    }
+
+    /// Waits for this client's part of a set and pins it. [`ErrorKind::Stale`](crate::ErrorKind::Stale): the metadata
+    /// server was restarted meanwhile, and the set is void for all.
+    pub fn claim_set(&self, grant: &SetGrant) -> Result<Token, Error> {
+        block_on(self.descriptor.shared.claim_set(grant))
+    }
+
+    /// Gives this client's part of a set back, whether it has arrived or not.
+    pub fn abandon_set(&self, grant: &SetGrant) {
+        self.descriptor.shared.abandon_set(grant);
+    }
+
+    /// Gives back what was granted on the request of a client and not claimed: nobody will say what it is for.
+    pub fn abandon_sets_of(&self, client: ClientId) {
+        self.descriptor.shared.abandon_sets_of(client);
     }
 
     /// Writes `buffer` at `offset` under a token that covers it.

@@ -2,8 +2,9 @@
 //!
 //! All have a byte form, so that a program can broadcast them by whatever its processes talk with.
 
-use crate::error::Error;
-use pfs_core::token::message::FileSize;
+use crate::error::{Error, ErrorKind};
+use pfs_core::ids::{Boot, ClientId, RequestId};
+use pfs_core::token::message::{FileSize, Mode, SetId};
 use pfs_proto::metadata::{Opened, SlotSet};
 use pfs_proto::token::GrantMessage;
 use pfs_proto::v1;
@@ -91,6 +92,42 @@ impl GroupGrant {
     }
 }
 
+/// Tokens that one member got for several members, each its own holder; every member claims its part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SetGrant {
+    pub(crate) set: SetId,
+    pub(crate) boot: Boot,
+    pub(crate) mode: Mode,
+    pub(crate) size: FileSize,
+}
+
+impl SetGrant {
+    /// The byte form: six numbers of 8 bytes, little end first: client, request, boot, mode, generation and bytes.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let SetGrant { set, boot, mode, size } = *self;
+        let mode = match mode {
+            Mode::Shared => 0,
+            Mode::Exclusive => 1,
+        };
+        let numbers = [set.client.get(), set.request.get(), boot.get(), mode, size.generation, size.bytes];
+        numbers.map(u64::to_le_bytes).concat()
+    }
+
+    /// Reads the byte form.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
+        let read = || {
+            let (numbers, rest) = bytes.as_chunks::<8>();
+            let [client, request, boot, mode, generation, size] =
+                numbers.iter().map(|number| u64::from_le_bytes(*number)).collect::<Vec<_>>().try_into().ok()?;
+            let set = SetId { client: ClientId::new(client)?, request: RequestId::new(request)? };
+            let mode = [Mode::Shared, Mode::Exclusive].into_iter().nth(usize::try_from(mode).ok()?)?;
+            let size = FileSize { generation, bytes: size };
+            rest.is_empty().then_some(SetGrant { set, boot: Boot::new(boot)?, mode, size })
+        };
+        read().ok_or_else(|| Error::new(ErrorKind::InvalidArgument, "the bytes are not those of a set of tokens"))
+    }
+}
+
 /// What commits have made durable: of one member, or merged of many.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CommitSummary {
@@ -145,6 +182,19 @@ mod tests {
         assert!(CommitSummary::default().is_empty());
         assert_eq!(CommitSummary::from_bytes(&[]).unwrap(), CommitSummary::default());
         assert!(CommitSummary::from_bytes(&[0xff]).is_err());
+    }
+
+    #[test]
+    fn sets_travel() {
+        let set = SetId { client: ClientId::new(7).unwrap(), request: RequestId::new(8).unwrap() };
+        let size = FileSize { generation: 3, bytes: 4 };
+        for mode in [Mode::Shared, Mode::Exclusive] {
+            let grant = SetGrant { set, boot: Boot::new(2).unwrap(), mode, size };
+            let bytes = grant.to_bytes();
+            assert_eq!(SetGrant::from_bytes(&bytes).unwrap(), grant);
+            assert!(SetGrant::from_bytes(&bytes[1..]).is_err());
+        }
+        assert!(SetGrant::from_bytes(&[0; 48]).is_err());
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub use client::Client;
 pub use config::{ClientConfig, METADATA_VARIABLE, SECRET_FILE_VARIABLE, parse_url};
 pub use descriptor::FileDescriptor;
 pub use error::{Error, ErrorKind};
-pub use group::{CommitSummary, GroupGrant, GroupWatch, OpenedFile};
+pub use group::{CommitSummary, GroupGrant, GroupWatch, OpenedFile, SetGrant};
 pub use state::ClientState;
 pub use token::Token;
 pub use types::{Access, DirectoryEntry, EntryKind, FileStatus, LayoutRequest, OpenOptions};

@@ -6,6 +6,9 @@
 //! * an operation in the state machine has a [`Token`] that ends it, or was refused;
 //! * `uncommitted` lists every slot with bytes that were written and not yet made durable.
 
+mod sets;
+
+use self::sets::Sets;
 use crate::error::{Error, ErrorKind};
 use crate::group::{GroupGrant, GroupWatch};
 use crate::state::Links;
@@ -44,6 +47,7 @@ struct Inner {
     waiters: BTreeMap<OperationId, oneshot::Sender<Result<(), Error>>>,
     /// Collective requests of this member; their grants are not used before every member has them.
     collectives: BTreeMap<RequestId, oneshot::Sender<Result<GrantMessage, Error>>>,
+    sets: Sets,
     /// Written slots, with the server instance that took the bytes.
     uncommitted: BTreeMap<u32, Instance>,
     /// A loss that the next sync must tell.
@@ -61,6 +65,7 @@ impl SharedFile {
             tokens,
             waiters: BTreeMap::new(),
             collectives: BTreeMap::new(),
+            sets: Sets::default(),
             uncommitted: BTreeMap::new(),
             loss: None,
             committed_slots: file.committed_slots,
@@ -169,6 +174,7 @@ impl SharedFile {
         inner.waiters.remove(&operation);
         inner.tokens.end(operation, || self.links.next_request());
         self.pump(&mut inner);
+        inner.sets.tell();
     }
 
     /// An operation has failed with requests that may still be applied; its token lives until they can not.
@@ -187,6 +193,9 @@ impl SharedFile {
         }
         inner.tokens.learn_size(message.size);
         inner.committed_slots.extend(&message.committed_slots);
+        if message.grant.set.is_some() {
+            return self.handle_set_grant(&mut inner, &message);
+        }
         inner.tokens.handle_grant(&message.grant);
         self.pump(&mut inner);
     }
@@ -196,6 +205,9 @@ impl SharedFile {
         let mut inner = self.inner.lock();
         if let Some(waiter) = inner.collectives.remove(&request) {
             let _ = waiter.send(Err(error.clone().into()));
+            return true;
+        }
+        if inner.sets.refuse(request, error) {
             return true;
         }
         let Some(operation) = inner.tokens.handle_refused(request, || self.links.next_request()) else {
@@ -235,6 +247,7 @@ impl SharedFile {
         self.handle_group_error(error);
         let mut inner = self.inner.lock();
         inner.ended = Some(error.clone());
+        inner.sets.end(error);
         for (_, waiter) in std::mem::take(&mut inner.waiters) {
             let _ = waiter.send(Err(error.clone()));
         }

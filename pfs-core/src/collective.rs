@@ -154,6 +154,29 @@ impl CollectivePlan {
         self.tokens.iter().flat_map(|pattern| pattern.extents()).filter_map(|extent| extent.intersection(own)).collect()
     }
 
+    /// Exactly what `rank` itself reads or writes at the servers, in order. Of a write, no two ranks have a byte in common.
+    pub fn share(&self, rank: u32) -> Vec<Extent> {
+        let own: ExtentSet = match &self.method {
+            Method::Direct => self.direct(rank).collect(),
+            Method::Exchange(exchange) => exchange.served_by(rank, &self.parts).collect(),
+        };
+        own.extents().collect()
+    }
+
+    /// The same as patterns. If there would be many, those of an exchange name whole windows, of which no two ranks have
+    /// a byte in common either.
+    pub fn share_patterns(&self, rank: u32) -> Vec<RangePattern> {
+        let exact = tokens::regular(&self.share(rank));
+        match &self.method {
+            Method::Exchange(exchange) if exact.len() > TOKEN_PATTERNS_MAX => {
+                let hull = self.hull();
+                let windows: ExtentSet = exchange.windows_of(rank).filter_map(|w| w.intersection(hull?)).collect();
+                tokens::regular(&windows.extents().collect::<Vec<_>>())
+            }
+            _ => exact,
+        }
+    }
+
     /// What `rank` itself reads or writes at the servers when the plan is direct, in order.
     pub fn direct(&self, rank: u32) -> impl Iterator<Item = Extent> + '_ {
         self.parts.iter().filter(move |part| part.rank == rank).map(|part| part.extent)

@@ -136,13 +136,26 @@ impl Exchange {
         u32::try_from(position).expect("less than the number of aggregators")
     }
 
+    /// A rank's windows with bytes, in order.
+    pub(super) fn windows_of(&self, rank: u32) -> impl DoubleEndedIterator<Item = Extent> + '_ {
+        let position = self.aggregators.iter().position(|&aggregator| aggregator == rank);
+        let own = self.windows.iter().filter(move |window| Some(window.aggregator as usize) == position);
+        own.map(|window| self.window_extent(window.index))
+    }
+
     /// From the first byte of a rank's windows to the last.
     pub(super) fn domain_hull(&self, rank: u32) -> Option<Extent> {
-        let position = self.aggregators.iter().position(|&aggregator| aggregator == rank)?;
-        let mut own = self.windows.iter().filter(|window| window.aggregator as usize == position);
+        let mut own = self.windows_of(rank);
         let first = own.next()?;
-        let last = own.next_back().unwrap_or(first);
-        Some(self.window_extent(first.index).hull(self.window_extent(last.index)))
+        Some(first.hull(own.next_back().unwrap_or(first)))
+    }
+
+    /// The bytes of all ranks in a rank's windows; the same byte of several ranks comes several times.
+    pub(super) fn served_by<'a>(&'a self, rank: u32, parts: &'a [Part]) -> impl Iterator<Item = Extent> + 'a {
+        let position = self.aggregators.iter().position(|&aggregator| aggregator == rank);
+        let pieces = parts.iter().flat_map(|part| self.cut(part.extent));
+        let own = pieces.filter(move |(_, window)| Some(window.aggregator as usize) == position);
+        own.map(|(extent, _)| extent)
     }
 
     pub(super) fn rounds_of(&self, rank: u32, parts: &[Part]) -> Vec<Round> {

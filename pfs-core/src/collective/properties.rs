@@ -101,6 +101,26 @@ fn check_fixed_map(plan: &CollectivePlan, ranks: u32, case: &Case) {
     assert!(seen.iter().all(|ranks| ranks.len() <= per_slot), "{seen:?} with {per_slot} per slot");
 }
 
+/// Each rank's share is what it moves at the servers, and shares of a write are disjoint, as patterns too.
+fn check_shares(plan: &CollectivePlan, ranks: u32) {
+    let mut owners = vec![None; 2 * FILE_BYTES];
+    for rank in 0..ranks {
+        let rounds = plan.rounds(rank);
+        let moved: ExtentSet = plan.direct(rank).filter(|_| matches!(plan.method(), Method::Direct)).collect();
+        let moved = rounds.iter().flat_map(|round| &round.io).fold(moved, |mut moved, &extent| {
+            moved.insert(extent, ());
+            moved
+        });
+        assert_eq!(plan.share(rank), moved.extents().collect::<Vec<_>>());
+        let patterns = plan.share_patterns(rank);
+        let named: ExtentSet = patterns.iter().flat_map(|pattern| pattern.extents()).collect();
+        assert!(moved.extents().all(|extent| named.covers(extent, |()| true)), "{patterns:?} for {moved:?}");
+        for i in named.extents().flat_map(cells).filter(|_| plan.direction() == Direction::Write) {
+            assert_eq!(owners[i].replace(rank), None, "byte {i} is named for two ranks");
+        }
+    }
+}
+
 fn ranks_of(case: &Case) -> u32 {
     case.ranges.len() as u32
 }
@@ -119,12 +139,14 @@ proptest! {
             prop_assert_eq!(run.served[i], u8::from(writer.is_some()), "byte {} at the servers", i);
         }
         check_fixed_map(&plan, ranks_of(&case), &case);
+        check_shares(&plan, ranks_of(&case));
     }
 
     #[test]
     fn a_read_brings_every_rank_its_bytes(case in case(), size in 0u64..FILE_BYTES as u64) {
         let plan = CollectivePlan::new(Direction::Read, &case.ranges, &case.recipe, &case.hints).unwrap();
         let exchange = matches!(plan.method(), Method::Exchange(_));
+        check_shares(&plan, ranks_of(&case));
         let plan = plan.clamped(size);
         let run = run(&plan, ranks_of(&case), &case);
         for i in 0..FILE_BYTES {

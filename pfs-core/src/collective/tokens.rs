@@ -20,7 +20,7 @@ pub(super) fn patterns(union: &ExtentSet) -> Vec<RangePattern> {
 }
 
 /// Runs of equal length at equal distances as one pattern each.
-fn regular(runs: &[Extent]) -> Vec<RangePattern> {
+pub(super) fn regular(runs: &[Extent]) -> Vec<RangePattern> {
     let mut patterns = Vec::new();
     let mut rest = runs;
     while let Some(&first) = rest.first() {
