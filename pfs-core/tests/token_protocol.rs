@@ -13,7 +13,7 @@ use pfs_core::ids::{Boot, ClientId, FileId, GroupId, Holder, OpenId, RequestId};
 use pfs_core::pattern::RangePattern;
 use pfs_core::token::holder::{HolderAction, OperationId, Ranges, TokenHolder};
 use pfs_core::token::manager::{ManagerAction, TokenManager};
-use pfs_core::token::message::{Ack, Acquire, FileSize, Grant, Mode, Revoke};
+use pfs_core::token::message::{Ack, Acquire, AcquireSet, FileSize, Grant, Mode, Revoke, SetId, SetPart};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -21,6 +21,7 @@ const FILE_BYTES: u64 = 40;
 
 enum Up {
     Acquire(Acquire),
+    AcquireSet(AcquireSet),
     Cancel(RequestId),
     Ack(Ack),
 }
@@ -123,6 +124,8 @@ struct World {
     clients: Vec<Client>,
     groups: BTreeMap<Holder, Vec<usize>>,
     collectives: BTreeMap<Holder, Collective>,
+    /// Sets that were asked for, and which clients have not claimed their parts.
+    sets: BTreeMap<SetId, BTreeMap<usize, (Mode, Ranges)>>,
     grants: u64,
 }
 
@@ -160,8 +163,8 @@ impl World {
             }
             groups.insert(holder, members);
         }
-        let (random, collectives) = (Random(seed), BTreeMap::new());
-        World { random, file, manager, clients: world_clients, groups, collectives, grants: 0 }
+        let (random, collectives, sets) = (Random(seed), BTreeMap::new(), BTreeMap::new());
+        World { random, file, manager, clients: world_clients, groups, collectives, sets, grants: 0 }
     }
 
     fn drain_manager(&mut self) {
@@ -186,6 +189,7 @@ impl World {
         let from = self.clients[at].id;
         match message {
             Up::Acquire(acquire) => self.manager.handle_acquire(from, acquire),
+            Up::AcquireSet(set) => self.manager.handle_acquire_set(from, set),
             Up::Cancel(request) => self.manager.handle_cancel(from, request),
             Up::Ack(ack) => self.manager.handle_ack(from, &ack),
         }
@@ -202,6 +206,10 @@ impl World {
                     let queue = self.clients[member].broadcasts.entry(grant.holder).or_default();
                     queue.push_back((grant.clone(), collective.mode, ranges));
                 }
+            }
+            Down::Grant(grant) if grant.set.is_some() => {
+                self.clients[at].holders.get_mut(&grant.holder).unwrap().handle_set_grant(&grant);
+                self.clients[at].pump(grant.holder);
             }
             Down::Grant(grant) => {
                 self.grants += 1;
@@ -289,6 +297,70 @@ impl World {
         self.collectives.insert(holder, Collective { asker, request, mode, ranges });
     }
 
+    /// One client asks for several: each of them gets a piece of its own, all at once or when it comes to its turn.
+    fn begin_set(&mut self) {
+        let mode = self.random.mode();
+        let mut parts = BTreeMap::new();
+        let mut from = 0;
+        for at in 0..self.clients.len() {
+            let start = from + self.random.below(FILE_BYTES / 4);
+            let end = start + 1 + self.random.below(FILE_BYTES / 4);
+            if self.random.below(4) > 0 {
+                parts.insert(at, (mode, Ranges::from_elem(Extent::new(start, end).unwrap(), 1)));
+                from = end;
+            }
+        }
+        let asker = self.pick_client();
+        if parts.is_empty() {
+            return;
+        }
+        let part = |(at, (_, ranges)): (&usize, &(Mode, Ranges))| SetPart {
+            holder: Holder::Client(self.clients[*at].id),
+            required: ranges.iter().map(|range| RangePattern::from(*range)).collect(),
+        };
+        let set_parts = parts.iter().map(part).collect();
+        let client = &mut self.clients[asker];
+        client.last_request += 1;
+        let request = RequestId::new(client.last_request).unwrap();
+        client.up.push_back(Up::AcquireSet(AcquireSet { request, file: self.file, mode, parts: set_parts }));
+        self.sets.insert(SetId { client: client.id, request }, parts);
+    }
+
+    /// One client begins what a set was for, or the whole set is given up.
+    fn claim_one(&mut self, may_give_up: bool) {
+        if self.sets.is_empty() {
+            return;
+        }
+        let at = self.random.below(self.sets.len() as u64) as usize;
+        let (set, parts) = self.sets.iter().nth(at).map(|(set, parts)| (*set, parts.clone())).unwrap();
+        if may_give_up && self.random.below(8) == 0 {
+            let asker = self.clients.iter_mut().find(|client| client.id == set.client).unwrap();
+            asker.up.push_back(Up::Cancel(set.request));
+            for member in parts.into_keys() {
+                let client = &mut self.clients[member];
+                let own = Holder::Client(client.id);
+                let next = numbers(&mut client.last_request);
+                client.holders.get_mut(&own).unwrap().abandon_set(set, next);
+                client.pump(own);
+            }
+            self.sets.remove(&set);
+            return;
+        }
+        for (member, (mode, ranges)) in parts {
+            let client = &mut self.clients[member];
+            let own = Holder::Client(client.id);
+            if let Some(operation) = client.holders.get_mut(&own).unwrap().claim_set(set) {
+                client.operations.insert((own, operation), (mode, ranges, true));
+                let left = self.sets.get_mut(&set).unwrap();
+                left.remove(&member);
+                if left.is_empty() {
+                    self.sets.remove(&set);
+                }
+                break;
+            }
+        }
+    }
+
     /// One operation fails with its outcome in doubt: it still keeps its ranges from the others.
     fn doubt_one(&mut self) {
         let at = self.pick_client();
@@ -338,8 +410,11 @@ impl World {
                 self.deliver_broadcast(at);
             }
             12..14 => self.begin_independent(),
+            14 if self.random.below(2) == 0 => self.begin_set(),
             14 => self.begin_collective(),
-            15..18 => self.end_one(true),
+            15..17 => self.end_one(true),
+            17 if self.random.below(2) == 0 => self.end_one(true),
+            17 => self.claim_one(true),
             18 => self.doubt_one(),
             _ if self.random.below(2) == 0 => self.end_one(false),
             _ => {
@@ -359,12 +434,14 @@ impl World {
                 self.deliver_broadcast(at);
             }
             self.check();
+            self.claim_one(false);
             self.end_one(true);
             if self.is_quiet() {
                 break;
             }
         }
         assert_eq!(self.manager.counters().waiting, 0, "requests wait for ever");
+        assert!(self.sets.is_empty(), "parts of sets never come: {:?}", self.sets);
         for client in &self.clients {
             assert!(client.operations.is_empty(), "operations wait for ever: {:?}", client.operations);
             assert!(client.up.is_empty() && client.down.is_empty());
@@ -378,7 +455,7 @@ impl World {
                 && client.down.is_empty()
                 && client.broadcasts.values().all(VecDeque::is_empty)
         };
-        self.clients.iter().all(quiet)
+        self.sets.is_empty() && self.clients.iter().all(quiet)
     }
 
     fn check(&self) {

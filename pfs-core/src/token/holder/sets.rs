@@ -43,16 +43,16 @@ impl TokenHolder {
         self.give_way();
     }
 
-    /// The operation for which a part of a set was granted, pinned; nothing while the part has not arrived, or while an
-    /// earlier operation of this client runs in its way. Ask again after whatever happens to this holder.
+    /// The operation for which a part of a set was granted, pinned; nothing while the part has not arrived, or while another
+    /// operation of this client runs in its way. Ask again after whatever happens to this holder.
     pub fn claim_set(&mut self, set: SetId) -> Option<OperationId> {
         let id = *self.sets.reserved.get(&set)?;
         let operation = &self.operations[&id];
         let blocked = self.local_exclusion
             && self
                 .operations
-                .range(..id)
-                .any(|(_, op)| op.progress == Progress::Pinned && op.precedes(operation.mode, &operation.ranges));
+                .values()
+                .any(|op| op.progress == Progress::Pinned && op.precedes(operation.mode, &operation.ranges));
         if blocked {
             return None;
         }
