@@ -2,6 +2,7 @@
 
 use anyhow::{Context, bail};
 use pfs_core::layout::check_stripe_unit;
+use pfs_core::session::Terms;
 use pfs_proto::secret::Secret;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -20,6 +21,11 @@ pub struct Config {
     pub lease_ms: u64,
     /// Milliseconds between two heartbeats of a client or file server; at most a third of the lease.
     pub heartbeat_ms: u64,
+    /// Milliseconds for which a restarted server waits for clients of earlier starts; nothing: somewhat more than the
+    /// lease, so that one with a broken connection notices it, connects and says what it holds.
+    pub grace_ms: Option<u64>,
+    /// Milliseconds after which a holder is shut out that neither gives way nor gets on, though it is alive.
+    pub revoke_timeout_ms: u64,
     /// Bytes; for files whose creator does not say.
     pub default_stripe_unit: u64,
     /// Servers; for files whose creator does not say. 0: all that are up.
@@ -31,7 +37,8 @@ pub struct Config {
 }
 
 impl Config {
-    /// The usual settings: 15 s lease, 3 s heartbeat, 1 MiB stripes over all servers, on an existing cluster.
+    /// The usual settings: 15 s lease, 3 s heartbeat, 60 s to give way, 1 MiB stripes over all servers, on an existing
+    /// cluster.
     pub fn new(directory: PathBuf, listen: SocketAddr, secret: Secret) -> Self {
         Config {
             directory,
@@ -39,11 +46,22 @@ impl Config {
             secret,
             lease_ms: 15_000,
             heartbeat_ms: 3_000,
+            grace_ms: None,
+            revoke_timeout_ms: 60_000,
             default_stripe_unit: 1 << 20,
             default_stripe_count: 0,
             create_cluster: false,
             truncate_patience: Duration::from_secs(20),
         }
+    }
+
+    /// See the field.
+    pub(crate) fn grace_ms(&self) -> u64 {
+        self.grace_ms.unwrap_or(self.lease_ms + 2 * self.heartbeat_ms)
+    }
+
+    pub(crate) fn terms(&self) -> Terms {
+        Terms { lease_ms: self.lease_ms, heartbeat_ms: self.heartbeat_ms }
     }
 
     pub(crate) fn check(&self) -> anyhow::Result<()> {
@@ -54,6 +72,9 @@ impl Config {
                 self.heartbeat_ms,
                 self.lease_ms
             );
+        }
+        if self.revoke_timeout_ms == 0 {
+            bail!("no holder gives way within 0 ms; give it time");
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Calls to the file servers.
 
 use parking_lot::Mutex;
-use pfs_core::ids::{Boot, ClientId, FileId};
+use pfs_core::ids::FileId;
 use pfs_proto::data;
 use pfs_proto::secret::AuthInterceptor;
 use pfs_proto::status::{ErrorCode, ErrorDetail, error_detail};
@@ -55,19 +55,17 @@ impl DataClients {
         in_time(address, client.remove(v1::RemoveRequest::from(data::Remove { file }))).await.map(drop)
     }
 
-    /// Has clients refused; when this returns, none of their operations can touch an object on that server.
-    pub(crate) async fn fence(&self, address: &str, boot: Boot, clients: &[ClientId]) -> Result<(), ErrorDetail> {
+    /// Has somebody refused. When this returns, nothing older of theirs can touch an object on that server. Returns the
+    /// lengths that the objects have then, in their order.
+    pub(crate) async fn fence(&self, address: &str, fence: data::Fence) -> Result<Vec<u64>, ErrorDetail> {
         let mut client = self.client(address)?;
-        for clients in clients.chunks(data::FENCES_PER_REQUEST_MAX) {
-            let fence = data::Fence {
-                boot_floor: boot,
-                incarnations: clients.to_vec(),
-                groups: Vec::new(),
-                objects: Vec::new(),
-            };
-            in_time(address, client.fence(v1::FenceRequest::from(fence))).await?;
-        }
-        Ok(())
+        in_time(address, client.fence(v1::FenceRequest::from(fence))).await.map(|reply| reply.object_lengths)
+    }
+
+    /// Ends a client's operations up to one. When this returns, none of them can be applied on that server any more.
+    pub(crate) async fn drain(&self, address: &str, drain: data::Drain) -> Result<(), ErrorDetail> {
+        let mut client = self.client(address)?;
+        in_time(address, client.drain(v1::DrainRequest::from(drain))).await.map(drop)
     }
 }
 

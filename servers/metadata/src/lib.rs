@@ -2,9 +2,9 @@
 //!
 //! * [`store`]: the transactional key–value store, and the byte maps of its keys;
 //! * [`namespace`]: every durable change, each with the conditions that it rests on, done exactly once;
-//! * `tokens`: one task that owns the token manager, the sessions and the open handles;
+//! * `tokens`: one task that owns the coordinator of sessions and tokens, the connections and the open handles;
 //! * `file_servers`: which store is which server, who is up, where new files go;
-//! * `upkeep`: deaths, truncations, removals and size reports, each resumed after a restart;
+//! * `upkeep`: shutting out, truncations, removals and size reports, each resumed after a restart;
 //! * `service`: the gRPC calls.
 //!
 //! [`start`] puts them together.

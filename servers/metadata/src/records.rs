@@ -143,6 +143,14 @@ pub struct Session {
     pub name: String,
 }
 
+/// A group that is shut out as a whole.
+#[derive(Clone, PartialEq, Message)]
+pub struct FencedGroup {
+    /// Ids of its members when it was.
+    #[prost(uint64, repeated, tag = "1")]
+    pub members: Vec<u64>,
+}
+
 /// The last change of one slot of a session.
 #[derive(Clone, PartialEq, Message)]
 pub struct OperationRecord {

@@ -1,8 +1,9 @@
 //! Putting the server together.
 //!
-//! At the start, in this order: the start is counted; sessions of earlier starts are forgotten, as their stamps are
-//! refused as a whole; truncations that were under way take their ranges; orphans are queued for removal; then the
-//! server answers. Tokens are granted once every known file server refuses the stamps of earlier starts.
+//! At the start, in this order: the start is counted; the coordinator is told which sessions there were, who was being
+//! shut out and which file servers there are; truncations that were under way ask for their ranges; then the server
+//! answers. Tokens are granted, and orphans removed, once every client of an earlier start has said what it holds or is
+//! shut out, and every known file server refuses the stamps of earlier starts.
 
 use crate::background::Background;
 use crate::clock::{boottime_ms, unix_ns};
@@ -16,13 +17,13 @@ use crate::service;
 use crate::sessions::Sessions;
 use crate::store::keys::Counter;
 use crate::tokens::{Effects, State, Tokens};
-use crate::upkeep::{Burial, Removals, SizeWriter, Truncations, bury, reap};
+use crate::upkeep::{Removals, ShuttingOut, SizeWriter, Truncations, reap};
 use anyhow::Context;
-use pfs_core::ids::{Boot, ClientId};
+use pfs_core::ids::Boot;
+use pfs_core::session::coordinator::Coordinator;
 use pfs_proto::secret::AuthInterceptor;
 use pfs_server_runtime::{CancellationToken, RunningServer, bind, serve};
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
 
 /// Client numbers that are reserved with one commit.
@@ -44,6 +45,8 @@ pub(crate) struct Shared {
     pub(crate) truncations: Arc<Truncations>,
     pub(crate) data: Arc<DataClients>,
     pub(crate) background: Background,
+    /// Is cancelled when the grace after the start is over.
+    pub(crate) grace_over: CancellationToken,
 }
 
 /// Starts a metadata server. When this returns it answers.
@@ -74,20 +77,25 @@ async fn assemble(
 ) -> anyhow::Result<(Arc<Shared>, pfs_server_runtime::DirectoryLock)> {
     let OpenCluster { lock, store, cluster_id, boot, counters } = opened;
     let namespace = Arc::new(Namespace::open(store, unix_ns()).await?);
-    namespace.forget_sessions().await.context("sessions of earlier starts could not be removed")?;
+    let known = namespace.known_sessions().await.context("the sessions of earlier starts could not be read")?;
     let servers = FileServers::open(namespace.clone(), cluster_id.clone(), config.lease_ms).await?;
     let servers = Arc::new(servers);
     let data = Arc::new(DataClients::new(AuthInterceptor::new(&config.secret)));
     let sizes = Arc::new(SizeWriter::default());
     let background = Background::new(shutdown.clone());
 
-    let (expired, expirations) = mpsc::unbounded_channel();
-    let (orphan, orphans) = mpsc::unbounded_channel();
-    let effects = Effects { expired, reap: orphan.clone(), sizes: sizes.clone() };
+    let (errands, to_be_shut_out) = mpsc::unbounded_channel();
+    let (reap_orphan, orphans) = mpsc::unbounded_channel();
+    let (calls, to_be_called) = mpsc::unbounded_channel();
+    let grace_over = CancellationToken::new();
+    let effects = Effects { errands, reap: reap_orphan, calls, sizes: sizes.clone(), grace_over: grace_over.clone() };
     let numbers = counters.reserve(Counter::Client, CLIENT_NUMBERS).await?;
-    let state = State::new(boot, Sessions::new(numbers, config.lease_ms), effects);
-    let tick = Duration::from_millis((config.lease_ms / 10).clamp(10, 1000));
-    let (tokens, actor) = Tokens::new(state, tick, shutdown);
+    let (terms, grace_ms, now_ms) = (config.terms(), config.grace_ms(), boottime_ms());
+    let coordinator = Coordinator::new(boot, terms, grace_ms, config.revoke_timeout_ms, numbers.start, now_ms);
+    let server_ids = servers.all().into_iter().map(|server| server.id);
+    let unlinked = namespace.orphans().await?;
+    let state = State::new(coordinator, Sessions::new(numbers), server_ids, known, unlinked, effects);
+    let (tokens, actor) = Tokens::new(state, shutdown);
     background.spawn(actor);
 
     let removals = Arc::new(Removals::new(namespace.clone(), servers.clone(), data.clone()));
@@ -103,24 +111,14 @@ async fn assemble(
     for pending in namespace.pending_truncations().await? {
         truncations.resume(pending).await;
     }
-    for file in namespace.orphans().await? {
-        orphan.send(file).context("the queue of orphans is closed")?;
-    }
     background.spawn(sizes.clone().run(namespace.clone()));
     background.spawn(reap(namespace.clone(), orphans, removals.clone()));
     background.spawn(removals.clone().run());
-    let burial = Burial {
-        namespace: namespace.clone(),
-        servers: servers.clone(),
-        data: data.clone(),
-        tokens: tokens.clone(),
-        boot,
-    };
-    background.spawn(bury_all(burial, expirations, background.clone()));
-    background.spawn(end_grace(servers.clone(), tokens.clone(), tick));
+    let shutting_out = ShuttingOut::new(namespace.clone(), servers.clone(), data.clone(), tokens.clone(), boot);
+    background.spawn(Arc::new(shutting_out).run(to_be_shut_out, background.clone()));
 
     let placement = Placement::new(config.default_stripe_unit, config.default_stripe_count);
-    let shared = Shared {
+    let shared = Arc::new(Shared {
         config,
         cluster_id,
         boot,
@@ -135,29 +133,8 @@ async fn assemble(
         truncations,
         data,
         background,
-    };
-    Ok((Arc::new(shared), lock))
-}
-
-/// Buries the dead, each group of them on its own: one file server that hangs holds only those up who died with it.
-async fn bury_all(burial: Burial, mut expirations: mpsc::UnboundedReceiver<Vec<ClientId>>, background: Background) {
-    while let Some(clients) = expirations.recv().await {
-        let burial = burial.clone();
-        background.spawn(async move {
-            if bury(burial, clients).await.is_err() {
-                tracing::debug!("the server ends before its dead clients are buried; none outlives its boot");
-            }
-        });
-    }
-}
-
-/// Ends the grace when every file server that is known refuses the stamps of earlier starts.
-async fn end_grace(servers: Arc<FileServers>, tokens: Tokens, tick: Duration) {
-    let mut ticks = tokio::time::interval(tick.min(Duration::from_millis(50)));
-    while !servers.all_know_this_boot() {
-        ticks.tick().await;
-    }
-    if tokens.send(State::end_grace).await.is_ok() {
-        tracing::debug!("tokens are granted from now on");
-    }
+        grace_over,
+    });
+    shared.background.spawn(service::calls::run(shared.clone(), to_be_called));
+    Ok((shared, lock))
 }

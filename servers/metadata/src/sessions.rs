@@ -1,62 +1,56 @@
-//! The sessions of this start of the server: who lives, who is silent, who is dead.
+//! What the server keeps of a session beside the coordinator: its name, its connection, what its volatile operations
+//! did, and what its client told of itself.
+//!
+//! Who lives and who is shut out is the coordinator's; a session is here exactly as long as it is there.
 //!
 //! Invariants:
-//! * client numbers are admitted in increasing order, and every number below [`Sessions::fences`]' floor that is not
-//!   listed as living is dead for ever;
-//! * a session goes joining → live → giving up → dead, or ends in good order; it never goes back;
-//! * a session has one stream in its life. What was under way on a broken one can not be known, so it is not
-//!   resumed: the session is given up when its lease has run out;
-//! * a client counts as living for the file servers until its death is durable.
+//! * a session has at most one connection, the latest; what an earlier one still brings is not looked at, and repeated
+//!   on the later one;
+//! * a connection carries a welcome first, and everything else in the order in which it was sent;
+//! * the calls of one client that run at once, and those that wait, are bounded.
 
-use pfs_core::ids::{ClientId, FileId, Holder, OpenId};
-use pfs_proto::metadata::{Fences, OperationId};
-use pfs_proto::token::{ServerFrame, ServerMessage};
+use pfs_core::ids::{ClientId, FileId, Holder, OpenId, RequestId};
+use pfs_proto::metadata::OperationId;
+use pfs_proto::token::ServerFrame;
 use pfs_proto::v1;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
+use tonic::Status;
 
-/// Messages that wait for a client that does not read them; past it the client's stream is cut.
-const STREAM_MESSAGES_MAX: usize = 4096;
+/// Messages that wait on a connection whose client does not read; past it the connection is cut. All that a
+/// reconnection repeats fits.
+const CONNECTION_MESSAGES_MAX: usize = 2 * 65_536;
+/// Token requests of one client that may wait at once.
+pub(crate) const REQUESTS_MAX: usize = 65_536;
+/// Calls of one client that run at once: what its slots allow, and as many that only read.
+const CALLS_RUNNING_MAX: usize = 128;
+/// Calls of one client that wait for their turn.
+pub(crate) const CALLS_WAITING_MAX: usize = 4096;
 
-/// The server's half of a client's stream. Dropping it ends the stream both ways.
+/// The server's half of a connection. Dropping it ends the connection both ways.
 #[derive(Debug)]
-pub(crate) struct ClientStream {
-    messages: mpsc::Sender<v1::ServerMessage>,
+pub(crate) struct Connection {
+    messages: mpsc::Sender<Result<v1::ServerMessage, Status>>,
     _ended: DropGuard,
 }
 
-impl ClientStream {
+/// What goes to the client.
+pub(crate) type Outgoing = mpsc::Receiver<Result<v1::ServerMessage, Status>>;
+
+impl Connection {
     /// The half that the session keeps, what the client gets, and what tells the reader of the client's messages that
-    /// the session has ended the stream.
-    pub(crate) fn new() -> (Self, mpsc::Receiver<v1::ServerMessage>, CancellationToken) {
-        Self::with_room(STREAM_MESSAGES_MAX)
+    /// the connection has ended.
+    pub(crate) fn new() -> (Self, Outgoing, CancellationToken) {
+        Self::with_room(CONNECTION_MESSAGES_MAX)
     }
 
-    fn with_room(messages_max: usize) -> (Self, mpsc::Receiver<v1::ServerMessage>, CancellationToken) {
+    fn with_room(messages_max: usize) -> (Self, Outgoing, CancellationToken) {
         let (messages, receiver) = mpsc::channel(messages_max);
         let ended = CancellationToken::new();
-        (ClientStream { messages, _ended: ended.clone().drop_guard() }, receiver, ended)
+        (Connection { messages, _ended: ended.clone().drop_guard() }, receiver, ended)
     }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    /// Its record is on the way to the disk.
-    Joining,
-    Live,
-    /// Its death is on the way to the disk.
-    GivingUp,
-    /// It is being fenced on the file servers.
-    Dead,
-}
-
-#[derive(Debug)]
-enum Stream {
-    NotYet,
-    Connected(ClientStream),
-    Broken,
 }
 
 /// What an operation without a durable change did, for a repetition.
@@ -66,24 +60,26 @@ pub(crate) enum Done {
     Closed,
 }
 
+/// Calls on a client's stream.
+#[derive(Debug, Default)]
+struct Calls {
+    running: usize,
+    waiting: VecDeque<v1::MetadataCall>,
+}
+
 #[derive(Debug)]
 struct Session {
     name: String,
-    phase: Phase,
-    stream: Stream,
+    /// With its number.
+    connection: Option<(u64, Connection)>,
     began_ms: u64,
-    last_heard_ms: u64,
     /// slot → sequence and what was done
     done: BTreeMap<u32, (u64, Done)>,
-}
-
-/// Why a stream was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum ConnectRefused {
-    #[error("{0} has no session at this metadata server; connect again")]
-    NoSession(ClientId),
-    #[error("{0} has or had a token stream already; a session has one, connect again as a new client")]
-    SecondStream(ClientId),
+    cache: Option<v1::CacheCounters>,
+    /// Token requests that are not answered.
+    requests: BTreeSet<RequestId>,
+    last_request: Option<RequestId>,
+    calls: Calls,
 }
 
 /// One session, for operators.
@@ -92,134 +88,47 @@ pub(crate) struct SessionView<'a> {
     pub(crate) name: &'a str,
     pub(crate) connected: bool,
     pub(crate) age_ms: u64,
+    pub(crate) cache: Option<v1::CacheCounters>,
 }
 
 /// All sessions.
 pub(crate) struct Sessions {
     sessions: BTreeMap<ClientId, Session>,
-    /// Numbers for new clients. Every number below was admitted, here or at an earlier start.
+    /// Numbers for new clients. Every number below was used, here or at an earlier start.
     numbers: Range<u64>,
-    lease_ms: u64,
-    last_message: u64,
 }
 
 impl Sessions {
     /// No session. `numbers` are durably reserved and larger than those of earlier starts.
-    pub(crate) fn new(numbers: Range<u64>, lease_ms: u64) -> Self {
-        Sessions { sessions: BTreeMap::new(), numbers, lease_ms, last_message: 0 }
+    pub(crate) fn new(numbers: Range<u64>) -> Self {
+        Sessions { sessions: BTreeMap::new(), numbers }
     }
 
-    /// More numbers, when [`Sessions::admit`] had none left.
+    /// More numbers, when [`Sessions::next_client`] had none left.
     pub(crate) fn add_numbers(&mut self, numbers: Range<u64>) {
         if self.numbers.is_empty() && numbers.start >= self.numbers.end {
             self.numbers = numbers;
         }
     }
 
-    /// A new client; its number is the largest so far. It can do nothing before it is activated. Nothing: no number
-    /// is reserved.
-    pub(crate) fn admit(&mut self, name: String, now_ms: u64) -> Option<ClientId> {
-        let client = self.numbers.next().and_then(ClientId::new)?;
+    /// The number of a new client, the largest so far. Nothing: none is reserved.
+    pub(crate) fn next_client(&mut self) -> Option<ClientId> {
+        self.numbers.next().and_then(ClientId::new)
+    }
+
+    /// A session begins, or is known from an earlier start.
+    pub(crate) fn add(&mut self, client: ClientId, name: String, now_ms: u64) {
         let session = Session {
             name,
-            phase: Phase::Joining,
-            stream: Stream::NotYet,
+            connection: None,
             began_ms: now_ms,
-            last_heard_ms: now_ms,
             done: BTreeMap::new(),
+            cache: None,
+            requests: BTreeSet::new(),
+            last_request: None,
+            calls: Calls::default(),
         };
         self.sessions.insert(client, session);
-        Some(client)
-    }
-
-    /// The client's record is durable: its lease begins.
-    pub(crate) fn activate(&mut self, client: ClientId, now_ms: u64) {
-        if let Some(session) = self.sessions.get_mut(&client) {
-            session.phase = Phase::Live;
-            session.last_heard_ms = now_ms;
-        }
-    }
-
-    /// Whether the client may do something.
-    pub(crate) fn is_live(&self, client: ClientId) -> bool {
-        self.sessions.get(&client).is_some_and(|session| session.phase == Phase::Live)
-    }
-
-    /// The client's stream.
-    pub(crate) fn connect(
-        &mut self,
-        client: ClientId,
-        stream: ClientStream,
-        now_ms: u64,
-    ) -> Result<(), ConnectRefused> {
-        match self.sessions.get_mut(&client) {
-            Some(session) if session.phase == Phase::Live => match session.stream {
-                Stream::NotYet => {
-                    session.stream = Stream::Connected(stream);
-                    session.last_heard_ms = now_ms;
-                    Ok(())
-                }
-                Stream::Connected(_) | Stream::Broken => Err(ConnectRefused::SecondStream(client)),
-            },
-            _ => Err(ConnectRefused::NoSession(client)),
-        }
-    }
-
-    /// The client's stream has ended, or does not take messages any more.
-    pub(crate) fn disconnect(&mut self, client: ClientId) {
-        if let Some(session) = self.sessions.get_mut(&client) {
-            session.stream = Stream::Broken;
-        }
-    }
-
-    /// A sign of life. Returns whether the client is still one that may do something.
-    pub(crate) fn heard(&mut self, client: ClientId, now_ms: u64) -> bool {
-        match self.sessions.get_mut(&client) {
-            Some(session) if session.phase == Phase::Live => {
-                session.last_heard_ms = now_ms;
-                true
-            }
-            _ => false,
-        }
-    }
-
-    /// Sends a numbered message on a client's stream.
-    pub(crate) fn send_message(&mut self, client: ClientId, message: ServerMessage) {
-        self.last_message += 1;
-        let number = self.last_message;
-        self.send(client, ServerFrame::Message { number, message }.into());
-    }
-
-    /// Sends a frame on a client's stream. A stream that is full is cut, which the client and its lease notice.
-    pub(crate) fn send(&mut self, client: ClientId, message: v1::ServerMessage) {
-        let Some(session) = self.sessions.get_mut(&client) else { return };
-        if let Stream::Connected(stream) = &session.stream
-            && stream.messages.try_send(message).is_err()
-        {
-            tracing::warn!(%client, name = session.name, "the client does not read its token stream; it is cut");
-            session.stream = Stream::Broken;
-        }
-    }
-
-    /// Live clients whose lease has run out; they are given up from now on.
-    pub(crate) fn expire(&mut self, now_ms: u64) -> Vec<ClientId> {
-        let mut expired = Vec::new();
-        for (client, session) in &mut self.sessions {
-            if session.phase == Phase::Live && now_ms.saturating_sub(session.last_heard_ms) > self.lease_ms {
-                tracing::warn!(%client, name = session.name, "the client's lease has run out; it is given up");
-                session.phase = Phase::GivingUp;
-                session.stream = Stream::Broken;
-                expired.push(*client);
-            }
-        }
-        expired
-    }
-
-    /// The client's death is durable.
-    pub(crate) fn died(&mut self, client: ClientId) {
-        if let Some(session) = self.sessions.get_mut(&client) {
-            session.phase = Phase::Dead;
-        }
     }
 
     /// Nothing is left of the session.
@@ -227,14 +136,101 @@ impl Sessions {
         self.sessions.remove(&client);
     }
 
-    /// What the file servers are to know.
-    pub(crate) fn fences(&self) -> Fences {
-        let living = self.sessions.iter().filter(|(_, session)| session.phase != Phase::Dead);
-        Fences {
-            incarnation_floor: self.numbers.start,
-            live_below_floor: living.map(|(client, _)| *client).collect(),
-            ..Fences::default()
+    /// A client's new connection; an earlier one ends.
+    pub(crate) fn connect(&mut self, client: ClientId, number: u64, connection: Connection) {
+        if let Some(session) = self.sessions.get_mut(&client) {
+            session.connection = Some((number, connection));
         }
+    }
+
+    /// Whether this is the client's connection now.
+    pub(crate) fn is_current(&self, client: ClientId, number: u64) -> bool {
+        self.number(client) == Some(number)
+    }
+
+    fn number(&self, client: ClientId) -> Option<u64> {
+        self.sessions.get(&client)?.connection.as_ref().map(|(number, _)| *number)
+    }
+
+    /// Ends the client's connection, with an error if there is one to be told.
+    pub(crate) fn cut(&mut self, client: ClientId, error: Option<Status>) {
+        if let Some(session) = self.sessions.get_mut(&client)
+            && let (Some((_, connection)), Some(error)) = (session.connection.take(), error)
+        {
+            // Whoever does not read is told when it comes again.
+            let _ = connection.messages.try_send(Err(error));
+        }
+    }
+
+    /// Sends a frame on a client's connection, if there is one. Returns the number of a connection that took no more:
+    /// it is cut, and what it lost is repeated on the next one.
+    pub(crate) fn send(&mut self, client: ClientId, frame: ServerFrame) -> Option<u64> {
+        let session = self.sessions.get_mut(&client)?;
+        let (number, connection) = session.connection.as_ref()?;
+        if connection.messages.try_send(Ok(frame.into())).is_ok() {
+            return None;
+        }
+        let number = *number;
+        tracing::warn!(%client, name = session.name, "the client does not read its token stream; it is cut");
+        session.connection = None;
+        Some(number)
+    }
+
+    /// What a client's cache has done so far.
+    pub(crate) fn set_cache(&mut self, client: ClientId, cache: v1::CacheCounters) {
+        if let Some(session) = self.sessions.get_mut(&client) {
+            session.cache = Some(cache);
+        }
+    }
+
+    /// Counts a token request. False: too many wait. One whose number is not new is not counted; it is refused.
+    pub(crate) fn begin_request(&mut self, client: ClientId, request: RequestId) -> bool {
+        let Some(session) = self.sessions.get_mut(&client) else { return false };
+        if session.last_request >= Some(request) {
+            return true;
+        }
+        let room = session.requests.len() < REQUESTS_MAX;
+        if room {
+            session.last_request = Some(request);
+            session.requests.insert(request);
+        }
+        room
+    }
+
+    /// A token request was answered.
+    pub(crate) fn end_request(&mut self, client: ClientId, request: RequestId) {
+        if let Some(session) = self.sessions.get_mut(&client) {
+            session.requests.remove(&request);
+        }
+    }
+
+    /// A call has come. Returns it if it is to run now; an error if too many wait.
+    pub(crate) fn begin_call(
+        &mut self,
+        client: ClientId,
+        call: v1::MetadataCall,
+    ) -> Result<Option<v1::MetadataCall>, v1::MetadataCall> {
+        let Some(session) = self.sessions.get_mut(&client) else { return Err(call) };
+        let calls = &mut session.calls;
+        if calls.running < CALLS_RUNNING_MAX {
+            calls.running += 1;
+            Ok(Some(call))
+        } else if calls.waiting.len() < CALLS_WAITING_MAX {
+            calls.waiting.push_back(call);
+            Ok(None)
+        } else {
+            Err(call)
+        }
+    }
+
+    /// A call has ended. Returns the next one to run.
+    pub(crate) fn end_call(&mut self, client: ClientId) -> Option<v1::MetadataCall> {
+        let calls = &mut self.sessions.get_mut(&client)?.calls;
+        let next = calls.waiting.pop_front();
+        if next.is_none() {
+            calls.running -= 1;
+        }
+        next
     }
 
     /// What an operation did when it came before; an error names the slot's last one, which was later.
@@ -273,15 +269,16 @@ impl Sessions {
         self.sessions.iter().map(move |(client, session)| SessionView {
             client: *client,
             name: &session.name,
-            connected: matches!(session.stream, Stream::Connected(_)),
+            connected: session.connection.is_some(),
             age_ms: now_ms.saturating_sub(session.began_ms),
+            cache: session.cache,
         })
     }
 
-    /// Ends all streams.
-    pub(crate) fn cut_streams(&mut self) {
+    /// Ends all connections.
+    pub(crate) fn cut_all(&mut self) {
         for session in self.sessions.values_mut() {
-            session.stream = Stream::Broken;
+            session.connection = None;
         }
     }
 }
@@ -289,86 +286,86 @@ impl Sessions {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use pfs_core::session::HeartbeatAnswer;
 
-    fn client(number: u64) -> ClientId {
-        ClientId::new(number).unwrap()
-    }
+    const CLIENT: ClientId = ClientId::new(10).unwrap();
+    const FRAME: ServerFrame = ServerFrame::Heartbeat(HeartbeatAnswer { number: 1, received: 0 });
 
     fn sessions() -> Sessions {
-        let mut sessions = Sessions::new(10..12, 1000);
-        assert_eq!(sessions.admit("a".into(), 0), Some(client(10)));
-        sessions.activate(client(10), 0);
+        let mut sessions = Sessions::new(10..12);
+        assert_eq!(sessions.next_client(), Some(CLIENT));
+        sessions.add(CLIENT, "a".into(), 0);
         sessions
-    }
-
-    #[test]
-    fn a_client_lives_for_the_file_servers_until_its_death_is_durable() {
-        let mut sessions = sessions();
-        sessions.admit("b".into(), 0);
-        assert_eq!(sessions.fences().live_below_floor, [client(10), client(11)]);
-        assert_eq!(sessions.fences().incarnation_floor, 12);
-        assert_eq!(sessions.expire(1001), [client(10)], "one that is joining has no lease yet");
-        assert!(!sessions.is_live(client(10)) && !sessions.heard(client(10), 1001));
-        assert_eq!(sessions.fences().live_below_floor, [client(10), client(11)]);
-        sessions.died(client(10));
-        assert_eq!(sessions.fences().live_below_floor, [client(11)]);
-        assert!(sessions.expire(5000).is_empty(), "a client dies once");
     }
 
     #[test]
     fn client_numbers_only_increase() {
         let mut sessions = sessions();
-        assert_eq!(sessions.admit("b".into(), 0), Some(client(11)));
-        assert_eq!(sessions.admit("c".into(), 0), None);
+        assert_eq!(sessions.next_client(), ClientId::new(11));
+        assert_eq!(sessions.next_client(), None);
         sessions.add_numbers(5..7);
-        assert_eq!(sessions.admit("c".into(), 0), None, "numbers from before are not used");
+        assert_eq!(sessions.next_client(), None, "numbers from before are not used");
         sessions.add_numbers(40..41);
         sessions.add_numbers(50..60);
-        assert_eq!(sessions.admit("c".into(), 0), Some(client(40)));
-        assert_eq!(sessions.fences().incarnation_floor, 41);
+        assert_eq!(sessions.next_client(), ClientId::new(40));
     }
 
     #[test]
-    fn signs_of_life_renew_the_lease() {
+    fn a_later_connection_replaces_the_earlier_one() {
         let mut sessions = sessions();
-        assert!(sessions.heard(client(10), 900));
-        assert!(sessions.expire(1900).is_empty());
-        assert_eq!(sessions.expire(1901), [client(10)]);
-    }
-
-    #[test]
-    fn a_session_has_one_stream() {
-        let mut sessions = sessions();
-        let stream = || ClientStream::new().0;
-        assert_eq!(sessions.connect(client(9), stream(), 0), Err(ConnectRefused::NoSession(client(9))));
-        let (first, _receiver, ended) = ClientStream::new();
-        sessions.connect(client(10), first, 0).unwrap();
-        assert_eq!(sessions.connect(client(10), stream(), 0), Err(ConnectRefused::SecondStream(client(10))));
-        assert!(!ended.is_cancelled());
-        sessions.disconnect(client(10));
-        assert!(ended.is_cancelled());
-        assert_eq!(sessions.connect(client(10), stream(), 0), Err(ConnectRefused::SecondStream(client(10))));
+        let (first, _outgoing, first_ended) = Connection::new();
+        let (second, mut outgoing, second_ended) = Connection::new();
+        sessions.connect(CLIENT, 1, first);
+        sessions.connect(CLIENT, 2, second);
+        assert!(first_ended.is_cancelled() && !second_ended.is_cancelled());
+        assert!(!sessions.is_current(CLIENT, 1) && sessions.is_current(CLIENT, 2));
+        sessions.send(CLIENT, FRAME);
+        assert!(outgoing.try_recv().is_ok());
+        sessions.cut(CLIENT, Some(Status::aborted("enough")));
+        assert!(second_ended.is_cancelled() && outgoing.try_recv().unwrap().is_err());
     }
 
     #[test]
     fn a_client_that_does_not_read_is_cut() {
         let mut sessions = sessions();
-        let (stream, mut receiver, ended) = ClientStream::with_room(1);
-        sessions.connect(client(10), stream, 0).unwrap();
-        sessions.send(client(10), v1::ServerMessage::default());
-        sessions.send(client(10), v1::ServerMessage::default());
-        assert!(receiver.try_recv().is_ok() && ended.is_cancelled());
-        assert!(matches!(receiver.try_recv(), Err(mpsc::error::TryRecvError::Disconnected)));
+        let (connection, mut outgoing, ended) = Connection::with_room(1);
+        sessions.connect(CLIENT, 7, connection);
+        assert_eq!(sessions.send(CLIENT, FRAME), None);
+        assert_eq!(sessions.send(CLIENT, FRAME), Some(7));
+        assert!(outgoing.try_recv().is_ok() && ended.is_cancelled());
+        assert!(matches!(outgoing.try_recv(), Err(mpsc::error::TryRecvError::Disconnected)));
     }
 
     #[test]
     fn repeated_operations_are_recalled() {
         let mut sessions = sessions();
-        let operation = |sequence| OperationId { client: client(10), slot: 3, sequence };
+        let operation = |sequence| OperationId { client: CLIENT, slot: 3, sequence };
         assert_eq!(sessions.recall(operation(5)), Ok(None));
         sessions.record(operation(5), Done::Closed);
         assert_eq!(sessions.recall(operation(5)), Ok(Some(Done::Closed)));
         assert_eq!(sessions.recall(operation(6)), Ok(None));
         assert_eq!(sessions.recall(operation(4)), Err(5));
+    }
+
+    #[test]
+    fn calls_and_requests_of_a_client_are_bounded() {
+        let mut sessions = sessions();
+        let call = |call_id| v1::MetadataCall { call_id, method: None };
+        for number in 0..CALLS_RUNNING_MAX as u64 {
+            assert!(sessions.begin_call(CLIENT, call(number)).unwrap().is_some());
+        }
+        for number in 0..CALLS_WAITING_MAX as u64 {
+            assert_eq!(sessions.begin_call(CLIENT, call(1000 + number)), Ok(None));
+        }
+        assert!(sessions.begin_call(CLIENT, call(9)).is_err());
+        assert_eq!(sessions.end_call(CLIENT), Some(call(1000)), "in their order");
+
+        let request = |number: usize| RequestId::new(number as u64).unwrap();
+        assert!((1..=REQUESTS_MAX).all(|number| sessions.begin_request(CLIENT, request(number))));
+        assert!(!sessions.begin_request(CLIENT, request(REQUESTS_MAX + 1)));
+        sessions.end_request(CLIENT, request(5));
+        assert!(sessions.begin_request(CLIENT, request(5)), "it is not new, and not counted");
+        assert!(sessions.begin_request(CLIENT, request(REQUESTS_MAX + 1)));
+        assert!(!sessions.begin_request(CLIENT, request(REQUESTS_MAX + 2)));
     }
 }

@@ -3,8 +3,9 @@
 //! Invariants:
 //! * a server's name and id are bound to one store for ever, durably, at its first registration;
 //! * a server that has once shown its id is never replaced by an empty store of its name;
-//! * a server counts as told about this start of the metadata server only when it has registered in it; what it was
-//!   told is computed after it is in the table, so a fence that is decided later is sent to it.
+//! * a server is up only when it has registered in this start of the metadata server.
+//!
+//! What a server has been told to refuse, and when it has surely stopped to serve, is the coordinator's to know.
 
 mod placement;
 mod registration;
@@ -60,7 +61,6 @@ pub(crate) struct FileServers {
     namespace: Arc<Namespace>,
     cluster_id: String,
     lease_ms: u64,
-    started_ms: u64,
     table: Mutex<BTreeMap<ServerId, Server>>,
 }
 
@@ -75,8 +75,7 @@ impl FileServers {
             Ok(())
         })
         .await?;
-        let started_ms = boottime_ms();
-        Ok(FileServers { namespace, cluster_id, lease_ms, started_ms, table: Mutex::new(table) })
+        Ok(FileServers { namespace, cluster_id, lease_ms, table: Mutex::new(table) })
     }
 
     /// A server's first contact after a start. `new_id` is for a store that has none.
@@ -147,22 +146,6 @@ impl FileServers {
         self.all().into_iter().filter(|server| self.is_live(server)).collect()
     }
 
-    /// Whether a server has had its lease run out for certain, so that it refuses all data until it is told who is
-    /// fenced. Its lease counts from when it sent its last heartbeat, which is before that was heard here.
-    pub(crate) fn has_lapsed(&self, server: ServerId) -> bool {
-        let now_ms = boottime_ms();
-        let silent_ms = match self.get(server) {
-            Some(server) => server.silent_ms(now_ms).unwrap_or(now_ms.saturating_sub(self.started_ms)),
-            None => return true,
-        };
-        silent_ms > self.lease_ms + margin_ms(self.lease_ms)
-    }
-
-    /// Whether no server serves tokens of earlier starts: each has registered in this one, or its lease has run out.
-    pub(crate) fn all_know_this_boot(&self) -> bool {
-        self.all().iter().all(|server| server.last_heard_ms.is_some() || self.has_lapsed(server.id))
-    }
-
     /// Where those servers are that clients want to know of.
     pub(crate) fn addresses(&self, wanted: impl Fn(ServerId) -> bool) -> Vec<ServerAddress> {
         let address = |server: Server| {
@@ -172,9 +155,4 @@ impl FileServers {
         };
         self.all().into_iter().filter(|server| wanted(server.id)).filter_map(address).collect()
     }
-}
-
-/// Allowance for clocks that run at different rates.
-fn margin_ms(lease_ms: u64) -> u64 {
-    lease_ms / 20 + 100
 }

@@ -35,7 +35,7 @@ pub use operation::OperationKind;
 pub use orphans::Reap;
 pub use remove::Remove;
 pub use rename::Rename;
-pub use sessions::{AddSession, EndSession, ForgetDead};
+pub use sessions::{AddSession, EndSession, FenceGroup, ForgetDead, ForgetGroup, KnownSessions};
 pub use status::metadata_of;
 pub use truncate::{BeginTruncation, FinishTruncation, PendingTruncation};
 pub use update::{Report, SetTimes};

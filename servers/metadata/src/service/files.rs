@@ -2,12 +2,13 @@
 
 use super::known;
 use super::names::new_file_id;
+use super::sessions::check;
 use crate::clock::unix_ns;
 use crate::namespace::{self, NamespaceError, Report, SetTimes, metadata_of};
 use crate::server::Shared;
 use crate::store::keys::Counter;
-use crate::tokens::{OpenRequest, Opened as OpenedHandle};
-use pfs_core::ids::{ClientId, FileId, GroupId, OpenId, ServerId};
+use crate::tokens::{OpenRequest, Opened as OpenedHandle, Stopped};
+use pfs_core::ids::{FileId, GroupId, OpenId, ServerId};
 use pfs_proto::metadata::{
     Change, CloseFile, CreateFile, EntryKind, FetchMetadata, FileMetadata, OpenFile, OpenFor, OpenHandle, Opened,
     OperationId, Target, UpdateMetadata,
@@ -22,16 +23,9 @@ use tonic::Status;
 /// How often an open is tried on a name whose file is replaced meanwhile.
 const OPEN_ATTEMPTS: usize = 16;
 
-/// Refuses calls of clients without a session.
-pub(super) async fn check_session(shared: &Shared, client: ClientId) -> Result<(), Status> {
-    match shared.namespace.has_session(client).await? {
-        true => Ok(()),
-        false => Err(NamespaceError::NoSession(client).into()),
-    }
-}
-
 pub(super) async fn create(shared: Arc<Shared>, request: CreateFile) -> Result<Opened, Status> {
     let CreateFile { operation, path, exclusive, layout, open } = request;
+    check(&shared, operation.client).await?;
     let live: Vec<_> = shared.servers.live().into_iter().map(|server| server.id).collect();
     let recipe = shared.placement.recipe(layout, &live);
     let file = new_file_id(&shared).await?;
@@ -141,22 +135,30 @@ pub(super) async fn find(shared: &Shared, target: &Target) -> Result<FileId, Sta
     }
 }
 
-pub(super) async fn fetch(shared: &Shared, request: FetchMetadata) -> Result<FileMetadata, Status> {
-    check_session(shared, request.client).await?;
-    let file = find(shared, &request.target).await?;
+pub(super) async fn fetch(shared: Arc<Shared>, request: FetchMetadata) -> Result<v1::FetchMetadataReply, Status> {
+    check(&shared, request.client).await?;
+    let file = find(&shared, &request.target).await?;
     if request.exact_size {
-        ask_sizes(shared, file).await?;
+        ask_sizes(&shared, file).await?;
     }
-    known::read(shared, file).await
+    Ok(v1::FetchMetadataReply { file: Some(known::read(&shared, file).await?.into()) })
 }
 
-/// Waits until all who may have written have said how far, or are gone.
+/// Waits until all who may have written have said how far, or are gone. After a start all who may have written are known
+/// when the grace is over.
 async fn ask_sizes(shared: &Shared, file: FileId) -> Result<(), Status> {
-    let Some(answered) = shared.tokens.with(move |state| state.ask_sizes(file)).await? else { return Ok(()) };
+    let asked = async {
+        shared.grace_over.cancelled().await;
+        match shared.tokens.with(move |state| state.ask_sizes(file)).await? {
+            // A question that is dropped unanswered: the server ends.
+            Some(answered) => answered.await.map_err(|_| Stopped),
+            None => Ok(()),
+        }
+    };
     // A client that does not answer is given up within its lease, and its fences may take a file server's.
-    let patience = Duration::from_millis(3 * shared.config.lease_ms);
-    match tokio::time::timeout(patience, answered).await {
-        Ok(_) => Ok(()),
+    let patience = Duration::from_millis(3 * shared.config.lease_ms + shared.config.grace_ms());
+    match tokio::time::timeout(patience, asked).await {
+        Ok(told) => Ok(told?),
         Err(_) => {
             let text = format!("writers of {file} did not tell its size within {patience:?}; try again");
             Err(status(ErrorCode::Unavailable, text))
@@ -166,7 +168,7 @@ async fn ask_sizes(shared: &Shared, file: FileId) -> Result<(), Status> {
 
 pub(super) async fn update(shared: Arc<Shared>, request: UpdateMetadata) -> Result<v1::FetchMetadataReply, Status> {
     let UpdateMetadata { operation, target, change } = request;
-    check_session(&shared, operation.client).await?;
+    check(&shared, operation.client).await?;
     let file = known::read(&shared, find(&shared, &target).await?).await?;
     let id = file.id;
     match change {

@@ -4,7 +4,7 @@
 //! writer, then in the store; so they are asked in this order, and nothing that was known before the first question can
 //! slip through between two of them.
 
-use crate::namespace::Report;
+use crate::namespace::{NamespaceError, Report};
 use crate::server::Shared;
 use pfs_core::ids::FileId;
 use pfs_proto::metadata::FileMetadata;
@@ -15,6 +15,14 @@ pub(super) async fn read(shared: &Shared, file: FileId) -> Result<FileMetadata, 
     let reports = before_the_store(shared, vec![file]).await?;
     let mut metadata = shared.namespace.stat_id(file).await?;
     reports.iter().for_each(|report| report.complete(&mut metadata));
+    Ok(metadata)
+}
+
+/// What the store knows of a file or directory, and what is on its way there.
+pub(super) async fn stored(shared: &Shared, file: FileId) -> Result<FileMetadata, NamespaceError> {
+    let pending = shared.sizes.pending(file);
+    let mut metadata = shared.namespace.stat_id(file).await?;
+    pending.complete(&mut metadata);
     Ok(metadata)
 }
 

@@ -71,8 +71,7 @@ impl Metadata for MetadataService {
         request: Request<v1::FetchMetadataRequest>,
     ) -> Result<Response<v1::FetchMetadataReply>, Status> {
         let fetch = strict::FetchMetadata::try_from(request.into_inner())?;
-        let file = files::fetch(&self.shared, fetch).await?;
-        Ok(Response::new(v1::FetchMetadataReply { file: Some(file.into()) }))
+        files::fetch(self.shared.clone(), fetch).await.map(Response::new)
     }
 
     async fn update_metadata(
@@ -94,7 +93,7 @@ impl Metadata for MetadataService {
         request: Request<v1::ListDirectoryRequest>,
     ) -> Result<Response<v1::ListDirectoryReply>, Status> {
         let list = strict::ListDirectory::try_from(request.into_inner())?;
-        Ok(Response::new(names::list(&self.shared, list).await?.into()))
+        Ok(Response::new(names::list(self.shared.clone(), list).await?.into()))
     }
 
     async fn make_directory(

@@ -1,7 +1,7 @@
 //! Names: directories, rename, delete, listing.
 
-use super::files::check_session;
 use super::known;
+use super::sessions::check;
 use crate::clock::unix_ns;
 use crate::namespace::{self, NamePage, NamespaceError, metadata_of};
 use crate::records::Unlinked;
@@ -33,6 +33,7 @@ pub(super) async fn make_directory(
     request: MakeDirectory,
 ) -> Result<v1::MakeDirectoryReply, Status> {
     let MakeDirectory { operation, path, parents } = request;
+    check(&shared, operation.client).await?;
     let mut ids = Vec::new();
     for _ in path.names() {
         ids.push(new_file_id(&shared).await?);
@@ -44,6 +45,7 @@ pub(super) async fn make_directory(
 
 pub(super) async fn rename(shared: Arc<Shared>, request: Rename) -> Result<v1::RenameReply, Status> {
     let Rename { operation, from, to } = request;
+    check(&shared, operation.client).await?;
     let change = namespace::Rename { from, to, now_ns: unix_ns() };
     let replaced = shared.namespace.run(Some(operation), &change).await?;
     announce(&shared, &replaced).await?;
@@ -52,6 +54,7 @@ pub(super) async fn rename(shared: Arc<Shared>, request: Rename) -> Result<v1::R
 
 pub(super) async fn delete(shared: Arc<Shared>, request: DeleteFile) -> Result<v1::DeleteFileReply, Status> {
     let DeleteFile { operation, path, kind } = request;
+    check(&shared, operation.client).await?;
     let change = namespace::Remove { path, kind, now_ns: unix_ns() };
     let removed = shared.namespace.run(Some(operation), &change).await?;
     announce(&shared, &removed).await?;
@@ -66,13 +69,13 @@ async fn announce(shared: &Shared, unlinked: &Unlinked) -> Result<(), Status> {
     Ok(())
 }
 
-pub(super) async fn list(shared: &Shared, request: ListDirectory) -> Result<DirectoryPage, Status> {
+pub(super) async fn list(shared: Arc<Shared>, request: ListDirectory) -> Result<DirectoryPage, Status> {
     let ListDirectory { client, path, mut after, limit } = request;
-    check_session(shared, client).await?;
+    check(&shared, client).await?;
     loop {
         let names = shared.namespace.list(&path, after.as_deref(), limit as usize).await?;
         let last = names.names.last().map(|(name, _)| name.clone());
-        let page = entries(shared, names).await?;
+        let page = entries(&shared, names).await?;
         match last {
             // Every name of this page went while it was read, and more follow.
             Some(_) if page.entries.is_empty() && page.more => after = last,

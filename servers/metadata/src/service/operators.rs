@@ -41,7 +41,7 @@ fn session_status(session: crate::sessions::SessionView<'_>) -> v1::SessionStatu
         client_id: session.client.get(),
         client_name: session.name.to_owned(),
         connected: session.connected,
-        cache: None,
+        cache: session.cache,
         age_ms: session.age_ms,
     }
 }

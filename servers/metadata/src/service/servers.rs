@@ -24,31 +24,46 @@ pub(super) async fn register(shared: Arc<Shared>, request: RegisterFileServer) -
         shared.data.forget(&before.address);
     }
     shared.removals.wake();
+    // It is in the table already, so what is decided after this is sent to it.
+    let told = shared.tokens.with(move |state| state.server_registered(server)).await?;
+    let (fence_version, fences) = with_deleted_files(&shared, server, told).await?;
     Ok(Registration {
         label: Label { cluster_id: shared.cluster_id.clone(), server },
         boot: shared.boot,
         heartbeat_ms: shared.config.heartbeat_ms,
         lease_ms: shared.config.lease_ms,
-        fences: fences(&shared, server).await?,
-        fence_version: 0,
+        fences,
+        fence_version,
     })
 }
 
+/// A sign of life. One that knows the fences of another start only has to register again.
 pub(super) async fn heartbeat(shared: &Shared, request: Heartbeat) -> Result<HeartbeatAnswer, Status> {
-    let registered = shared.servers.heartbeat(request).await?;
-    let fences = match registered {
-        true => fences(shared, request.server).await?,
-        false => Fences::default(),
-    };
-    Ok(HeartbeatAnswer { boot: shared.boot, registered, fences, fence_version: 0 })
+    let Heartbeat { server, boot, fence_version, .. } = request;
+    if boot != shared.boot || !shared.servers.heartbeat(request).await? {
+        let fences = Fences::default();
+        return Ok(HeartbeatAnswer { boot: shared.boot, registered: false, fences, fence_version: 0 });
+    }
+    let told = shared.tokens.with(move |state| state.server_heard(server, fence_version)).await?;
+    let (fence_version, fences) = with_deleted_files(shared, server, told).await?;
+    Ok(HeartbeatAnswer { boot: shared.boot, registered: true, fences, fence_version })
 }
 
-/// Whom the server must refuse. It is in the table already, so what is decided after this is sent to it.
-async fn fences(shared: &Shared, server: ServerId) -> Result<Fences, Status> {
-    let mut fences = shared.tokens.with(|state| state.sessions.fences()).await?;
+/// Whom a server must refuse, and which files.
+async fn with_deleted_files(
+    shared: &Shared,
+    server: ServerId,
+    (version, fences): (u64, pfs_core::fence::Fences),
+) -> Result<(u64, Fences), Status> {
     let removals = shared.namespace.removals(server, DELETED_FILES_MAX).await;
-    fences.deleted_files = removals.map_err(NamespaceError::from)?;
-    Ok(fences)
+    let fences = Fences {
+        incarnations: fences.incarnations.into_iter().collect(),
+        groups: fences.groups.into_iter().collect(),
+        incarnation_floor: fences.incarnation_floor,
+        live_below_floor: fences.live_below_floor.into_iter().collect(),
+        deleted_files: removals.map_err(NamespaceError::from)?,
+    };
+    Ok((version, fences))
 }
 
 /// Whether a server may make an object: the file exists, with a name or open, and the slot is this server's.

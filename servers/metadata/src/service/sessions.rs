@@ -1,6 +1,5 @@
 //! Sessions: begin and orderly end.
 
-use crate::clock::boottime_ms;
 use crate::namespace::{AddSession, EndSession};
 use crate::server::{CLIENT_NUMBERS, Shared};
 use crate::store::keys::Counter;
@@ -40,7 +39,7 @@ pub(super) async fn initialize(shared: Arc<Shared>, request: Initialize) -> Resu
 async fn admit(shared: &Shared, name: &str) -> Result<ClientId, Status> {
     loop {
         let name = name.to_owned();
-        let admitted = shared.tokens.with(move |state| state.sessions.admit(name, boottime_ms())).await?;
+        let admitted = shared.tokens.with(move |state| state.admit(name)).await?;
         if let Some(client) = admitted {
             return Ok(client);
         }
@@ -56,12 +55,18 @@ pub(super) fn client_of(request: &v1::ClientShutdownRequest) -> Result<ClientId,
         .ok_or_else(|| status(ErrorCode::InvalidArgument, "the request was refused: client_id is missing"))
 }
 
+/// Refuses calls of clients that may not do anything: without a session, or with one that they have yet to bring over
+/// from an earlier start.
+pub(super) async fn check(shared: &Shared, client: ClientId) -> Result<(), Status> {
+    Ok(shared.tokens.with(move |state| state.check(client)).await??)
+}
+
 /// Ends a session in good order: its operations have ended, so its tokens are free at once. One that is unknown or
 /// was given up needs nothing: the answer to a repeated shutdown is the same.
 pub(super) async fn shut_down(shared: Arc<Shared>, client: ClientId) -> Result<v1::ClientShutdownReply, Status> {
-    if shared.tokens.with(move |state| state.sessions.is_live(client)).await? {
+    if shared.tokens.with(move |state| state.has_session(client)).await? {
         shared.namespace.run(None, &EndSession { client, dead: false }).await?;
-        shared.tokens.with(move |state| state.remove_live_client(client)).await?;
+        shared.tokens.with(move |state| state.remove_client(client)).await?;
         tracing::debug!(%client, "session ends");
     }
     Ok(v1::ClientShutdownReply {})

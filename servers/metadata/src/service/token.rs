@@ -1,19 +1,26 @@
-//! The token stream of one client: hello first, then messages both ways until one side ends it.
+//! The token stream of one client: hello first, then frames both ways until one side ends the connection. The session
+//! outlives it: what was lost with it is repeated on the next one.
 //!
-//! A message that can not be understood is answered with `refused`; the stream goes on. It ends without a hello, when
-//! the client is given up, and when the server ends.
+//! A message that can not be understood is answered if it says what it is about, and the stream goes on. It ends without
+//! a hello, with a message that nobody could be answered about, when the client has connected anew or is given up, and
+//! when the server ends.
 
+use super::known;
+use crate::namespace::NamespaceError;
 use crate::server::Shared;
-use crate::sessions::{ClientStream, ConnectRefused};
-use pfs_core::ids::ClientId;
-use pfs_proto::status::{ErrorCode, status};
-use pfs_proto::token::{ClientFrame, Subject, subject_of};
+use crate::sessions::Connection;
+use crate::tokens::{ConnectionId, Stopped};
+use pfs_core::session::Hello;
+use pfs_core::session::coordinator::HelloRefused;
+use pfs_proto::metadata::EntryKind;
+use pfs_proto::status::{ErrorCode, ErrorDetail, error_detail, status};
+use pfs_proto::token::{ClientFrame, ClientMessage, ReassertMessage, subject_of};
 use pfs_proto::v1;
 use pfs_proto::v1::token_server::Token;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
-use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
 
 pub(super) struct TokenService {
@@ -37,63 +44,106 @@ impl Token for TokenService {
         request: Request<Streaming<v1::ClientMessage>>,
     ) -> Result<Response<Self::StreamTokenStream>, Status> {
         let mut incoming = request.into_inner();
-        let client = hello(&self.shared, &mut incoming).await?;
-        let (stream, receiver, ended) = ClientStream::new();
-        connect(&self.shared, client, stream).await?;
+        let hello = hello(&self.shared, &mut incoming).await?;
+        let (connection, outgoing, ended) = Connection::new();
+        let connected = self.shared.tokens.with(move |state| state.hello(hello, connection)).await?;
+        let connection = connected.map_err(refused)?;
         let shared = self.shared.clone();
         self.shared.background.spawn(async move {
-            ended.run_until_cancelled(receive(&shared, client, incoming)).await;
+            let error = match ended.run_until_cancelled(receive(&shared, connection, incoming)).await {
+                Some(Ok(error)) => error,
+                // The connection was ended here, or the whole server ends.
+                None | Some(Err(Stopped)) => None,
+            };
             // A task that has ended needs no telling.
-            let _ = shared.tokens.send(move |state| state.disconnect(client)).await;
+            let _ = shared.tokens.send(move |state| state.hang_up(connection, error)).await;
         });
-        Ok(Response::new(Box::pin(ReceiverStream::new(receiver).map(Ok))))
+        Ok(Response::new(Box::pin(ReceiverStream::new(outgoing))))
     }
 }
 
 /// The first message, which must be a hello and come within a lease.
-async fn hello(shared: &Shared, incoming: &mut Streaming<v1::ClientMessage>) -> Result<ClientId, Status> {
+async fn hello(shared: &Shared, incoming: &mut Streaming<v1::ClientMessage>) -> Result<Hello, Status> {
     let refused = |text: &str| status(ErrorCode::InvalidArgument, text);
     let patience = Duration::from_millis(shared.config.lease_ms);
     let first = tokio::time::timeout(patience, incoming.message()).await;
     let first = first.map_err(|_| refused("a token stream was opened and no hello came"))??;
     let first = first.ok_or_else(|| refused("a token stream ended before its hello"))?;
     match ClientFrame::try_from(first)? {
-        ClientFrame::Hello(hello) => Ok(hello.client),
+        ClientFrame::Hello(hello) => Ok(hello),
         _ => Err(refused("the first message of a token stream must be a hello")),
     }
 }
 
-async fn connect(shared: &Shared, client: ClientId, stream: ClientStream) -> Result<(), Status> {
-    let connected = shared.tokens.with(move |state| state.connect(client, stream)).await?;
-    connected.map_err(|refused| {
-        let text = refused.to_string();
-        match refused {
-            ConnectRefused::NoSession(_) | ConnectRefused::SecondStream(_) => status(ErrorCode::NoSession, text),
-        }
-    })
+fn refused(refused: HelloRefused) -> Status {
+    let code = match refused {
+        HelloRefused::NoSession(_) => ErrorCode::NoSession,
+        HelloRefused::TooEarly(_) => ErrorCode::Unavailable,
+    };
+    status(code, refused.to_string())
 }
 
-/// Hands every message to the state, in order, until the stream ends.
-async fn receive(shared: &Shared, client: ClientId, mut incoming: Streaming<v1::ClientMessage>) {
+/// Hands every frame to the state, in order, until the stream ends. Returns the error that ends it from here.
+async fn receive(
+    shared: &Shared,
+    connection: ConnectionId,
+    mut incoming: Streaming<v1::ClientMessage>,
+) -> Result<Option<Status>, Stopped> {
     loop {
         let message = match incoming.message().await {
             Ok(Some(message)) => message,
-            Ok(None) => return,
+            Ok(None) => return Ok(None),
             Err(error) => {
-                tracing::debug!(%client, %error, "a token stream broke");
-                return;
+                tracing::debug!(client = %connection.client, %error, "a token stream broke");
+                return Ok(None);
             }
         };
-        let request = match subject_of(&message) {
-            Some(Subject::Request(request)) => Some(request),
-            _ => None,
-        };
-        let applied = match ClientFrame::try_from(message) {
-            Ok(message) => shared.tokens.send(move |state| state.receive(client, message)).await,
-            Err(error) => shared.tokens.send(move |state| state.refuse(client, request, error.into())).await,
-        };
-        if applied.is_err() {
-            return;
+        let (number, subject) = (message.number, subject_of(&message));
+        match (ClientFrame::try_from(message), subject) {
+            (Ok(ClientFrame::Message { number, message: ClientMessage::Reassert(message) }), _) => {
+                if let Err(error) = reassert(shared, connection, number, message).await? {
+                    return Ok(Some(error.into()));
+                }
+            }
+            (Ok(frame), _) => shared.tokens.send(move |state| state.receive(connection, frame)).await?,
+            (Err(error), Some(subject)) if number > 0 => {
+                shared.tokens.send(move |state| state.refuse(connection, number, subject, error.into())).await?;
+            }
+            (Err(error), _) => {
+                tracing::warn!(client = %connection.client, %error, "a message can not be understood; the stream ends");
+                return Ok(Some(error.into()));
+            }
         }
+    }
+}
+
+/// Hands over what a client says it holds of a file, with what the store knows of that file. A store that can not be
+/// read ends the connection, so that the message comes again.
+async fn reassert(
+    shared: &Shared,
+    connection: ConnectionId,
+    number: u64,
+    message: ReassertMessage,
+) -> Result<Result<(), ErrorDetail>, Stopped> {
+    let id = message.reassertion.file;
+    match known::stored(shared, id).await {
+        Ok(file) if file.kind == EntryKind::File => {
+            shared.tokens.with(move |state| state.reassert(connection, number, &message, &file)).await?;
+        }
+        Ok(_) | Err(NamespaceError::NoFile(_)) => {
+            let message = ClientMessage::Reassert(message);
+            let frame = ClientFrame::Message { number, message };
+            shared.tokens.send(move |state| state.receive(connection, frame)).await?;
+            return Ok(Ok(()));
+        }
+        Err(error) => return Ok(Err(error.into())),
+    }
+    // What changed while it was on its way is in the store, or will be told to the file that is open now.
+    match known::read(shared, id).await {
+        Ok(file) => {
+            shared.tokens.send(move |state| state.refresh(id, file.size, &file.committed_slots)).await?;
+            Ok(Ok(()))
+        }
+        Err(error) => Ok(Err(error_detail(&error))),
     }
 }

@@ -13,6 +13,7 @@
 //! 0x20     client:8                       Session                        a session that may change things
 //! 0x21     client:8     slot:1            OperationRecord                the last change of a slot, with its answer
 //! 0x22     client:8                       (empty)                        a dead client, until all servers refuse it
+//! 0x23     group:8                        FencedGroup                    a group that is shut out, until no member lives
 //! 0x30     server:4                       FileServer                     a registered file server
 //! 0x31     name:1..=64                    server:4                       a file server's name
 //! ```
@@ -21,7 +22,7 @@
 //! 5 opens, 6 file servers.
 
 use super::{Key, KeyRange};
-use pfs_core::ids::{ClientId, FileId, ServerId};
+use pfs_core::ids::{ClientId, FileId, GroupId, ServerId};
 
 /// The root directory.
 pub const ROOT: FileId = FileId::new(1).expect("1 is not 0");
@@ -65,6 +66,7 @@ const REMOVAL: u8 = 0x15;
 const SESSION: u8 = 0x20;
 const OPERATION: u8 = 0x21;
 const DEAD: u8 = 0x22;
+const FENCED_GROUP: u8 = 0x23;
 const SERVER: u8 = 0x30;
 const SERVER_NAME: u8 = 0x31;
 
@@ -178,11 +180,6 @@ pub fn operation(client: ClientId, slot: u32) -> Key {
     key
 }
 
-/// The last changes of all sessions.
-pub fn all_operations() -> KeyRange {
-    KeyRange::prefix(&[OPERATION])
-}
-
 /// A dead client.
 pub fn dead(client: ClientId) -> Key {
     with_u64(DEAD, client.get())
@@ -191,6 +188,16 @@ pub fn dead(client: ClientId) -> Key {
 /// All dead clients.
 pub fn all_dead() -> KeyRange {
     KeyRange::prefix(&[DEAD])
+}
+
+/// A group that is shut out.
+pub fn fenced_group(group: GroupId) -> Key {
+    with_u64(FENCED_GROUP, group.get())
+}
+
+/// All groups that are shut out.
+pub fn fenced_groups() -> KeyRange {
+    KeyRange::prefix(&[FENCED_GROUP])
 }
 
 /// A file server.

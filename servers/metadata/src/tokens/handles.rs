@@ -74,6 +74,20 @@ impl Handles {
         }
     }
 
+    /// Files that a holder has open for writing.
+    pub(crate) fn written_under(&self, holder: Holder) -> Vec<FileId> {
+        let opens = self.holders.get(&holder).into_iter().flatten();
+        let writable = opens.filter_map(|open| self.handles.get(open)).filter(|handle| handle.access.writes());
+        writable.map(|handle| handle.file).collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// Files that a client has open for writing, alone or with others.
+    pub(crate) fn written_by(&self, client: ClientId) -> Vec<FileId> {
+        let groups = self.memberships.get(&client).into_iter().flatten().map(|group| Holder::Group(*group));
+        let holders = groups.chain([Holder::Client(client)]);
+        holders.flat_map(|holder| self.written_under(holder)).collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
     /// Whether a handle of this holder allows writes to the file.
     pub(crate) fn may_write(&self, holder: Holder, file: FileId) -> bool {
         let opens = self.holders.get(&holder).into_iter().flatten();
@@ -112,6 +126,17 @@ impl Handles {
                 holders.push(Holder::Group(group));
             }
         }
+        self.close_all(&holders)
+    }
+
+    /// Ends all handles of a group. Returns the files to be removed now.
+    pub(crate) fn remove_group(&mut self, group: GroupId) -> Vec<FileId> {
+        let files = self.close_all(&[Holder::Group(group)]);
+        self.forget_group(group);
+        files
+    }
+
+    fn close_all(&mut self, holders: &[Holder]) -> Vec<FileId> {
         let opens: Vec<OpenId> =
             holders.iter().filter_map(|holder| self.holders.get(holder)).flatten().copied().collect();
         opens.into_iter().filter_map(|open| self.close(open)).collect()

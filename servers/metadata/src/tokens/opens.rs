@@ -1,7 +1,7 @@
 //! Opening and closing files, for a client or for a group.
 
 use super::handles::Handle;
-use super::state::State;
+use super::state::{NotLive, State};
 use crate::namespace::Report;
 use crate::sessions::Done;
 use pfs_core::ids::{ClientId, FileId, GroupId, Holder, OpenId};
@@ -37,8 +37,8 @@ pub(crate) struct Opened {
 /// Why an open or a close was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum OpenRefused {
-    #[error("{0} has no session at this metadata server; connect again")]
-    NoSession(ClientId),
+    #[error(transparent)]
+    NotLive(#[from] NotLive),
     #[error("{0} opens a file for a group that it is not a member of; a member of the group has to open it")]
     NotAMember(ClientId),
     #[error(
@@ -52,7 +52,7 @@ pub(crate) enum OpenRefused {
 impl From<OpenRefused> for Status {
     fn from(refused: OpenRefused) -> Self {
         let code = match refused {
-            OpenRefused::NoSession(_) => ErrorCode::NoSession,
+            OpenRefused::NotLive(refused) => return refused.into(),
             OpenRefused::NotAMember(_) | OpenRefused::Sequence { .. } => ErrorCode::InvalidArgument,
             OpenRefused::NotOpen { .. } => ErrorCode::NotFound,
         };
@@ -63,9 +63,7 @@ impl From<OpenRefused> for Status {
 impl State {
     /// What an operation did when it came before.
     pub(crate) fn recall(&self, operation: OperationId) -> Result<Option<Done>, OpenRefused> {
-        if !self.sessions.is_live(operation.client) {
-            return Err(OpenRefused::NoSession(operation.client));
-        }
+        self.check(operation.client)?;
         let OperationId { slot, sequence, .. } = operation;
         self.sessions.recall(operation).map_err(|last| OpenRefused::Sequence { slot, sequence, last })
     }
@@ -90,22 +88,20 @@ impl State {
         }
         let client = request.operation.client;
         let OpenFor { group_members: members, access } = request.open_for;
-        if let Some(missing) = members.iter().find(|member| !self.sessions.is_live(**member)) {
-            return Err(OpenRefused::NoSession(*missing));
-        }
+        members.iter().try_for_each(|member| self.check(*member))?;
         let holder = match request.group {
             None => Holder::Client(client),
             Some(_) if !members.contains(&client) => return Err(OpenRefused::NotAMember(client)),
             Some(group) => {
                 self.handles.add_group(group, &members);
-                self.manager.add_group(group, members);
+                self.coordinator.manager().add_group(group, members);
                 Holder::Group(group)
             }
         };
         let opened = Opened { open: request.open, holder, file: request.file };
         let handle = Handle { holder, file: request.file, access };
         self.handles.open(request.open, handle, request.size, &request.committed_slots);
-        self.manager.open(holder, request.file, request.open);
+        self.coordinator.manager().open(holder, request.file, request.open);
         let Opened { open, holder, file } = opened;
         self.sessions.record(request.operation, Done::Opened { open, holder, file });
         Ok(opened)
@@ -142,7 +138,7 @@ impl State {
 
     fn end_open(&mut self, open: OpenId) {
         let Some(handle) = self.handles.get(open) else { return };
-        self.manager.close(handle.holder, handle.file, open);
+        self.coordinator.manager().close(handle.holder, handle.file, open);
         if let Some(file) = self.handles.close(open) {
             self.reap(file);
         }
@@ -178,11 +174,12 @@ impl State {
             let names = token.holders.iter().map(|holder| self.holder_name(*holder)).collect();
             (token, names)
         };
-        (self.manager.tokens(file).into_iter().map(named).collect(), self.manager.file_counters(file))
+        let manager = self.coordinator.tokens();
+        (manager.tokens(file).into_iter().map(named).collect(), manager.file_counters(file))
     }
 
     fn holder_name(&self, holder: Holder) -> String {
-        let members = self.manager.members(holder);
+        let members = self.coordinator.tokens().members(holder);
         let first = members.first().map_or("", |client| self.sessions.name(*client));
         match members.len() {
             0 | 1 => first.to_owned(),
@@ -192,6 +189,6 @@ impl State {
 
     /// Counts of all tokens, and handles open now.
     pub(crate) fn counts(&self) -> (Counters, usize) {
-        (self.manager.counters(), self.handles.len())
+        (self.coordinator.tokens().counters(), self.handles.len())
     }
 }

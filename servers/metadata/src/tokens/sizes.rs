@@ -42,18 +42,19 @@ impl Queries {
 
 impl State {
     /// Asks all who may have written to the file. The receiver ends when all have answered or are gone; nothing means
-    /// that nobody has to be asked.
+    /// that nobody has to be asked. In the grace after a start it is not known who has written.
     pub(crate) fn ask_sizes(&mut self, file: FileId) -> Option<oneshot::Receiver<()>> {
         // Questions that nobody waits for any more go first, so that their number is bounded by those who wait.
         self.queries.queries.retain(|_, query| !query.answered.is_closed());
-        let missing: BTreeSet<ClientId> = self.manager.exclusive_clients(file).into_iter().collect();
+        let missing: BTreeSet<ClientId> = self.coordinator.tokens().exclusive_clients(file).into_iter().collect();
         if missing.is_empty() {
             return None;
         }
         self.queries.last += 1;
         let query = self.queries.last;
         for client in &missing {
-            self.sessions.send_message(*client, ServerMessage::SizeQuery(SizeQuery { query, file }));
+            let message = ServerMessage::SizeQuery(SizeQuery { query, file });
+            self.coordinator.send(*client, message, Self::now_ms());
         }
         let (answered, receiver) = oneshot::channel();
         self.queries.queries.insert(query, Query { missing, answered });

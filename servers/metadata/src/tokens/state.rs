@@ -1,79 +1,128 @@
-//! What the task owns, and what it does after every command.
+//! What the task owns, and the server's own requests for ranges.
 
+use super::errands::{Errand, Errands};
 use super::handles::Handles;
 use super::sizes::Queries;
 use crate::clock;
-use crate::namespace::Report;
+use crate::namespace::{KnownSessions, Report};
 use crate::sessions::Sessions;
 use crate::upkeep::SizeWriter;
 use pfs_core::extent::Extent;
-use pfs_core::ids::{Boot, ClientId, FileId};
-use pfs_core::token::manager::{ManagerAction, TokenManager};
-use pfs_core::token::message::{Acquire, FileSize};
-use pfs_proto::token::{GrantMessage, ServerMessage};
-use std::collections::BTreeMap;
+use pfs_core::ids::{ClientId, FileId, GroupId, ServerId};
+use pfs_core::session::coordinator::{Coordinator, Victim};
+use pfs_core::token::message::FileSize;
+use pfs_proto::status::{ErrorCode, status};
+use pfs_proto::token::ServerMessage;
+use pfs_proto::v1;
+use pfs_server_runtime::CancellationToken;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
-
-/// Token requests that may wait for the grace after a restart.
-pub(super) const DEFERRED_MAX: usize = 65_536;
+use tonic::Status;
 
 /// What the task wants done by others.
 pub(crate) struct Effects {
-    /// Clients whose lease has run out.
-    pub(crate) expired: mpsc::UnboundedSender<Vec<ClientId>>,
+    /// Who is to be shut out, and what belongs to it.
+    pub(crate) errands: mpsc::UnboundedSender<Errand>,
     /// Files without a name that nobody has open.
     pub(crate) reap: mpsc::UnboundedSender<FileId>,
+    /// Calls that came on token streams, and whose they are.
+    pub(crate) calls: mpsc::UnboundedSender<(ClientId, v1::MetadataCall)>,
     /// Sizes to be made durable.
     pub(crate) sizes: Arc<SizeWriter>,
+    /// Is cancelled when the grace after the start is over.
+    pub(crate) grace_over: CancellationToken,
 }
 
-/// A request that came in the grace after a restart.
-pub(super) enum Deferred {
-    Acquire(Acquire),
-    Cancel(pfs_core::ids::RequestId),
+/// Why a client may not do anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NotLive {
+    #[error("{0} has no session at this metadata server; connect again")]
+    NoSession(ClientId),
+    #[error("the session of {0} is being brought over from the last start of the metadata server; try again")]
+    Awaited(ClientId),
+}
+
+impl From<NotLive> for Status {
+    fn from(refused: NotLive) -> Self {
+        let code = match refused {
+            NotLive::NoSession(_) => ErrorCode::NoSession,
+            NotLive::Awaited(_) => ErrorCode::Unavailable,
+        };
+        status(code, refused.to_string())
+    }
 }
 
 /// Tokens, sessions and open handles.
 pub(crate) struct State {
-    pub(super) boot: Boot,
-    pub(super) manager: TokenManager,
+    pub(super) coordinator: Coordinator<ServerMessage>,
     pub(crate) sessions: Sessions,
     pub(super) handles: Handles,
     pub(super) queries: Queries,
     pub(super) effects: Effects,
-    /// Requests that wait for the end of the grace; nothing once it is over.
-    pub(super) deferred: Option<Vec<(ClientId, Deferred)>>,
-    taking: BTreeMap<u64, oneshot::Sender<()>>,
+    /// What is to be handed out when a command has been applied.
+    pub(super) errands: Errands,
+    /// Who is being shut out.
+    pub(super) burials: BTreeSet<Victim>,
+    /// Groups that are recorded as shut out.
+    pub(super) fenced_groups: BTreeSet<GroupId>,
+    /// Files without a name that somebody may still have open: looked at when the grace is over.
+    pub(super) orphans: Vec<FileId>,
+    pub(super) taking: BTreeMap<u64, oneshot::Sender<()>>,
     last_operation: u64,
 }
 
 impl State {
-    /// At the start. Nothing is granted before [`State::end_grace`]: file servers may still serve tokens of the last boot.
-    pub(crate) fn new(boot: Boot, sessions: Sessions, effects: Effects) -> Self {
+    /// At the start, in the grace: what the store knows is told to the coordinator, which has to be new.
+    pub(crate) fn new(
+        mut coordinator: Coordinator<ServerMessage>,
+        mut sessions: Sessions,
+        servers: impl IntoIterator<Item = ServerId>,
+        known: KnownSessions,
+        orphans: Vec<FileId>,
+        effects: Effects,
+    ) -> Self {
+        let now_ms = Self::now_ms();
+        servers.into_iter().for_each(|server| coordinator.know_server(server));
+        for (client, name) in known.living {
+            coordinator.know_client(client);
+            sessions.add(client, name, now_ms);
+        }
+        let living: BTreeSet<ClientId> = coordinator.clients().collect();
+        let (mut errands, mut burials, mut fenced_groups) = (Errands::default(), BTreeSet::new(), BTreeSet::new());
+        for client in known.dead {
+            coordinator.know_dead(client);
+            burials.insert(Victim::Client(client));
+        }
+        for (group, members) in known.fenced_groups {
+            let left: BTreeSet<ClientId> = members.into_iter().filter(|member| living.contains(member)).collect();
+            if left.is_empty() {
+                errands.forget(Victim::Group(group));
+            } else {
+                coordinator.know_group_fence(group, left);
+                burials.insert(Victim::Group(group));
+                fenced_groups.insert(group);
+            }
+        }
+        coordinator.start(now_ms);
         State {
-            boot,
-            manager: TokenManager::new(boot),
+            coordinator,
             sessions,
             handles: Handles::default(),
             queries: Queries::default(),
             effects,
-            deferred: Some(Vec::new()),
+            errands,
+            burials,
+            fenced_groups,
+            orphans,
             taking: BTreeMap::new(),
             last_operation: 0,
         }
     }
 
-    /// Every file server refuses the tokens of earlier boots: requests are granted from now on.
-    pub(crate) fn end_grace(&mut self) {
-        for (client, deferred) in self.deferred.take().unwrap_or_default() {
-            if self.sessions.is_live(client) {
-                match deferred {
-                    Deferred::Acquire(acquire) => self.acquire(client, acquire),
-                    Deferred::Cancel(request) => self.manager.handle_cancel(client, request),
-                }
-            }
-        }
+    /// Milliseconds of the lease clock.
+    pub(super) fn now_ms() -> u64 {
+        clock::boottime_ms()
     }
 
     /// Asks for a range of a file for the server itself. The receiver ends when nobody else has it.
@@ -81,42 +130,67 @@ impl State {
         let (taken, receiver) = oneshot::channel();
         self.last_operation += 1;
         self.taking.insert(self.last_operation, taken);
-        self.manager.acquire_for_manager(self.last_operation, file, range);
+        self.coordinator.manager().acquire_for_manager(self.last_operation, file, range);
         (self.last_operation, receiver)
     }
 
     /// Ends what [`State::take`] began.
     pub(crate) fn give_back(&mut self, operation: u64, file: FileId) {
         self.taking.remove(&operation);
-        self.manager.release_for_manager(operation, file);
+        self.coordinator.manager().release_for_manager(operation, file);
+    }
+
+    /// A new client, whose record is to be made durable now. Nothing: no number is reserved.
+    pub(crate) fn admit(&mut self, name: String) -> Option<ClientId> {
+        let client = self.sessions.next_client()?;
+        let now_ms = Self::now_ms();
+        self.coordinator.admit(client, now_ms);
+        self.sessions.add(client, name, now_ms);
+        Some(client)
     }
 
     /// A client's record is durable: it may do things.
     pub(crate) fn activate(&mut self, client: ClientId) {
-        self.manager.add_client(client);
-        self.sessions.activate(client, clock::boottime_ms());
+        self.coordinator.activate(client, Self::now_ms());
     }
 
-    /// Ends a session in good order, unless it was given up meanwhile.
-    pub(crate) fn remove_live_client(&mut self, client: ClientId) {
-        if self.sessions.is_live(client) {
-            self.remove_client(client);
+    /// Whether a client may do things.
+    pub(crate) fn check(&self, client: ClientId) -> Result<(), NotLive> {
+        match self.coordinator.is_live(client) {
+            true => Ok(()),
+            false if self.coordinator.is_awaited(client) => Err(NotLive::Awaited(client)),
+            false => Err(NotLive::NoSession(client)),
         }
     }
 
-    /// A client that can not write any more is gone: its tokens are free, its handles closed.
+    /// Whether a client has a session that it can end.
+    pub(crate) fn has_session(&self, client: ClientId) -> bool {
+        self.coordinator.is_live(client) || self.coordinator.is_awaited(client)
+    }
+
+    /// A session has ended in good order, or its record could not be made. One that is being shut out stays until it is.
     pub(crate) fn remove_client(&mut self, client: ClientId) {
+        if !self.burials.contains(&Victim::Client(client)) {
+            self.coordinator.remove(client, Self::now_ms());
+            self.close_all(client);
+        }
+    }
+
+    /// A client that can not write any more is gone: its handles are closed.
+    pub(super) fn close_all(&mut self, client: ClientId) {
         self.sessions.remove(client);
-        self.manager.remove_client(client);
         for file in self.handles.remove_client(client) {
             self.reap(file);
         }
         self.queries.remove_client(client);
+        self.forget_groups();
     }
 
     /// A file has lost its name.
     pub(crate) fn unlinked(&mut self, file: FileId) {
-        if self.handles.unlinked(file) {
+        if self.coordinator.in_grace() {
+            self.orphans.push(file);
+        } else if self.handles.unlinked(file) {
             self.reap(file);
         }
     }
@@ -135,52 +209,20 @@ impl State {
         self.effects.sizes.record(file, &Report { size: Some(size), ..Report::default() });
     }
 
-    /// Passes on what the manager wants done.
-    pub(super) fn settle(&mut self) {
-        while let Some(action) = self.manager.poll_action() {
-            match action {
-                ManagerAction::Grant { to, grant } => {
-                    let known = self.handles.known(grant.file);
-                    let (size, slots) = known
-                        .map(|(size, slots)| (size, slots.clone()))
-                        .unwrap_or_else(|| (FileSize { generation: 1, bytes: 0 }, pfs_proto::metadata::SlotSet::new()));
-                    tracing::debug!(%to, holder = %grant.holder, file = %grant.file, mode = %grant.mode, "grant");
-                    let message = GrantMessage { grant, size, committed_slots: slots };
-                    self.sessions.send_message(to, ServerMessage::Grant(message));
-                }
-                ManagerAction::Revoke { to, revoke } => {
-                    tracing::debug!(%to, holder = %revoke.holder, file = %revoke.file, range = %revoke.range, "revoke");
-                    self.sessions.send_message(to, ServerMessage::Revoke(revoke));
-                }
-                ManagerAction::Refused { to, request, refusal } => {
-                    self.sessions.send_message(to, ServerMessage::Refused(request, refusal.into()));
-                }
-                ManagerAction::ManagerGranted { operation, .. } => {
-                    if let Some(taken) = self.taking.remove(&operation) {
-                        // Whoever took it gives it back, listening or not.
-                        let _ = taken.send(());
-                    }
-                }
-            }
-        }
-    }
-
-    /// Looks for leases that have run out.
+    /// Looks for what has run out.
     pub(super) fn tick(&mut self, now_ms: u64) {
-        let expired = self.sessions.expire(now_ms);
-        if !expired.is_empty() {
-            // A closed channel: the server ends, and no client outlives its boot.
-            let _ = self.effects.expired.send(expired);
+        if self.next_timeout_ms().is_some_and(|due_ms| due_ms <= now_ms) {
+            self.coordinator.handle_timeout(now_ms);
         }
     }
 
-    /// The server ends: so do the streams.
-    pub(super) fn end(&mut self) {
-        self.sessions.cut_streams();
+    /// When there is something to be looked for.
+    pub(super) fn next_timeout_ms(&self) -> Option<u64> {
+        self.coordinator.poll_timeout()
     }
 
-    /// Milliseconds of the lease clock.
-    pub(super) fn now_ms() -> u64 {
-        clock::boottime_ms()
+    /// The server ends: so do the connections.
+    pub(super) fn end(&mut self) {
+        self.sessions.cut_all();
     }
 }

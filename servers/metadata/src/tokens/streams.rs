@@ -1,103 +1,180 @@
 //! What clients say on their streams.
 
-use super::state::{DEFERRED_MAX, Deferred, State};
-use crate::sessions::{ClientStream, ConnectRefused};
+use super::state::State;
+use crate::sessions::{CALLS_WAITING_MAX, Connection, REQUESTS_MAX};
 use pfs_core::ids::{ClientId, FileId, Holder, RequestId};
-use pfs_core::session::{HeartbeatAnswer, Welcome};
-use pfs_core::token::message::{Acquire, FileSize, Mode};
+use pfs_core::session::Hello;
+use pfs_core::session::coordinator::HelloRefused;
+use pfs_core::token::message::{FileSize, Mode};
 use pfs_proto::status::{ErrorCode, ErrorDetail};
-use pfs_proto::token::{ClientFrame, ClientMessage, ServerFrame};
+use pfs_proto::token::{ClientFrame, ClientMessage, ServerFrame, ServerMessage, Subject};
 use pfs_proto::v1;
+use tonic::Status;
+
+/// One connection of a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ConnectionId {
+    pub(crate) client: ClientId,
+    /// Counts the client's connections.
+    pub(crate) number: u64,
+}
 
 impl State {
-    /// A client's stream begins: it is welcomed.
-    pub(crate) fn connect(&mut self, client: ClientId, stream: ClientStream) -> Result<(), ConnectRefused> {
-        self.sessions.connect(client, stream, Self::now_ms())?;
-        let welcome = Welcome { boot: self.boot, received: 0 };
-        self.sessions.send(client, ServerFrame::Welcome(welcome).into());
-        Ok(())
+    /// A client has connected: it is welcomed on its new connection, and then told again what it has not seen.
+    pub(crate) fn hello(&mut self, hello: Hello, connection: Connection) -> Result<ConnectionId, HelloRefused> {
+        let client = hello.client;
+        let (welcome, number) = self.coordinator.handle_hello(hello, Self::now_ms())?;
+        self.sessions.connect(client, number, connection);
+        self.send_frame(client, ServerFrame::Welcome(welcome));
+        Ok(ConnectionId { client, number })
     }
 
-    /// A client's stream has ended.
-    pub(crate) fn disconnect(&mut self, client: ClientId) {
-        self.sessions.disconnect(client);
-    }
-
-    /// A message that could not be understood. It is answered and changes nothing else.
-    pub(crate) fn refuse(&mut self, from: ClientId, request: Option<RequestId>, error: ErrorDetail) {
-        if self.sessions.heard(from, Self::now_ms()) {
-            let request_id = request.map_or(0, RequestId::get);
-            let refused = v1::RequestRefused { request_id, error: Some(error.into()) };
-            self.sessions
-                .send(from, v1::ServerMessage { number: 1, kind: Some(v1::server_message::Kind::Refused(refused)) });
+    /// A connection has ended, or is to be ended with an error. Nothing if the client has a later one.
+    pub(crate) fn hang_up(&mut self, connection: ConnectionId, error: Option<Status>) {
+        let ConnectionId { client, number } = connection;
+        if self.sessions.is_current(client, number) {
+            self.sessions.cut(client, error);
+            self.coordinator.handle_disconnected(client, number);
         }
     }
 
-    /// A message. One of a client that is given up is not heard.
-    pub(crate) fn receive(&mut self, from: ClientId, frame: ClientFrame) {
-        if !self.sessions.heard(from, Self::now_ms()) {
+    /// A message that could not be understood, but names what it is about. It is answered and changes nothing else.
+    pub(crate) fn refuse(&mut self, connection: ConnectionId, number: u64, subject: Subject, error: ErrorDetail) {
+        if !self.is_next(connection, number) {
             return;
         }
-        let message = match frame {
+        match subject {
+            Subject::Request(request) => self.refuse_request(connection.client, request, error),
+            Subject::Call(call) => self.refuse_call(connection.client, call, error),
+        }
+    }
+
+    /// A frame after the hello.
+    pub(crate) fn receive(&mut self, connection: ConnectionId, frame: ClientFrame) {
+        let client = connection.client;
+        match frame {
             ClientFrame::Hello(_) => {
-                let error =
-                    ErrorDetail::new(ErrorCode::InvalidArgument, "a stream has one hello, as its first message");
-                return self.refuse(from, None, error);
+                let text = "a connection has one hello, as its first message";
+                self.hang_up(connection, Some(ErrorDetail::new(ErrorCode::InvalidArgument, text).into()));
             }
-            ClientFrame::Heartbeat(beat, _) => {
-                let answer = HeartbeatAnswer { number: beat.number, received: 0 };
-                return self.sessions.send(from, ServerFrame::Heartbeat(answer).into());
-            }
-            ClientFrame::Message { message, .. } => message,
-        };
-        match message {
-            ClientMessage::Acquire(acquire) => match &mut self.deferred {
-                Some(deferred) if deferred.len() >= DEFERRED_MAX => {
-                    let text = "the metadata server has just started and too many requests wait for it; try again";
-                    self.refuse(from, Some(acquire.request), ErrorDetail::new(ErrorCode::Unavailable, text));
+            ClientFrame::Heartbeat(beat, cache) => {
+                if !self.sessions.is_current(client, connection.number) {
+                    return;
                 }
-                Some(deferred) => deferred.push((from, Deferred::Acquire(acquire))),
-                None => self.acquire(from, acquire),
-            },
-            ClientMessage::Cancel(request) => match &mut self.deferred {
-                Some(deferred) if deferred.len() < 2 * DEFERRED_MAX => deferred.push((from, Deferred::Cancel(request))),
-                _ => self.manager.handle_cancel(from, request),
-            },
+                if let Some(cache) = cache {
+                    self.sessions.set_cache(client, cache);
+                }
+                if let Some(answer) = self.coordinator.handle_heartbeat(client, beat, Self::now_ms()) {
+                    self.send_frame(client, ServerFrame::Heartbeat(answer));
+                }
+            }
+            ClientFrame::Message { number, message } => {
+                if self.is_next(connection, number) {
+                    self.handle(client, message);
+                }
+            }
+        }
+    }
+
+    /// Whether a numbered message is to be handled now.
+    pub(super) fn is_next(&mut self, connection: ConnectionId, number: u64) -> bool {
+        let ConnectionId { client, number: connection } = connection;
+        self.sessions.is_current(client, connection) && self.coordinator.handle_arrival(client, number)
+    }
+
+    fn handle(&mut self, from: ClientId, message: ClientMessage) {
+        match message {
+            ClientMessage::Acquire(acquire) => {
+                if self.may_ask(from, acquire.request, acquire.mode, acquire.file, [acquire.holder]) {
+                    self.coordinator.manager().handle_acquire(from, acquire);
+                }
+            }
+            ClientMessage::AcquireSet(set) => {
+                let holders: Vec<Holder> = set.parts.iter().map(|part| part.holder).collect();
+                if self.may_ask(from, set.request, set.mode, set.file, holders) {
+                    self.coordinator.manager().handle_acquire_set(from, set);
+                }
+            }
+            ClientMessage::Cancel(request) => self.coordinator.manager().handle_cancel(from, request),
             ClientMessage::Ack(ack) => {
                 // The size first: a grant that this ack sets free names it.
-                if let Some(size) = ack.size {
-                    self.learn_from(from, ack.holder, ack.file, size);
-                }
-                self.manager.handle_ack(from, &ack);
+                self.learn_from(from, ack.holder, ack.file, ack.size);
+                self.coordinator.handle_ack(from, ack);
             }
             ClientMessage::Release(release, size) => {
-                if let Some(size) = size {
-                    self.learn_from(from, release.holder, release.file, size);
-                }
-                self.manager.handle_release(from, &release);
+                self.learn_from(from, release.holder, release.file, size);
+                self.coordinator.manager().handle_release(from, &release);
             }
             ClientMessage::SizeReport(report) => self.size_report(from, report),
-            ClientMessage::AcquireSet(_)
-            | ClientMessage::Reassert(_)
-            | ClientMessage::ReassertDone
-            | ClientMessage::Call(_) => tracing::warn!(client = %from, "a message that was not asked for"),
+            ClientMessage::Call(call) => self.begin_call(from, call),
+            ClientMessage::ReassertDone => self.coordinator.handle_reassert_done(from, Self::now_ms()),
+            // The reader hands these over with what the store knows of the file.
+            ClientMessage::Reassert(message) => self.reassert_unknown(from, &message),
         }
     }
 
-    /// Passes a request to the manager if a handle of its holder allows it.
-    pub(super) fn acquire(&mut self, from: ClientId, acquire: Acquire) {
-        let (holder, file) = (acquire.holder, acquire.file);
-        let writes = acquire.mode == Mode::Exclusive;
-        if writes && self.handles.known(file).is_some() && !self.handles.may_write(holder, file) {
+    /// Whether a token request may go to the manager: there is room for it, and a handle of its holder allows it.
+    fn may_ask(
+        &mut self,
+        from: ClientId,
+        request: RequestId,
+        mode: Mode,
+        file: FileId,
+        holders: impl IntoIterator<Item = Holder>,
+    ) -> bool {
+        if mode == Mode::Exclusive
+            && self.handles.known(file).is_some()
+            && let Some(holder) = holders.into_iter().find(|holder| !self.handles.may_write(*holder, file))
+        {
             let text = format!("{holder} has {file} not open for writing; open it with write access");
-            self.refuse(from, Some(acquire.request), ErrorDetail::new(ErrorCode::NotPermitted, text));
-            return;
+            self.refuse_request(from, request, ErrorDetail::new(ErrorCode::NotPermitted, text));
+            return false;
         }
-        self.manager.handle_acquire(from, acquire);
+        let room = self.sessions.begin_request(from, request);
+        if !room {
+            let text = format!("{from} has {REQUESTS_MAX} token requests waiting; ask again when some are answered");
+            self.refuse_request(from, request, ErrorDetail::new(ErrorCode::TooLarge, text));
+        }
+        room
     }
 
-    fn learn_from(&mut self, from: ClientId, holder: Holder, file: FileId, size: FileSize) {
-        if self.handles.speaks_for(from, holder) {
+    fn refuse_request(&mut self, to: ClientId, request: RequestId, error: ErrorDetail) {
+        self.coordinator.send(to, ServerMessage::Refused(request, error), Self::now_ms());
+    }
+
+    fn refuse_call(&mut self, to: ClientId, call_id: u64, error: ErrorDetail) {
+        let result = Some(v1::metadata_reply::Result::Error(error.into()));
+        self.coordinator.send(to, ServerMessage::Reply(v1::MetadataReply { call_id, result }), Self::now_ms());
+    }
+
+    fn begin_call(&mut self, from: ClientId, call: v1::MetadataCall) {
+        match self.sessions.begin_call(from, call) {
+            Ok(call) => self.run_call(from, call),
+            Err(call) => {
+                let text = format!("{from} has {CALLS_WAITING_MAX} calls waiting; call again when some are answered");
+                self.refuse_call(from, call.call_id, ErrorDetail::new(ErrorCode::TooLarge, text));
+            }
+        }
+    }
+
+    fn run_call(&self, from: ClientId, call: Option<v1::MetadataCall>) {
+        if let Some(call) = call {
+            // A closed channel: the server ends, and the client repeats the call at the next start.
+            let _ = self.effects.calls.send((from, call));
+        }
+    }
+
+    /// A call on a client's stream has ended.
+    pub(crate) fn answer(&mut self, client: ClientId, reply: v1::MetadataReply) {
+        self.coordinator.send(client, ServerMessage::Reply(reply), Self::now_ms());
+        let next = self.sessions.end_call(client);
+        self.run_call(client, next);
+    }
+
+    pub(super) fn learn_from(&mut self, from: ClientId, holder: Holder, file: FileId, size: Option<FileSize>) {
+        if let Some(size) = size
+            && self.handles.speaks_for(from, holder)
+        {
             self.learn(file, size);
         }
     }

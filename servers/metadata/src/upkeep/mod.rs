@@ -2,12 +2,12 @@
 //! durable record to resume from.
 
 mod backoff;
-mod deaths;
 mod removals;
+mod shutting_out;
 mod sizes;
 mod truncations;
 
-pub(crate) use deaths::{Burial, bury};
 pub(crate) use removals::{Removals, reap};
+pub(crate) use shutting_out::ShuttingOut;
 pub(crate) use sizes::SizeWriter;
 pub(crate) use truncations::Truncations;

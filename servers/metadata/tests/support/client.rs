@@ -8,6 +8,7 @@ use pfs_proto::transport::{AuthChannel, connect};
 use pfs_proto::v1;
 use pfs_proto::v1::metadata_client::MetadataClient;
 use pfs_proto::v1::token_client::TokenClient;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -35,8 +36,9 @@ impl TestClient {
             cluster_id: String::new(),
             client_name: name.into(),
         };
-        let id = metadata.initialize(request).await.unwrap().into_inner().client_id;
-        let stream = Mutex::new(Some(TokenStream::open(channel, id).await));
+        let session = metadata.initialize(request).await.unwrap().into_inner();
+        let id = session.client_id;
+        let stream = Mutex::new(Some(TokenStream::open(channel, id, session.boot).await));
         TestClient { id, metadata, stream, sequence: AtomicU64::new(0) }
     }
 
@@ -154,72 +156,190 @@ pub fn called<T>(outcome: Result<tonic::Response<T>, tonic::Status>) -> Called<T
     outcome.map(tonic::Response::into_inner).map_err(|status| error_detail(&status).code)
 }
 
-/// A client's token stream. Dropping it breaks the stream and ends the heartbeats, as a death does.
+/// A client's token stream. Dropping it breaks the connection and ends the heartbeats, as a death does.
 pub struct TokenStream {
-    client: u64,
-    said: mpsc::Sender<v1::ClientMessage>,
-    heard: Streaming<v1::ServerMessage>,
-    heartbeats: tokio::task::JoinHandle<()>,
+    pub client: u64,
+    /// The start of the metadata server that it has spoken to last.
+    pub boot: u64,
+    channel: AuthChannel,
+    connection: Option<Connection>,
+    signs: Arc<Signs>,
+    /// What was said in this boot, with numbers.
+    kept: Vec<(u64, Said)>,
     last_request: u64,
 }
 
-impl Drop for TokenStream {
+struct Connection {
+    said: mpsc::Sender<v1::ClientMessage>,
+    heard: Streaming<v1::ServerMessage>,
+    heartbeats: tokio::task::JoinHandle<()>,
+}
+
+/// What heartbeats say.
+#[derive(Default)]
+struct Signs {
+    number: AtomicU64,
+    received: AtomicU64,
+    progress: AtomicU64,
+}
+
+impl Drop for Connection {
     fn drop(&mut self) {
         self.heartbeats.abort();
     }
 }
 
 impl TokenStream {
-    async fn open(channel: AuthChannel, client: u64) -> Self {
-        let (said, messages) = mpsc::channel(64);
-        said.send(message(Said::Hello(v1::Hello { client_id: client, boot: 1, received: 0 }))).await.unwrap();
-        let mut token = TokenClient::new(channel);
-        let heard = token.stream_token(ReceiverStream::new(messages)).await.unwrap().into_inner();
-        let beats = said.clone();
-        let heartbeats = tokio::spawn(async move {
-            while beats
-                .send(message(Said::Heartbeat(v1::ClientHeartbeat { number: 1, ..v1::ClientHeartbeat::default() })))
-                .await
-                .is_ok()
-            {
-                tokio::time::sleep(Duration::from_millis(super::LEASE_MS / 5)).await;
-            }
-        });
-        let mut stream = TokenStream { client, said, heard, heartbeats, last_request: 0 };
-        assert!(matches!(stream.next().await, Some(Heard::Welcome(_))));
+    async fn open(channel: AuthChannel, client: u64, boot: u64) -> Self {
+        let (connection, signs, kept) = (None, Arc::default(), Vec::new());
+        let mut stream = TokenStream { client, boot, channel, connection, signs, kept, last_request: 0 };
+        assert_eq!(stream.connect().await, Ok(boot));
         stream
     }
 
-    pub async fn say(&self, kind: Said) {
-        self.said.send(message(kind)).await.unwrap();
+    /// Connects, anew if there is a connection. In the same boot both sides repeat what the other has not seen; in a new
+    /// one numbers begin again. Returns the server's boot.
+    pub async fn connect(&mut self) -> Called<u64> {
+        self.connection = None;
+        let received = self.signs.received.load(Ordering::SeqCst);
+        let hello = v1::Hello { client_id: self.client, boot: self.boot, received };
+        let (said, messages) = mpsc::channel(1024);
+        said.send(v1::ClientMessage { number: 0, kind: Some(Said::Hello(hello)) }).await.unwrap();
+        let mut token = TokenClient::new(self.channel.clone());
+        let mut heard = called(token.stream_token(ReceiverStream::new(messages)).await)?;
+        let first = tokio::time::timeout(LIMIT, heard.message()).await.expect("no welcome came").unwrap().unwrap();
+        let Some(Heard::Welcome(welcome)) = first.kind else { panic!("expected a welcome, got {first:?}") };
+        if welcome.boot != self.boot {
+            self.boot = welcome.boot;
+            self.kept.clear();
+            self.signs.received.store(0, Ordering::SeqCst);
+        }
+        for (number, kind) in self.kept.iter().filter(|(number, _)| *number > welcome.received) {
+            said.send(v1::ClientMessage { number: *number, kind: Some(kind.clone()) }).await.unwrap();
+        }
+        let heartbeats = tokio::spawn(beat(said.clone(), self.signs.clone()));
+        self.connection = Some(Connection { said, heard, heartbeats });
+        Ok(welcome.boot)
     }
 
-    /// The next message that is no answer to a heartbeat; nothing at the end of the stream.
+    /// Connects until it is welcome, for example because the server is just starting.
+    pub async fn connect_again(&mut self) -> u64 {
+        let connected = async {
+            loop {
+                match self.connect().await {
+                    Ok(boot) => return boot,
+                    Err(ErrorCode::Unavailable) => tokio::time::sleep(Duration::from_millis(10)).await,
+                    Err(other) => panic!("client {} is refused: {other:?}", self.client),
+                }
+            }
+        };
+        tokio::time::timeout(LIMIT, connected).await.expect("it was never welcome")
+    }
+
+    /// The connection breaks, and nothing is sent any more.
+    pub fn fall_silent(&mut self) {
+        self.connection = None;
+    }
+
+    /// As if the last `count` messages had not arrived.
+    pub fn unsee(&self, count: u64) {
+        self.signs.received.fetch_sub(count, Ordering::SeqCst);
+    }
+
+    /// A file server has answered something.
+    pub fn get_on(&self) {
+        self.signs.progress.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Says something that gets lost before it arrives.
+    pub fn say_in_vain(&mut self, kind: Said) {
+        self.kept.push((self.kept.len() as u64 + 1, kind));
+    }
+
+    pub async fn say(&mut self, kind: Said) {
+        self.say_in_vain(kind);
+        let (number, kind) = self.kept.last().cloned().unwrap();
+        self.say_raw(v1::ClientMessage { number, kind: Some(kind) }).await;
+    }
+
+    /// Says anything at all.
+    pub async fn say_raw(&self, message: v1::ClientMessage) {
+        self.connection.as_ref().unwrap().said.send(message).await.unwrap();
+    }
+
+    /// The next message that is no answer to a heartbeat and was not seen before; nothing at the end of the stream.
     pub async fn next(&mut self) -> Option<Heard> {
+        self.heard().await.ok().flatten()
+    }
+
+    /// The same, with the error that ends the stream.
+    pub async fn heard(&mut self) -> Called<Option<Heard>> {
+        let connection = self.connection.as_mut().unwrap();
         loop {
-            let message = tokio::time::timeout(LIMIT, self.heard.message()).await.expect("no message came");
-            match message.ok().flatten()?.kind {
+            let message = tokio::time::timeout(LIMIT, connection.heard.message()).await.expect("no message came");
+            let message = match message {
+                Ok(Some(message)) => message,
+                Ok(None) => return Ok(None),
+                Err(status) => return Err(error_detail(&status).code),
+            };
+            let received = self.signs.received.load(Ordering::SeqCst);
+            match message.kind {
                 Some(Heard::Heartbeat(_)) => {}
-                kind => return kind,
+                _ if message.number <= received => {}
+                kind => {
+                    assert_eq!(message.number, received + 1, "a message is missing before {kind:?}");
+                    self.signs.received.store(message.number, Ordering::SeqCst);
+                    return Ok(kind);
+                }
             }
         }
     }
 
     /// Asks for bytes and all else that may be had.
     pub async fn acquire(&mut self, file: &v1::OpenFileReply, mode: v1::TokenMode, start: u64, length: u64) -> u64 {
+        let message = self.acquire_message(file, mode, start, length);
+        self.say(message).await;
+        self.last_request
+    }
+
+    /// A request that is not sent yet.
+    pub fn acquire_message(&mut self, file: &v1::OpenFileReply, mode: v1::TokenMode, start: u64, length: u64) -> Said {
         self.last_request += 1;
-        let required = vec![v1::RangePattern { start, length, stride: length, count: 1 }];
-        self.say(Said::Acquire(v1::AcquireToken {
+        Said::Acquire(v1::AcquireToken {
             request_id: self.last_request,
             holder: file.holder,
             file_id: file.file.as_ref().unwrap().file_id,
             mode: mode.into(),
-            required,
+            required: vec![v1::RangePattern { start, length, stride: length, count: 1 }],
             desired: Some(v1::FileRange { start: 0, end: u64::MAX }),
             collective: false,
+        })
+    }
+
+    /// Says that it has a file open, and what it holds of it.
+    pub async fn reassert(&mut self, file: &v1::OpenFileReply, members: &[u64], held: &[(u64, u64)], size: Size) {
+        let range = |(start, end): &(u64, u64)| v1::ReassertedRange {
+            range: Some(v1::FileRange { start: *start, end: *end }),
+            mode: v1::TokenMode::Exclusive.into(),
+        };
+        self.say(Said::Reassert(v1::ReassertTokens {
+            holder: file.holder,
+            group_members: members.to_vec(),
+            file_id: file.file.as_ref().unwrap().file_id,
+            opens: vec![v1::ReassertedOpen { open_id: file.open_id, access: v1::Access::ReadWrite.into() }],
+            ranges: held.iter().map(range).collect(),
+            size,
         }))
         .await;
-        self.last_request
+    }
+
+    /// Says that this was all, and waits until it is taken over.
+    pub async fn reassert_done(&mut self) {
+        self.say(Said::ReassertDone(v1::ReassertDone {})).await;
+        match self.next().await {
+            Some(Heard::Reasserted(_)) => {}
+            other => panic!("client {} expected to be taken over, got {other:?}", self.client),
+        }
     }
 
     pub async fn granted(&mut self) -> v1::GrantToken {
@@ -243,20 +363,44 @@ impl TokenStream {
         }
     }
 
+    /// The answer to a call.
+    pub async fn replied(&mut self) -> (u64, v1::metadata_reply::Result) {
+        match self.next().await {
+            Some(Heard::Reply(reply)) => (reply.call_id, reply.result.unwrap()),
+            other => panic!("client {} expected a reply, got {other:?}", self.client),
+        }
+    }
+
     /// Gives up what a revoke asks for.
-    pub async fn ack(&self, revoke: &v1::RevokeToken, size: Option<v1::FileSize>) {
-        self.say(Said::Ack(v1::AckRevoke {
-            revoke_id: revoke.revoke_id,
-            holder: revoke.holder,
-            file_id: revoke.file_id,
-            released: vec![revoke.range.unwrap()],
-            size,
-            undrained: Vec::new(),
-        }))
-        .await;
+    pub async fn ack(&mut self, revoke: &v1::RevokeToken, size: Size) {
+        self.say(Said::Ack(ack_message(revoke, size))).await;
     }
 }
 
-fn message(kind: Said) -> v1::ClientMessage {
-    v1::ClientMessage { number: 1, kind: Some(kind) }
+pub type Size = Option<v1::FileSize>;
+
+/// Gives up what a revoke asks for.
+pub fn ack_message(revoke: &v1::RevokeToken, size: Size) -> v1::AckRevoke {
+    v1::AckRevoke {
+        revoke_id: revoke.revoke_id,
+        holder: revoke.holder,
+        file_id: revoke.file_id,
+        released: vec![revoke.range.unwrap()],
+        size,
+        undrained: Vec::new(),
+    }
+}
+
+async fn beat(said: mpsc::Sender<v1::ClientMessage>, signs: Arc<Signs>) {
+    loop {
+        let number = signs.number.fetch_add(1, Ordering::SeqCst) + 1;
+        let received = signs.received.load(Ordering::SeqCst);
+        let progress = signs.progress.load(Ordering::SeqCst);
+        let cache = Some(v1::CacheCounters { read_hits: 7, ..v1::CacheCounters::default() });
+        let beat = v1::ClientHeartbeat { number, received, progress, cache };
+        if said.send(v1::ClientMessage { number: 0, kind: Some(Said::Heartbeat(beat)) }).await.is_err() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(super::LEASE_MS / 5)).await;
+    }
 }

@@ -9,7 +9,7 @@ use pfs_proto::v1::metadata_client::MetadataClient;
 use pfs_proto::{secret::AuthInterceptor, transport};
 use pfs_server_runtime::{CancellationToken, RunningServer, bind, serve};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
@@ -21,7 +21,16 @@ pub struct Seen {
     pub truncates: Mutex<Vec<(u64, u32, u64, u64)>>,
     pub removes: Mutex<Vec<u64>>,
     pub fenced: Mutex<Vec<u64>>,
+    pub fenced_groups: Mutex<Vec<u64>>,
+    /// (incarnation, boot, sequence), in order.
+    pub drains: Mutex<Vec<(u64, u64, u64)>>,
+    /// Length of every object that a fence asks for.
+    pub object_length: AtomicU64,
     refusing: AtomicBool,
+    /// Fences that heartbeats bring are not taken.
+    deaf: AtomicBool,
+    /// Boot and version of the fences that are in force.
+    in_force: Mutex<(u64, u64)>,
 }
 
 /// A registered file server that sends heartbeats.
@@ -51,12 +60,14 @@ impl FakeFileServer {
         };
         let mut metadata = cluster.metadata();
         let reply = metadata.register_file_server(registration.clone()).await.unwrap().into_inner();
+        *seen.in_force.lock() = (reply.boot, reply.fence_version);
         registration.cluster_id = reply.cluster_id;
         registration.server_id = reply.server_id;
         let auth = AuthInterceptor::new(&cluster.secret);
         let channel = transport::connect(&cluster.address(), &auth).unwrap();
         let period = Duration::from_millis(reply.heartbeat_ms);
-        let heartbeats = tokio::spawn(send_heartbeats(MetadataClient::new(channel), registration, period));
+        let heartbeats =
+            tokio::spawn(send_heartbeats(MetadataClient::new(channel), registration, period, seen.clone()));
         let (server, heartbeats) = (Some(server), Some(heartbeats));
         FakeFileServer { id: reply.server_id, name: name.to_owned(), seen, server, heartbeats }
     }
@@ -64,6 +75,11 @@ impl FakeFileServer {
     /// From now on every call is refused as unavailable, or not any more.
     pub fn refuse(&self, refusing: bool) {
         self.seen.refusing.store(refusing, Ordering::SeqCst);
+    }
+
+    /// From now on the fences that heartbeats bring are not taken, or they are again.
+    pub fn be_deaf(&self, deaf: bool) {
+        self.seen.deaf.store(deaf, Ordering::SeqCst);
     }
 
     /// Falls silent: no heartbeats, nobody listens.
@@ -87,19 +103,28 @@ async fn send_heartbeats(
     mut metadata: MetadataClient<transport::AuthChannel>,
     registration: v1::RegisterFileServerRequest,
     period: Duration,
+    seen: Arc<Seen>,
 ) {
     loop {
+        let (boot, fence_version) = *seen.in_force.lock();
         let heartbeat = v1::HeartbeatRequest {
-            boot: 1,
-            fence_version: 1,
+            boot,
+            fence_version,
             server_id: registration.server_id,
             instance: registration.instance,
             space: registration.space,
         };
-        if let Ok(reply) = metadata.heartbeat(heartbeat).await
-            && !reply.into_inner().registered
-        {
-            let _ = metadata.register_file_server(registration.clone()).await;
+        if let Ok(reply) = metadata.heartbeat(heartbeat).await {
+            let reply = reply.into_inner();
+            if !reply.registered {
+                if let Ok(reply) = metadata.register_file_server(registration.clone()).await {
+                    let reply = reply.into_inner();
+                    *seen.in_force.lock() = (reply.boot, reply.fence_version);
+                    continue;
+                }
+            } else if !seen.deaf.load(Ordering::SeqCst) {
+                *seen.in_force.lock() = (reply.boot, reply.fence_version);
+            }
         }
         tokio::time::sleep(period).await;
     }
@@ -156,12 +181,19 @@ impl Data for FakeData {
 
     async fn fence(&self, request: Request<v1::FenceRequest>) -> Answer<v1::FenceReply> {
         self.check()?;
-        self.0.fenced.lock().extend(request.into_inner().incarnations);
-        Ok(Response::new(v1::FenceReply { instance: 1, object_lengths: Vec::new() }))
+        let request = request.into_inner();
+        self.0.fenced.lock().extend(request.incarnations);
+        self.0.fenced_groups.lock().extend(request.groups);
+        let length = self.0.object_length.load(Ordering::SeqCst);
+        Ok(Response::new(v1::FenceReply { instance: 1, object_lengths: vec![length; request.objects.len()] }))
     }
 
-    async fn drain(&self, _: Request<v1::DrainRequest>) -> Answer<v1::DrainReply> {
-        no_data()
+    async fn drain(&self, request: Request<v1::DrainRequest>) -> Answer<v1::DrainReply> {
+        self.check()?;
+        let v1::DrainRequest { stamp, sequence } = request.into_inner();
+        let stamp = stamp.unwrap();
+        self.0.drains.lock().push((stamp.incarnation, stamp.boot, sequence));
+        Ok(Response::new(v1::DrainReply { instance: 1 }))
     }
 
     async fn ping(&self, _: Request<v1::DataPingRequest>) -> Answer<v1::DataPingReply> {

@@ -6,7 +6,8 @@
 mod client;
 mod file_server;
 
-pub use client::TestClient;
+#[allow(unused_imports)] // each test file uses its part
+pub use client::{TestClient, ack_message};
 pub use file_server::FakeFileServer;
 
 use pfs_metadata_server::Config;
@@ -30,28 +31,31 @@ pub struct Cluster {
     pub secret: Secret,
     server: Option<RunningServer>,
     address: SocketAddr,
-    lease_ms: u64,
+    change: fn(&mut Config),
 }
 
 impl Cluster {
     /// A new cluster with short leases.
     pub async fn start() -> Self {
-        Self::with_lease_ms(LEASE_MS).await
+        Self::with(|_| {}).await
     }
 
-    /// A new cluster; with long leases it is busy for as long as it likes and loses nobody.
-    pub async fn with_lease_ms(lease_ms: u64) -> Self {
+    /// A new cluster whose configuration is changed at every start.
+    pub async fn with(change: fn(&mut Config)) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let secret = Secret::new([7; 32]);
-        let server = pfs_metadata_server::start(config(directory.path(), &secret, 0, lease_ms)).await.unwrap();
+        let mut config = config(directory.path(), &secret, 0);
+        change(&mut config);
+        let server = pfs_metadata_server::start(config).await.unwrap();
         let address = server.address;
-        Cluster { directory, secret, server: Some(server), address, lease_ms }
+        Cluster { directory, secret, server: Some(server), address, change }
     }
 
     /// Ends the server and starts it again on the same directory and port.
     pub async fn restart(&mut self) {
         self.stop().await;
-        let config = config(self.directory.path(), &self.secret, self.address.port(), self.lease_ms);
+        let mut config = config(self.directory.path(), &self.secret, self.address.port());
+        (self.change)(&mut config);
         self.server = Some(pfs_metadata_server::start(config).await.unwrap());
     }
 
@@ -87,11 +91,11 @@ impl Cluster {
     }
 }
 
-fn config(directory: &Path, secret: &Secret, port: u16, lease_ms: u64) -> Config {
+fn config(directory: &Path, secret: &Secret, port: u16) -> Config {
     let listen = SocketAddr::from(([127, 0, 0, 1], port));
     Config {
-        lease_ms,
-        heartbeat_ms: lease_ms / 5,
+        lease_ms: LEASE_MS,
+        heartbeat_ms: LEASE_MS / 5,
         default_stripe_unit: 4096,
         create_cluster: true,
         truncate_patience: Duration::from_millis(500),

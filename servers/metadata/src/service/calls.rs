@@ -1,0 +1,99 @@
+//! Calls of the metadata service that come on token streams: the same work as of the unary calls, each in a task of its
+//! own, answered by a message with the call's number.
+
+use super::{files, names};
+use crate::server::Shared;
+use pfs_core::ids::ClientId;
+use pfs_proto::convert::ConvertError;
+use pfs_proto::metadata as strict;
+use pfs_proto::status::{ErrorCode, error_detail, status};
+use pfs_proto::v1;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use tonic::Status;
+use v1::metadata_call::Method;
+use v1::metadata_reply::Result as Reply;
+
+/// Runs the calls that come, for ever. Their number is bounded where they come from.
+pub(crate) async fn run(shared: Arc<Shared>, mut calls: mpsc::UnboundedReceiver<(ClientId, v1::MetadataCall)>) {
+    while let Some((client, call)) = calls.recv().await {
+        let (shared, background) = (shared.clone(), shared.background.clone());
+        background.spawn(async move {
+            let call_id = call.call_id;
+            let work = run_one(shared.clone(), client, call);
+            let result = match shared.background.detached(work).await {
+                Ok(reply) => reply,
+                Err(error) => Reply::Error(error_detail(&error).into()),
+            };
+            let reply = v1::MetadataReply { call_id, result: Some(result) };
+            // A task that has ended answers nobody; the client repeats the call at the next start.
+            let _ = shared.tokens.send(move |state| state.answer(client, reply)).await;
+        });
+    }
+}
+
+async fn run_one(shared: Arc<Shared>, client: ClientId, call: v1::MetadataCall) -> Result<Reply, Status> {
+    let by = Caller { shared, client };
+    match call.method.ok_or_else(|| status(ErrorCode::InvalidArgument, "a call has no method"))? {
+        Method::CreateFile(request) => by
+            .call(request, |c: &strict::CreateFile| c.operation.client, files::create)
+            .await
+            .map(Into::into)
+            .map(Reply::Opened),
+        Method::OpenFile(request) => by
+            .call(request, |c: &strict::OpenFile| c.operation.client, files::open)
+            .await
+            .map(Into::into)
+            .map(Reply::Opened),
+        Method::CloseFile(request) => {
+            by.call(request, |c: &strict::CloseFile| c.operation.client, files::close).await.map(Reply::Closed)
+        }
+        Method::FetchMetadata(request) => {
+            by.call(request, |c: &strict::FetchMetadata| c.client, files::fetch).await.map(Reply::Fetched)
+        }
+        Method::UpdateMetadata(request) => {
+            by.call(request, |c: &strict::UpdateMetadata| c.operation.client, files::update).await.map(Reply::Fetched)
+        }
+        Method::DeleteFile(request) => {
+            by.call(request, |c: &strict::DeleteFile| c.operation.client, names::delete).await.map(Reply::Deleted)
+        }
+        Method::MakeDirectory(request) => {
+            let made = by.call(request, |c: &strict::MakeDirectory| c.operation.client, names::make_directory).await;
+            made.map(Reply::DirectoryMade)
+        }
+        Method::Rename(request) => {
+            by.call(request, |c: &strict::Rename| c.operation.client, names::rename).await.map(Reply::Renamed)
+        }
+        Method::ListDirectory(request) => {
+            by.call(request, |c: &strict::ListDirectory| c.client, names::list).await.map(Into::into).map(Reply::Listed)
+        }
+    }
+}
+
+/// Whose stream a call came on.
+struct Caller {
+    shared: Arc<Shared>,
+    client: ClientId,
+}
+
+impl Caller {
+    /// Converts a request, which must be in the name of the stream's client, and does its work.
+    async fn call<W, C, A, F>(
+        self,
+        request: W,
+        client_of: impl FnOnce(&C) -> ClientId,
+        work: impl FnOnce(Arc<Shared>, C) -> F,
+    ) -> Result<A, Status>
+    where
+        C: TryFrom<W, Error = ConvertError>,
+        F: Future<Output = Result<A, Status>>,
+    {
+        let converted = C::try_from(request)?;
+        let named = client_of(&converted);
+        if named != self.client {
+            let text = format!("a call on the stream of {} is in the name of {named}", self.client);
+            return Err(status(ErrorCode::InvalidArgument, text));
+        }
+        work(self.shared, converted).await
+    }
+}

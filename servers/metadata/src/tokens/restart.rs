@@ -1,0 +1,51 @@
+//! After a restart: clients say what they hold and have open.
+
+use super::handles::Handle;
+use super::state::State;
+use super::streams::ConnectionId;
+use pfs_core::ids::{ClientId, Holder};
+use pfs_proto::metadata::FileMetadata;
+use pfs_proto::token::ReassertMessage;
+
+impl State {
+    /// A client says what it holds of a file, which the store knows.
+    pub(crate) fn reassert(
+        &mut self,
+        connection: ConnectionId,
+        number: u64,
+        message: &ReassertMessage,
+        file: &FileMetadata,
+    ) {
+        if self.is_next(connection, number) {
+            self.take_over(connection.client, message, file);
+        }
+    }
+
+    fn take_over(&mut self, client: ClientId, message: &ReassertMessage, file: &FileMetadata) {
+        let ReassertMessage { reassertion, accesses } = message;
+        let holder = reassertion.holder;
+        if let Err(error) = self.coordinator.handle_reassert(client, reassertion, Self::now_ms()) {
+            tracing::warn!(%client, %holder, file = %file.id, %error, "what a client says it holds is refused");
+            return;
+        }
+        let members = self.coordinator.tokens().members(holder);
+        // A group that was shut out as a whole is nobody's any more, and its members are told so.
+        if !members.contains(&client) {
+            return;
+        }
+        if let Holder::Group(group) = holder {
+            self.handles.add_group(group, &members);
+        }
+        for (open, access) in reassertion.opens.iter().zip(accesses) {
+            let handle = Handle { holder, file: file.id, access: *access };
+            self.handles.open(*open, handle, file.size, &file.committed_slots);
+        }
+        self.learn_from(client, holder, file.id, reassertion.size);
+    }
+
+    /// A client says what it holds of a file that is gone: it has closed it, or its answer was lost.
+    pub(super) fn reassert_unknown(&mut self, client: ClientId, message: &ReassertMessage) {
+        let file = message.reassertion.file;
+        tracing::info!(%client, %file, "a client says that it holds a file that does not exist any more");
+    }
+}
