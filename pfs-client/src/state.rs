@@ -32,13 +32,13 @@ pub(crate) struct Links {
     pub(crate) client: ClientId,
     pub(crate) boot: Boot,
     last_request: AtomicU64,
-    last_message: AtomicU64,
+    last_message: Mutex<u64>,
     up: mpsc::UnboundedSender<v1::ClientMessage>,
 }
 
 impl Links {
     pub(crate) fn new(client: ClientId, boot: Boot, up: mpsc::UnboundedSender<v1::ClientMessage>) -> Self {
-        Links { client, boot, last_request: AtomicU64::new(0), last_message: AtomicU64::new(0), up }
+        Links { client, boot, last_request: AtomicU64::new(0), last_message: Mutex::new(0), up }
     }
 
     pub(crate) fn next_request(&self) -> RequestId {
@@ -48,8 +48,10 @@ impl Links {
 
     /// Puts a message on the token stream. One after the end of the stream is nobody's: waiters have been told.
     pub(crate) fn send(&self, message: ClientMessage) {
-        let number = self.last_message.fetch_add(1, Ordering::Relaxed) + 1;
-        self.send_frame(ClientFrame::Message { number, message });
+        // Messages must be on the stream in the order of their numbers.
+        let mut number = self.last_message.lock();
+        *number += 1;
+        self.send_frame(ClientFrame::Message { number: *number, message });
     }
 
     pub(crate) fn send_frame(&self, frame: ClientFrame) {
