@@ -47,6 +47,12 @@ pub struct MetadataOptions {
     pub lease_ms: Option<u64>,
     /// Milliseconds between two signs of life.
     pub heartbeat_ms: Option<u64>,
+    /// Milliseconds for which a restart waits for clients.
+    #[serde(default)]
+    pub grace_ms: Option<u64>,
+    /// Milliseconds after which a holder that does not give way is shut out.
+    #[serde(default)]
+    pub revoke_timeout_ms: Option<u64>,
     /// Stripe unit of new files in bytes.
     pub stripe_unit: Option<u64>,
     /// Stripe count of new files.
@@ -59,6 +65,8 @@ impl MetadataOptions {
         MetadataOptions {
             lease_ms: self.lease_ms.or(earlier.lease_ms),
             heartbeat_ms: self.heartbeat_ms.or(earlier.heartbeat_ms),
+            grace_ms: self.grace_ms.or(earlier.grace_ms),
+            revoke_timeout_ms: self.revoke_timeout_ms.or(earlier.revoke_timeout_ms),
             stripe_unit: self.stripe_unit.or(earlier.stripe_unit),
             stripe_count: self.stripe_count.or(earlier.stripe_count),
         }

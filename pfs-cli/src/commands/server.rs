@@ -34,6 +34,14 @@ pub struct MetadataFlags {
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..))]
     heartbeat_ms: Option<u64>,
 
+    /// Milliseconds for which a restarted server waits for the clients that it had [default: somewhat over the lease]
+    #[arg(long, value_name = "MS")]
+    grace_ms: Option<u64>,
+
+    /// Milliseconds after which a client is shut out that is alive but does not give way to others
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..))]
+    revoke_timeout_ms: Option<u64>,
+
     /// Stripe unit of files that ask for none, like 1M
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     stripe_unit: Option<u64>,
@@ -102,6 +110,10 @@ fn run_metadata(flags: MetadataFlags, connection: &Connection) -> Outcome {
     }
     if let Some(heartbeat_ms) = flags.heartbeat_ms {
         config.heartbeat_ms = heartbeat_ms;
+    }
+    config.grace_ms = flags.grace_ms;
+    if let Some(revoke_timeout_ms) = flags.revoke_timeout_ms {
+        config.revoke_timeout_ms = revoke_timeout_ms;
     }
     if let Some(stripe_unit) = flags.stripe_unit {
         config.default_stripe_unit = stripe_unit;

@@ -67,6 +67,14 @@ pub struct Flags {
     #[arg(long, value_name = "MS")]
     heartbeat_ms: Option<u64>,
 
+    /// Milliseconds for which a restarted metadata server waits for the clients that it had
+    #[arg(long, value_name = "MS")]
+    grace_ms: Option<u64>,
+
+    /// Milliseconds after which a client is shut out that is alive but does not give way to others
+    #[arg(long, value_name = "MS")]
+    revoke_timeout_ms: Option<u64>,
+
     /// Seconds until servers that are not ready are given up
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     timeout_s: u64,
@@ -185,6 +193,8 @@ fn new_settings(flags: &Flags, listen: Option<IpAddr>, earlier: Option<&Settings
     let options = MetadataOptions {
         lease_ms: flags.lease_ms,
         heartbeat_ms: flags.heartbeat_ms,
+        grace_ms: flags.grace_ms,
+        revoke_timeout_ms: flags.revoke_timeout_ms,
         stripe_unit: flags.stripe_unit,
         stripe_count: flags.stripe_count,
     };
@@ -238,6 +248,8 @@ fn metadata_arguments(directory: &ClusterDirectory, settings: &Settings) -> Vec<
     for (flag, value) in [
         ("--lease-ms", options.lease_ms),
         ("--heartbeat-ms", options.heartbeat_ms),
+        ("--grace-ms", options.grace_ms),
+        ("--revoke-timeout-ms", options.revoke_timeout_ms),
         ("--stripe-unit", options.stripe_unit),
         ("--stripe-count", options.stripe_count.map(u64::from)),
     ] {

@@ -22,6 +22,8 @@ pub struct ClusterBuilder {
 pub(crate) struct Choices {
     pub(crate) lease_ms: Option<u64>,
     pub(crate) heartbeat_ms: Option<u64>,
+    pub(crate) grace_ms: Option<u64>,
+    pub(crate) revoke_timeout_ms: Option<u64>,
     pub(crate) stripe_unit: Option<u64>,
     pub(crate) stripe_count: Option<u32>,
 }
@@ -51,6 +53,18 @@ impl ClusterBuilder {
     /// Milliseconds between two heartbeats.
     pub fn heartbeat_ms(mut self, heartbeat_ms: u64) -> Self {
         self.choices.heartbeat_ms = Some(heartbeat_ms);
+        self
+    }
+
+    /// Milliseconds for which a restarted metadata server waits for the clients that it had.
+    pub fn grace_ms(mut self, grace_ms: u64) -> Self {
+        self.choices.grace_ms = Some(grace_ms);
+        self
+    }
+
+    /// Milliseconds after which a holder is shut out that is alive but does not give way.
+    pub fn revoke_timeout_ms(mut self, revoke_timeout_ms: u64) -> Self {
+        self.choices.revoke_timeout_ms = Some(revoke_timeout_ms);
         self
     }
 

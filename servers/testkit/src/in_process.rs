@@ -86,6 +86,8 @@ impl Cluster {
             config.create_cluster = true;
             config.lease_ms = choices.lease_ms.unwrap_or(config.lease_ms);
             config.heartbeat_ms = choices.heartbeat_ms().unwrap_or(config.heartbeat_ms);
+            config.grace_ms = choices.grace_ms;
+            config.revoke_timeout_ms = choices.revoke_timeout_ms.unwrap_or(config.revoke_timeout_ms);
             config.default_stripe_unit = choices.stripe_unit.unwrap_or(config.default_stripe_unit);
             config.default_stripe_count = choices.stripe_count.unwrap_or(config.default_stripe_count);
             pfs_metadata_server::start(config)

@@ -121,6 +121,8 @@ impl ProcessCluster {
         let numbers = [
             ("--lease-ms", self.choices.lease_ms),
             ("--heartbeat-ms", self.choices.heartbeat_ms()),
+            ("--grace-ms", self.choices.grace_ms),
+            ("--revoke-timeout-ms", self.choices.revoke_timeout_ms),
             ("--stripe-unit", self.choices.stripe_unit),
             ("--stripe-count", self.choices.stripe_count.map(u64::from)),
         ];
