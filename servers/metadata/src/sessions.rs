@@ -204,13 +204,13 @@ impl Sessions {
         }
     }
 
-    /// A call has come. Returns it if it is to run now; an error if too many wait.
+    /// A call has come. Returns it if it is to run now; an error with its number if too many wait.
     pub(crate) fn begin_call(
         &mut self,
         client: ClientId,
         call: v1::MetadataCall,
-    ) -> Result<Option<v1::MetadataCall>, v1::MetadataCall> {
-        let Some(session) = self.sessions.get_mut(&client) else { return Err(call) };
+    ) -> Result<Option<v1::MetadataCall>, u64> {
+        let Some(session) = self.sessions.get_mut(&client) else { return Err(call.call_id) };
         let calls = &mut session.calls;
         if calls.running < CALLS_RUNNING_MAX {
             calls.running += 1;
@@ -219,7 +219,7 @@ impl Sessions {
             calls.waiting.push_back(call);
             Ok(None)
         } else {
-            Err(call)
+            Err(call.call_id)
         }
     }
 
@@ -357,7 +357,7 @@ mod tests {
         for number in 0..CALLS_WAITING_MAX as u64 {
             assert_eq!(sessions.begin_call(CLIENT, call(1000 + number)), Ok(None));
         }
-        assert!(sessions.begin_call(CLIENT, call(9)).is_err());
+        assert_eq!(sessions.begin_call(CLIENT, call(9)), Err(9));
         assert_eq!(sessions.end_call(CLIENT), Some(call(1000)), "in their order");
 
         let request = |number: usize| RequestId::new(number as u64).unwrap();

@@ -150,9 +150,9 @@ impl State {
     fn begin_call(&mut self, from: ClientId, call: v1::MetadataCall) {
         match self.sessions.begin_call(from, call) {
             Ok(call) => self.run_call(from, call),
-            Err(call) => {
+            Err(call_id) => {
                 let text = format!("{from} has {CALLS_WAITING_MAX} calls waiting; call again when some are answered");
-                self.refuse_call(from, call.call_id, ErrorDetail::new(ErrorCode::TooLarge, text));
+                self.refuse_call(from, call_id, ErrorDetail::new(ErrorCode::TooLarge, text));
             }
         }
     }
