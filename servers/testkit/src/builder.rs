@@ -4,6 +4,7 @@ use crate::files::ClusterFiles;
 use crate::in_process::Cluster;
 use crate::processes::ProcessCluster;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 /// Chooses sizes, times and places of a cluster; what is not chosen is as a server chooses it, except that everything
@@ -26,6 +27,17 @@ pub(crate) struct Choices {
     pub(crate) revoke_timeout_ms: Option<u64>,
     pub(crate) stripe_unit: Option<u64>,
     pub(crate) stripe_count: Option<u32>,
+    pub(crate) hosts: Vec<Host>,
+    pub(crate) metadata_arguments: Vec<String>,
+}
+
+/// A network namespace that plays a host of its own for one server process.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// The namespace's name, as `ip netns` knows it.
+    pub namespace: String,
+    /// Its address, at which the server listens.
+    pub address: IpAddr,
 }
 
 impl Choices {
@@ -77,6 +89,19 @@ impl ClusterBuilder {
     /// Number of file servers of files that ask for none.
     pub fn stripe_count(mut self, servers: u32) -> Self {
         self.choices.stripe_count = Some(servers);
+        self
+    }
+
+    /// Runs each server process in a network namespace of its own, the metadata server in the first one. For processes
+    /// only, and only as root.
+    pub fn hosts(mut self, hosts: Vec<Host>) -> Self {
+        self.choices.hosts = hosts;
+        self
+    }
+
+    /// Gives the metadata server's process more arguments. For processes only.
+    pub fn metadata_arguments(mut self, arguments: impl IntoIterator<Item = String>) -> Self {
+        self.choices.metadata_arguments.extend(arguments);
         self
     }
 

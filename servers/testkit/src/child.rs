@@ -8,7 +8,7 @@ use anyhow::{Context, anyhow, bail};
 use pfs_server_runtime::read_ready_file;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{self, File, OpenOptions};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
@@ -26,13 +26,18 @@ pub(crate) struct ServerProcess {
     name: String,
     ready_file: PathBuf,
     log_file: PathBuf,
+    host: Option<IpAddr>,
     address: Option<SocketAddr>,
     child: Option<Child>,
 }
 
+/// Where a server listens that has a host for itself.
+const OWN_HOST_PORT: u16 = 7_400;
+
 impl ServerProcess {
-    pub(crate) fn new(name: String, ready_file: PathBuf, log_file: PathBuf) -> Self {
-        ServerProcess { name, ready_file, log_file, address: None, child: None }
+    /// A server that was never started, on a host of its own if one is given, or else on this one.
+    pub(crate) fn new(name: String, ready_file: PathBuf, log_file: PathBuf, host: Option<IpAddr>) -> Self {
+        ServerProcess { name, ready_file, log_file, host, address: None, child: None }
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -54,11 +59,21 @@ impl ServerProcess {
     }
 
     /// Starts `command`, to which where to listen and the ready file are added, and waits until it serves.
-    pub(crate) fn start(&mut self, mut command: Command) -> anyhow::Result<()> {
+    pub(crate) fn start(&mut self, command: Command) -> anyhow::Result<()> {
+        self.spawn(command)?;
+        self.wait()
+    }
+
+    /// The first half of [`Self::start`]: until [`Self::wait`] has returned, the child may not serve yet.
+    pub(crate) fn spawn(&mut self, mut command: Command) -> anyhow::Result<()> {
         if self.is_running() {
             bail!("{} runs already", self.name);
         }
-        let listen = self.address.map_or_else(free_address, Ok)?;
+        let listen = match (self.address, self.host) {
+            (Some(address), _) => address,
+            (None, Some(host)) => SocketAddr::new(host, OWN_HOST_PORT),
+            (None, None) => free_address()?,
+        };
         // A killed server leaves its ready file behind.
         match fs::remove_file(&self.ready_file) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -72,8 +87,12 @@ impl ServerProcess {
         // The cluster of whoever runs the test is not this one.
         command.env_remove("PFS_METADATA").env_remove("PFS_SECRET_FILE");
         command.stdin(Stdio::null()).stdout(log).stderr(errors);
-        let child = command.spawn().with_context(|| format!("cannot run {command:?}"))?;
-        self.child = Some(child);
+        self.child = Some(command.spawn().with_context(|| format!("cannot run {command:?}"))?);
+        Ok(())
+    }
+
+    /// Waits until the child serves; one that does not is killed.
+    pub(crate) fn wait(&mut self) -> anyhow::Result<()> {
         let served = self.wait_until_ready();
         if served.is_err() {
             self.kill();
@@ -114,10 +133,10 @@ impl ServerProcess {
 
     /// Ends it by SIGTERM; an error when it does not end in time or not with success. Nothing when it is not running.
     pub(crate) fn stop(&mut self) -> anyhow::Result<()> {
-        let Some(child) = &self.child else { return Ok(()) };
-        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-        let pid = pid.with_context(|| format!("{} has no process id", self.name))?;
-        kill_process(pid, Signal::TERM).with_context(|| format!("cannot send SIGTERM to {}", self.name))?;
+        if !self.is_running() {
+            return Ok(());
+        }
+        self.signal(Signal::TERM)?;
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
             match self.try_wait()? {
@@ -128,6 +147,14 @@ impl ServerProcess {
         }
         self.kill();
         bail!("{} did not end within {PATIENCE:?} after SIGTERM; {}", self.name, self.log_tail())
+    }
+
+    /// Sends a signal that does not end it.
+    pub(crate) fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        let child = self.child.as_ref().with_context(|| format!("{} is not running", self.name))?;
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        let pid = pid.with_context(|| format!("{} has no process id", self.name))?;
+        kill_process(pid, signal).with_context(|| format!("cannot send {signal:?} to {}", self.name))
     }
 
     /// Sends SIGKILL without waiting for the end. Nothing happens when it is not running.

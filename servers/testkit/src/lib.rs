@@ -26,7 +26,7 @@ mod in_process;
 mod ports;
 mod processes;
 
-pub use builder::ClusterBuilder;
+pub use builder::{ClusterBuilder, Host};
 pub use files::ClusterFiles;
 pub use in_process::Cluster;
 pub use processes::{ProcessCluster, pfs_binary};

@@ -4,6 +4,7 @@ use crate::builder::{Choices, ClusterBuilder};
 use crate::child::ServerProcess;
 use crate::files::{ClusterFiles, METADATA_NAME, file_server_name};
 use anyhow::{Context, bail, ensure};
+use rustix::process::Signal;
 use std::env;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -59,13 +60,18 @@ impl ProcessCluster {
     pub(crate) fn start_with(files: ClusterFiles, file_servers: usize, choices: Choices) -> anyhow::Result<Self> {
         // Makes the file; the processes read it themselves.
         files.secret()?;
-        let process = |name: String| {
+        ensure!(
+            choices.hosts.is_empty() || choices.hosts.len() == file_servers + 1,
+            "{} hosts were given for {file_servers} file servers and a metadata server",
+            choices.hosts.len()
+        );
+        let process = |name: String, host: usize| {
             let (ready, log) = (files.ready_file(&name), files.log_file(&name));
-            ServerProcess::new(name, ready, log)
+            ServerProcess::new(name, ready, log, choices.hosts.get(host).map(|host| host.address))
         };
         let mut cluster = ProcessCluster {
-            file_servers: (0..file_servers).map(|index| process(file_server_name(index))).collect(),
-            metadata: process(METADATA_NAME.to_owned()),
+            file_servers: (0..file_servers).map(|index| process(file_server_name(index), index + 1)).collect(),
+            metadata: process(METADATA_NAME.to_owned(), 0),
             choices,
             pfs: pfs_binary()?,
             files,
@@ -116,7 +122,12 @@ impl ProcessCluster {
 
     /// Starts the metadata server after a stop or a kill.
     pub fn start_metadata(&mut self) -> anyhow::Result<()> {
-        let mut command = self.server("metadata", &self.files.metadata_store());
+        let command = self.metadata_command();
+        self.metadata.start(command)
+    }
+
+    fn metadata_command(&self) -> Command {
+        let mut command = self.server("metadata", &self.files.metadata_store(), 0);
         command.arg("--create");
         let numbers = [
             ("--lease-ms", self.choices.lease_ms),
@@ -131,23 +142,76 @@ impl ProcessCluster {
                 command.arg(flag).arg(number.to_string());
             }
         }
-        self.metadata.start(command)
+        command.args(&self.choices.metadata_arguments);
+        command
     }
 
     /// Starts file server `index` after a stop or a kill. The metadata server must be running.
     pub fn start_file_server(&mut self, index: usize) -> anyhow::Result<()> {
-        let name = self.file_servers[index].name().to_owned();
+        let name = self.file_servers[index].name();
         ensure!(self.metadata.is_running(), "{name} cannot register: the metadata server is not running");
-        let mut command = self.server("file", &self.files.file_server_store(index));
-        command.arg("--metadata").arg(self.metadata_address()).arg("--name").arg(name);
+        let command = self.file_server_command(index);
         self.file_servers[index].start(command)
     }
 
-    fn server(&self, kind: &str, store: &Path) -> Command {
-        let mut command = Command::new(&self.pfs);
+    fn file_server_command(&self, index: usize) -> Command {
+        let mut command = self.server("file", &self.files.file_server_store(index), index + 1);
+        let name = self.file_servers[index].name();
+        command.arg("--metadata").arg(self.metadata_address()).arg("--name").arg(name);
+        command
+    }
+
+    /// Starts file server `index` without waiting until it serves; it waits for the metadata server itself.
+    pub fn spawn_file_server(&mut self, index: usize) -> anyhow::Result<()> {
+        let command = self.file_server_command(index);
+        self.file_servers[index].spawn(command)
+    }
+
+    /// Waits until a file server that was spawned serves.
+    pub fn wait_for_file_server(&mut self, index: usize) -> anyhow::Result<()> {
+        self.file_servers[index].wait()
+    }
+
+    /// The command of a server on one of the hosts, if there are any.
+    fn server(&self, kind: &str, store: &Path, host: usize) -> Command {
+        let mut command = match self.choices.hosts.get(host) {
+            Some(host) => {
+                // Changes the namespace and becomes the server: the process id is the server's.
+                let mut inside = Command::new("ip");
+                inside.args(["netns", "exec", &host.namespace]).arg(&self.pfs);
+                inside
+            }
+            None => Command::new(&self.pfs),
+        };
         command.args(["server", kind]).arg("--dir").arg(store);
         command.arg("--secret-file").arg(self.files.secret_file());
         command
+    }
+
+    /// Stops the metadata server where it stands (SIGSTOP), until [`Self::continue_metadata`].
+    pub fn pause_metadata(&self) -> anyhow::Result<()> {
+        self.metadata.signal(Signal::STOP)
+    }
+
+    /// Lets a paused metadata server go on.
+    pub fn continue_metadata(&self) -> anyhow::Result<()> {
+        self.metadata.signal(Signal::CONT)
+    }
+
+    /// Stops file server `index` where it stands (SIGSTOP), until [`Self::continue_file_server`].
+    pub fn pause_file_server(&self, index: usize) -> anyhow::Result<()> {
+        self.file_servers[index].signal(Signal::STOP)
+    }
+
+    /// Lets a paused file server go on.
+    pub fn continue_file_server(&self, index: usize) -> anyhow::Result<()> {
+        self.file_servers[index].signal(Signal::CONT)
+    }
+
+    /// The ends of all servers' logs.
+    pub fn log_tails(&self) -> String {
+        let tails = self.file_servers.iter().chain([&self.metadata]).map(ServerProcess::log_tail);
+        tails.collect::<Vec<_>>().join("\n")
     }
 
     /// Ends the metadata server by SIGTERM.
