@@ -140,6 +140,7 @@ impl<'a> Checker<'a> {
     }
 
     fn check_unit(&mut self, unit: u64) {
+        self.check_given_up(unit);
         let zones = self.zones(unit);
         let mut forward: Vec<Zone> = zones.iter().copied().filter(Zone::is_forward).collect();
         forward.sort_by_key(|zone| zone.first_end);
@@ -195,6 +196,35 @@ impl<'a> Checker<'a> {
             }
         }
         zones
+    }
+
+    /// A doubtful write is not seen after an operation of another client that came after its client had fallen silent and did
+    /// not see it: that operation had the token, and whatever is applied later goes past a fence or a drain.
+    fn check_given_up(&mut self, unit: u64) {
+        let sightings = self.sightings.get(&unit).cloned().unwrap_or_default();
+        for (late, id) in &sightings {
+            let late = self.reads(*late);
+            let Some(write) = self.by_id.get(id).map(|index| &self.history.writes[*index]) else { continue };
+            let Fate::Doubtful(silent) = write.fate else { continue };
+            let between = |writer: u64, begun: u64, ended: u64| {
+                writer != id.writer && begun > silent && ended < late.begun && late.writer != id.writer
+            };
+            let covering = self.covering.get(&unit).into_iter().flatten().map(|index| &self.history.writes[*index]);
+            let mut writes = covering.filter(|other| matches!(other.fate, Fate::Certain(_)));
+            let overwritten = writes.find(|other| between(other.id.writer, other.begun, other.succeeded));
+            let mut reads = sightings.iter().filter(|(_, seen)| seen != id).map(|(read, _)| self.reads(*read));
+            let unseen = reads.find(|other| between(other.writer, other.begun, other.ended));
+            let by = match (overwritten, unseen) {
+                (Some(other), _) => format!("write {}", other.id),
+                (None, Some(other)) => format!("read {}.{}", other.writer, other.operation),
+                (None, None) => continue,
+            };
+            self.complain(format!(
+                "unit {unit}: read {}.{} at {} ns saw {id}, whose client was silent from {silent} ns on, after {by} had the \
+                 unit",
+                late.writer, late.operation, late.begun
+            ));
+        }
     }
 
     /// When a doubtful write can not happen any more: another client that came after its client had fallen silent has had the

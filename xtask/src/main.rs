@@ -5,6 +5,7 @@
 
 mod cluster;
 mod demo;
+mod faults;
 mod interrupt;
 mod mpi;
 mod nightly;
@@ -34,6 +35,7 @@ enum Task {
     Setup,
     Demo(demo::Flags),
     Test(test::Flags),
+    Faults(faults::Flags),
     Nightly(nightly::Flags),
 }
 
@@ -53,6 +55,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Task::Setup => setup::run(&setup::Need::ALL).map(|()| ExitCode::SUCCESS),
         Task::Demo(flags) => demo::run(&flags).map(|()| ExitCode::SUCCESS),
         Task::Test(flags) => test::run(&flags),
+        Task::Faults(flags) => faults::run(&flags),
         Task::Nightly(flags) => nightly::run(&flags),
     }
 }

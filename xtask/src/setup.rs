@@ -23,17 +23,20 @@ pub enum Need {
     Mpich,
     /// A batch system on this machine.
     Slurm,
+    /// Network namespaces that play hosts.
+    Namespaces,
 }
 
 impl Need {
     /// Everything that any command of this program can need.
-    pub const ALL: [Need; 3] = [Need::OpenMpi, Need::Mpich, Need::Slurm];
+    pub const ALL: [Need; 4] = [Need::OpenMpi, Need::Mpich, Need::Slurm, Need::Namespaces];
 
     fn packages(self) -> &'static [&'static str] {
         match self {
             Need::OpenMpi => &["gcc", "libc6-dev", "libclang-dev", "openmpi-bin", "libopenmpi-dev"],
             Need::Mpich => &["gcc", "libc6-dev", "libclang-dev", "mpich", "libmpich-dev"],
             Need::Slurm => &["slurm-wlm", "munge"],
+            Need::Namespaces => &["iproute2"],
         }
     }
 }
