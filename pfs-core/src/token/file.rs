@@ -291,7 +291,7 @@ impl FileTokens {
         waiting.required().all(|(holder, range)| {
             !self.taken.values().any(|taken| taken.overlaps(range))
                 && (!self.is_revoked_of(holder, range, waiting.mode) || crate::mutant!(OwnRangeUnderRevoke))
-                && self.table.conflicts(range, holder, waiting.mode).next().is_none()
+                && self.table.is_free(range, holder, waiting.mode)
         })
     }
 

@@ -11,6 +11,7 @@ use crate::ids::Holder;
 use crate::token::message::Mode;
 use smallvec::SmallVec;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 /// How many claims above and below a range are looked at to see how far a grant may be widened.
 const ROOM_CLAIMS_MAX: usize = 32;
@@ -149,6 +150,14 @@ impl TokenTable {
         )
     }
 
+    /// Whether nothing keeps `holder` from having `range` in `mode`.
+    pub fn is_free(&self, range: Extent, holder: Option<Holder>, mode: Mode) -> bool {
+        let mut from_above = self.claims.range(..range.end()).rev().take_while(|(_, (end, _))| *end > range.start());
+        from_above.all(|(_, (_, claim))| {
+            !claim.mode().conflicts(mode) || claim.holders().iter().all(|other| Some(*other) == holder)
+        })
+    }
+
     /// Whether `holder` has all of `range` in `mode` or better.
     pub fn holds(&self, range: Extent, holder: Holder, mode: Mode) -> bool {
         let mut from = range.start();
@@ -200,9 +209,12 @@ impl TokenTable {
 
     /// Takes `range` from `holder`; other holders keep what they share of it.
     pub fn take(&mut self, range: Extent, holder: Holder) {
-        let whole = |(end, claim): &(u64, Claim)| *end == range.end() && claim.0 == Repr::Writer(holder);
-        if self.claims.get(&range.start()).is_some_and(whole) {
-            self.remove(range.start());
+        if let Entry::Occupied(entry) = self.claims.entry(range.start())
+            && entry.get().0 == range.end()
+            && entry.get().1.0 == Repr::Writer(holder)
+        {
+            entry.remove();
+            self.count_down(&[holder]);
         } else if self.counts.contains_key(&holder) {
             self.change(range, holder, |claim| claim.without(holder));
         }
@@ -282,15 +294,15 @@ impl TokenTable {
 
     /// Whether the range is free and no neighbour would be joined with it.
     fn stands_alone(&self, range: Extent, claim: &Claim) -> bool {
-        let clear_below = match self.claims.range(..range.start()).next_back() {
-            Some((_, (end, before))) => *end < range.start() || (*end == range.start() && !before.joins(claim)),
-            None => true,
-        };
-        clear_below
-            && match self.claims.range(range.start()..).next() {
-                Some((start, (_, after))) => *start > range.end() || (*start == range.end() && !claim.joins(after)),
-                None => true,
+        for (start, (end, other)) in self.claims.range(..=range.end()).rev() {
+            if *start < range.end() {
+                return *end < range.start() || (*end == range.start() && !other.joins(claim));
             }
+            if claim.joins(other) {
+                return false;
+            }
+        }
+        true
     }
 
     /// Changes the claims of `holder` in `range`; `change` returns what is left, which may be nothing.
@@ -317,8 +329,13 @@ impl TokenTable {
     }
 
     fn remove(&mut self, start: u64) {
-        let Some((_, claim)) = self.claims.remove(&start) else { return };
-        for holder in claim.holders() {
+        if let Some((_, claim)) = self.claims.remove(&start) {
+            self.count_down(claim.holders());
+        }
+    }
+
+    fn count_down(&mut self, holders: &[Holder]) {
+        for holder in holders {
             if let Some(count) = self.counts.get_mut(holder) {
                 *count -= 1;
                 if *count == 0 {

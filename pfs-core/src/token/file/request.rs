@@ -55,7 +55,7 @@ impl FileTokens {
 
     /// Whether somebody else has or wants some of these bytes.
     fn hurts(&self, range: Extent, holder: Holder, mode: Mode) -> bool {
-        self.table.conflicts(range, Some(holder), mode).next().is_some()
+        !self.table.is_free(range, Some(holder), mode)
             || self.queue.others_touch(range, holder)
             || self.taken.values().any(|taken| taken.overlaps(range))
     }
