@@ -1,3 +1,4 @@
-//! Benchmarks: the library part of `pfs-ior`. The criterion benches are in `benches/`.
+//! Benchmarks: the library parts of `pfs-ior` and of the figures of tokens. The criterion benches are in `benches/`.
 
 pub mod ior;
+pub mod tokens;
