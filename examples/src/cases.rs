@@ -1,6 +1,7 @@
 //! Self-checking cases that a group of ranks runs on a file system: what MPI-IO promises, case by case.
 
 mod access;
+mod atomic;
 mod errors;
 mod exchange;
 mod files;
@@ -28,7 +29,7 @@ pub type Case = fn(&Context) -> Result<()>;
 
 /// All cases with their names, in the order in which they run.
 pub fn all() -> Vec<(&'static str, Case)> {
-    [access::CASES, exchange::CASES, files::CASES, errors::CASES].concat()
+    [access::CASES, exchange::CASES, atomic::CASES, files::CASES, errors::CASES].concat()
 }
 
 impl Context<'_> {

@@ -1,4 +1,4 @@
-//! Independent access: each rank for itself, under the group's token.
+//! Independent access: each rank for itself, under the group's token or, in atomic mode, its own.
 
 use crate::buffer;
 use crate::error::{Error, ErrorClass};
@@ -14,7 +14,7 @@ impl File {
         self.check_readable()?;
         let bytes = buffer::bytes_mut(buf)?;
         check_range(offset, bytes.len())?;
-        Ok(Status::new(self.file.read_at(bytes, offset)? as u64))
+        Ok(Status::new(self.own_io()?.read_at(bytes, offset)? as u64))
     }
 
     /// Writes `buf` at `offset` bytes after the start of the file.
@@ -22,7 +22,7 @@ impl File {
         self.check_writable()?;
         let bytes = buffer::bytes(buf)?;
         check_range(offset, bytes.len())?;
-        self.file.write_at(bytes, offset)?;
+        self.own_io()?.write_at(bytes, offset)?;
         Ok(Status::new(bytes.len() as u64))
     }
 }

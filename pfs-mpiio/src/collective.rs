@@ -3,45 +3,29 @@
 //! 1. The ranks tell each other their ranges and what they know of the size. From here on every rank has entered;
 //!    an error that a rank has already ends the call on all of them.
 //! 2. Every rank makes the same plan.
-//! 3. Every rank pins the token for what it will read or write at the servers. If one does not hold it, all let
-//!    go, rank 0 asks once for the whole group, and all install and pin what it got. So a collective makes at most
-//!    one token request, and no rank waits for a token while it has pins.
+//! 3. Every rank pins the token for what it will read or write at the servers; see [`pin`](crate::pin).
 //! 4. Bytes are exchanged if the plan says so, and read or written. A rank that fails goes on with the exchange,
 //!    so that no other rank waits for it.
 //! 5. The ranks agree about the result and the size, and let go of their pins.
 
 use crate::access::check_range;
 use crate::buffer;
-use crate::error::{Error, ErrorClass};
+use crate::error::Error;
 use crate::exchange;
 use crate::file::File;
-use crate::group::Call;
+use crate::group::{Call, ROOT};
+use crate::pin::Pinned;
 use crate::status::Status;
 use mpi::traits::*;
-use pfs_client::{GroupGrant, Token};
 use pfs_core::collective::{CollectivePlan, Direction, Method, RankRange};
 use pfs_core::extent::Extent;
 use pfs_core::token::message::{FileSize, Mode};
-use std::sync::Arc;
 
 /// What all ranks know after they entered.
 struct Entered {
     ranges: Vec<RankRange>,
     /// What the ranks know of the file's size.
     size: FileSize,
-}
-
-/// A rank's hold on the group's token. A rank without it takes part in the exchange and can do no I/O.
-pub(crate) struct Pinned(Result<Option<Arc<Token>>, Error>);
-
-impl Pinned {
-    pub(crate) fn token(&self) -> Result<&Arc<Token>, Error> {
-        match &self.0 {
-            Ok(Some(token)) => Ok(token),
-            Ok(None) => Err(Error::new(ErrorClass::Io, "the plan gives this rank bytes without a token for them")),
-            Err(error) => Err(error.clone()),
-        }
-    }
 }
 
 impl File {
@@ -59,7 +43,7 @@ impl File {
             Method::Exchange(_) => exchange::write(self, &plan, &pinned, bytes, offset),
         };
         let (agreed, bytes_known) = self.group.agree_with_max(written, self.size_in(entered.size.generation));
-        self.file.learn_size(FileSize { generation: entered.size.generation, bytes: bytes_known });
+        self.io().learn_size(FileSize { generation: entered.size.generation, bytes: bytes_known });
         agreed.map(|()| Status::new(bytes.len() as u64))
     }
 
@@ -86,19 +70,19 @@ impl File {
     }
 
     fn enter(&self, call: Call, range: Result<RankRange, Error>) -> Result<Entered, Error> {
-        let known = self.file.known_size();
+        let known = self.io().known_size();
         let own = range.map(|range| [range.offset, range.length, known.generation, known.bytes]);
         let entries = self.group.enter(call, own)?;
         let ranges = entries.iter().map(|&[offset, length, ..]| RankRange { offset, length }).collect();
         let sizes = entries.iter().map(|&[_, _, generation, bytes]| FileSize { generation, bytes });
         let size = sizes.fold(known, FileSize::max);
-        self.file.learn_size(size);
+        self.io().learn_size(size);
         Ok(Entered { ranges, size })
     }
 
     /// What this rank knows of the file's size in a generation; 0 if it knows another one.
     fn size_in(&self, generation: u64) -> u64 {
-        let known = self.file.known_size();
+        let known = self.io().known_size();
         if known.generation == generation { known.bytes } else { 0 }
     }
 
@@ -107,52 +91,32 @@ impl File {
         Ok(CollectivePlan::new(direction, &entered.ranges, self.file.recipe(), &self.hints)?)
     }
 
-    /// Pins what this rank needs, with one request for the whole group if a rank does not hold it.
-    fn pin(&self, mode: Mode, plan: &CollectivePlan) -> Result<Pinned, Error> {
-        let needs = plan.needs(self.group.rank());
-        let held = match needs.is_empty() {
-            true => Some(None),
-            false => self.file.try_pin(mode, &needs).map(Some),
-        };
-        if self.group.all(held.is_some())? {
-            return Ok(Pinned(Ok(held.flatten().map(Arc::new))));
-        }
-        drop(held);
-        let grant = self.group.ask_root(|| {
-            let grant = self.file.acquire_for_group(mode, plan.tokens(), Some(Extent::ALL))?;
-            Ok(grant.to_bytes())
-        })?;
-        let grant = GroupGrant::from_bytes(&grant);
-        let token = grant.and_then(|grant| self.file.install(grant, mode, &needs));
-        Ok(Pinned(token.map(Arc::new).map(Some).map_err(Error::from)))
-    }
-
     /// The size of the file, as far as it matters for a read under the token: exact if the read may pass its end.
     /// Rank 0 decides whether the servers must be asked, as ranks can know different bounds.
     fn size_for(&self, plan: &CollectivePlan) -> Result<u64, Error> {
         let Some(hull) = plan.hull() else { return Ok(0) };
-        let size = self.group.ask_root(|| {
-            if hull.end() > self.file.known_size().bytes {
-                self.file.size()?;
+        let size = self.group.ask(ROOT, || {
+            if hull.end() > self.io().known_size().bytes {
+                self.io().size()?;
             }
-            Ok(encode_size(self.file.known_size()))
+            Ok(encode_size(self.io().known_size()))
         })?;
         let size = decode_size(&size);
-        self.file.learn_size(size);
+        self.io().learn_size(size);
         Ok(size.bytes)
     }
 
     fn write_direct(&self, plan: &CollectivePlan, pinned: &Pinned, bytes: &[u8], offset: u64) -> Result<(), Error> {
         plan.direct(self.group.rank()).try_for_each(|extent| {
             let part = &bytes[place(extent, offset)];
-            Ok(self.file.write_under(pinned.token()?, part, extent.start())?)
+            Ok(self.io().write_under(pinned.token()?, part, extent.start())?)
         })
     }
 
     fn read_direct(&self, plan: &CollectivePlan, pinned: &Pinned, bytes: &mut [u8], offset: u64) -> Result<(), Error> {
         plan.direct(self.group.rank()).try_for_each(|extent| {
             let part = &mut bytes[place(extent, offset)];
-            self.file.read_under(pinned.token()?, part, extent.start())?;
+            self.io().read_under(pinned.token()?, part, extent.start())?;
             Ok(())
         })
     }

@@ -4,10 +4,11 @@
 //! nothing for each other do not talk. Errors of I/O are kept to the end: all messages of all rounds are passed
 //! whatever happens, unless the group is lost.
 
-use crate::collective::{Pinned, place};
+use crate::collective::place;
 use crate::comm::Parcel;
 use crate::error::Error;
 use crate::file::File;
+use crate::pin::Pinned;
 use pfs_core::collective::{CollectivePlan, Message, Round};
 use pfs_core::extent::Extent;
 
@@ -75,12 +76,12 @@ fn write_block(file: &File, pinned: &Pinned, round: &Round, block: &Block) -> Re
     round
         .io
         .iter()
-        .try_for_each(|&extent| Ok(file.file.write_under(pinned.token()?, block.bytes(extent), extent.start())?))
+        .try_for_each(|&extent| Ok(file.io().write_under(pinned.token()?, block.bytes(extent), extent.start())?))
 }
 
 fn read_block(file: &File, pinned: &Pinned, round: &Round, block: &mut Block) -> Result<(), Error> {
     round.io.iter().try_for_each(|&extent| {
-        file.file.read_under(pinned.token()?, block.bytes_mut(extent), extent.start())?;
+        file.io().read_under(pinned.token()?, block.bytes_mut(extent), extent.start())?;
         Ok(())
     })
 }

@@ -1,15 +1,17 @@
 //! An open file, its size, and its end.
 
 use crate::amode::AccessMode;
+use crate::atomic::Atomicity;
 use crate::collective::{decode_size, encode_size};
 use crate::error::{Error, ErrorClass};
-use crate::group::{Call, Group};
+use crate::group::{Call, Group, ROOT};
 use crate::info::Info;
 use crate::process::SharedClient;
 use pfs_client::blocking;
 use pfs_client::{CommitSummary, EntryKind};
 use pfs_core::extent::MAX_FILE_BYTES;
 use pfs_core::hints::Hints;
+use pfs_core::ids::ClientId;
 use pfs_core::path::PfsPath;
 use std::cell::RefCell;
 use std::ops::Deref;
@@ -18,9 +20,12 @@ use std::ops::Deref;
 /// dropped instead loses what was not synced.
 pub struct File {
     // Dropped in this order: the file before its client, the communicator last.
+    pub(crate) atomic: Atomicity,
     pub(crate) file: Attached,
     pub(crate) client: SharedClient,
     pub(crate) group: Group,
+    /// The ranks' clients, by rank.
+    pub(crate) members: Vec<ClientId>,
     pub(crate) amode: AccessMode,
     pub(crate) hints: Hints,
     path: PfsPath,
@@ -62,6 +67,7 @@ impl Drop for Attached {
 impl File {
     pub(crate) fn new(
         group: Group,
+        members: Vec<ClientId>,
         client: SharedClient,
         file: blocking::File,
         path: PfsPath,
@@ -70,12 +76,13 @@ impl File {
     ) -> File {
         group.watch(file.group_watch());
         let file = Attached { file: Some(file), is_root: group.is_root() };
-        File { file, client, group, amode, hints, path, unreported: RefCell::new(None) }
+        let (atomic, unreported) = (Atomicity::default(), RefCell::new(None));
+        File { atomic, file, client, group, members, amode, hints, path, unreported }
     }
 
     /// The file's size in bytes. Not collective.
     pub fn get_size(&self) -> Result<u64, Error> {
-        Ok(self.file.size()?)
+        Ok(self.own_io()?.size()?)
     }
 
     /// Cuts or extends the file to `bytes`. Collective: all ranks give the same size.
@@ -86,11 +93,11 @@ impl File {
                 format!("set_size: rank 0 gives {} bytes and rank {rank} {}", entries[0][0], entries[rank][0]);
             return Err(Error::new(ErrorClass::NotSame, message));
         }
-        let size = self.group.ask_root(|| {
-            self.file.set_size(bytes)?;
-            Ok(encode_size(self.file.known_size()))
+        let size = self.group.ask(ROOT, || {
+            self.io().set_size(bytes)?;
+            Ok(encode_size(self.io().known_size()))
         })?;
-        self.file.learn_size(decode_size(&size));
+        self.io().learn_size(decode_size(&size));
         Ok(())
     }
 
@@ -112,12 +119,24 @@ impl File {
     /// Every rank commits its objects, and rank 0 reports them and the size. What was committed is reported even
     /// if another rank's commit failed, so that the next sync need not do it again.
     fn make_durable(&self) -> Result<(), Error> {
-        let committed = self.file.commit();
-        let bytes = committed.as_ref().map(CommitSummary::to_bytes).unwrap_or_default();
-        let summaries = self.group.gather(&bytes)?;
-        let reported = self.group.ask_root(|| self.report(&summaries).map(|()| Vec::new()));
-        self.group.agree(committed.map(drop).map_err(Error::from))?;
+        let (summary, committed) = self.commit();
+        let summaries = self.group.gather(&summary.to_bytes())?;
+        let reported = self.group.ask(ROOT, || self.report(&summaries).map(|()| Vec::new()));
+        self.group.agree(committed)?;
         reported.map(drop)
+    }
+
+    /// Commits what was written under the group's token and under the rank's own.
+    fn commit(&self) -> (CommitSummary, Result<(), Error>) {
+        let own = self.atomic.own().map(|own| own.commit());
+        let mut done = (CommitSummary::default(), Ok(()));
+        for committed in [Some(self.file.commit()), own].into_iter().flatten() {
+            match committed {
+                Ok(summary) => done.0 = done.0.merge(summary),
+                Err(error) => done.1 = done.1.and(Err(error.into())),
+            }
+        }
+        done
     }
 
     fn report(&self, summaries: &[Vec<u8>]) -> Result<(), Error> {
@@ -144,13 +163,14 @@ impl File {
         if let Some(lost) = self.group.lost().cloned() {
             return Err(self.close_alone(lost));
         }
+        let own = self.atomic.close();
         let File { file, client, group, amode, path, .. } = self;
         // The root closes for the group when nobody uses the file any more. From here on a dead rank is not told: the
         // group is no more. But nobody waits for anything that is not bounded in time.
         group.bounded();
         let file = file.into_roots();
-        let detached = group.all(true);
-        let closed = group.ask_root(|| {
+        let detached = group.agree(own);
+        let closed = group.ask(ROOT, || {
             let closed = file.map_or(Ok(()), blocking::File::close);
             if amode.contains(AccessMode::DELETE_ON_CLOSE) {
                 client.remove(&path, Some(EntryKind::File))?;
@@ -158,14 +178,15 @@ impl File {
             closed?;
             Ok(Vec::new())
         });
-        durable.and(detached.map(drop)).and(closed.map(drop))
+        durable.and(detached).and(closed.map(drop))
     }
 
     /// The end of a file whose group is lost: nobody can tell when the other ranks are done with it, so every rank lets go
     /// and nobody closes it. The metadata server does when the last of their sessions has ended.
     fn close_alone(mut self, lost: Error) -> Error {
         let file = self.file.file.take();
-        let synced = file.as_ref().map_or(Ok(()), blocking::File::sync);
+        let own = self.atomic.close();
+        let synced = file.as_ref().map_or(Ok(()), |file| file.sync().map_err(Error::from)).and(own);
         file.into_iter().for_each(blocking::File::detach);
         match synced {
             Ok(()) => lost,

@@ -18,18 +18,21 @@ pub(crate) enum Call {
     ReadAtAll,
     WriteAtAll,
     SetSize,
+    SetAtomicity,
     Sync,
     Close,
 }
 
 impl Call {
-    const ALL: [Call; 5] = [Call::ReadAtAll, Call::WriteAtAll, Call::SetSize, Call::Sync, Call::Close];
+    const ALL: [Call; 6] =
+        [Call::ReadAtAll, Call::WriteAtAll, Call::SetSize, Call::SetAtomicity, Call::Sync, Call::Close];
 
     fn name(number: u64) -> &'static str {
         match Self::ALL.iter().find(|&&call| call as u64 == number) {
             Some(Call::ReadAtAll) => "read_at_all",
             Some(Call::WriteAtAll) => "write_at_all",
             Some(Call::SetSize) => "set_size",
+            Some(Call::SetAtomicity) => "set_atomicity",
             Some(Call::Sync) => "sync",
             Some(Call::Close) => "close",
             None => "an unknown call",
@@ -126,10 +129,10 @@ impl Group {
         self.comm.all_gather(own)
     }
 
-    /// Runs `ask` on the root and gives all ranks its answer. The error concerns all, so it names no rank.
-    pub(crate) fn ask_root(&self, ask: impl FnOnce() -> Result<Vec<u8>, Error>) -> Result<Vec<u8>, Error> {
+    /// Runs `ask` on one rank and gives all ranks its answer. The error concerns all, so it names no rank.
+    pub(crate) fn ask(&self, rank: u32, ask: impl FnOnce() -> Result<Vec<u8>, Error>) -> Result<Vec<u8>, Error> {
         let mut message = Vec::new();
-        if self.is_root() {
+        if self.rank() == rank {
             match ask() {
                 Ok(answer) => {
                     message.push(0);
@@ -141,11 +144,11 @@ impl Group {
                 }
             }
         }
-        let message = self.comm.broadcast(ROOT, message)?;
+        let message = self.comm.broadcast(rank, message)?;
         match message.split_first() {
             Some((0, answer)) => Ok(answer.to_vec()),
             Some((_, error)) => Err(Error::decode(error)),
-            None => Err(Error::new(ErrorClass::Io, "rank 0 sent an empty answer to its group")),
+            None => Err(Error::new(ErrorClass::Io, format!("rank {rank} sent an empty answer"))),
         }
     }
 

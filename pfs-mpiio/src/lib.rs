@@ -28,6 +28,7 @@
 
 mod access;
 mod amode;
+mod atomic;
 mod buffer;
 mod collective;
 mod comm;
@@ -38,6 +39,7 @@ mod group;
 mod info;
 mod open;
 mod pending;
+mod pin;
 mod process;
 mod status;
 

@@ -6,7 +6,7 @@
 use crate::amode::AccessMode;
 use crate::error::{Error, ErrorClass};
 use crate::file::File;
-use crate::group::Group;
+use crate::group::{Group, ROOT};
 use crate::info::Info;
 use crate::process::{self, SharedClient};
 use mpi::traits::*;
@@ -34,10 +34,12 @@ impl File {
         let arguments = agree_arguments(&group, path, amode, info)?;
         let client = group.agree(process::client(arguments.address.clone()))?;
         let members = group.all_gather([client.id().get()])?;
-        let opened = group.ask_root(|| open_for_all(&client, &arguments, &members))?;
+        let members: Option<Vec<ClientId>> = members.iter().map(|[id]| ClientId::new(*id)).collect();
+        let members = members.ok_or_else(|| Error::new(ErrorClass::Io, "a rank sent the client id 0"))?;
+        let opened = group.ask(ROOT, || open_for_all(&client, &arguments, &members))?;
         let attached = attach(&client, &opened, &arguments);
         match agree_attached(&group, attached) {
-            Ok(file) => Ok(File::new(group, client, file, arguments.path, amode, arguments.hints)),
+            Ok(file) => Ok(File::new(group, members, client, file, arguments.path, amode, arguments.hints)),
             Err(error) => Err(error),
         }
     }
@@ -53,8 +55,8 @@ impl File {
 /// Checks the arguments on every rank, and that the ranks agree about them.
 fn agree_arguments(group: &Group, path: &str, amode: AccessMode, info: &Info) -> Result<Arguments, Error> {
     let own = group.agree(check_arguments(path, amode, info, group.is_root()))?;
-    let first_open = group.ask_root(|| Ok(format!("{} with {amode}", own.path).into_bytes()))?;
-    let first_hints = group.ask_root(|| Ok(encode_hints(&own.hints)))?;
+    let first_open = group.ask(ROOT, || Ok(format!("{} with {amode}", own.path).into_bytes()))?;
+    let first_hints = group.ask(ROOT, || Ok(encode_hints(&own.hints)))?;
     let own_open = format!("{} with {amode}", own.path);
     let same = if first_open == own_open.as_bytes() {
         decode_hints(&first_hints).map(|hints| Arguments { options: options(amode, &hints, own.options), hints, ..own })
@@ -104,10 +106,8 @@ fn parse(path: &str) -> Result<(Option<String>, PfsPath), Error> {
     parse_url(path).map_err(|error| Error::new(ErrorClass::BadFile, error.to_string()))
 }
 
-fn open_for_all(client: &SharedClient, arguments: &Arguments, members: &[[u64; 1]]) -> Result<Vec<u8>, Error> {
-    let members: Option<Vec<ClientId>> = members.iter().map(|[id]| ClientId::new(*id)).collect();
-    let members = members.ok_or_else(|| Error::new(ErrorClass::Io, "a rank sent the client id 0"))?;
-    let opened = client.open_for_group(&arguments.path, &arguments.options, &members)?;
+fn open_for_all(client: &SharedClient, arguments: &Arguments, members: &[ClientId]) -> Result<Vec<u8>, Error> {
+    let opened = client.open_for_group(&arguments.path, &arguments.options, members)?;
     Ok(opened.to_bytes())
 }
 

@@ -15,7 +15,7 @@ pub(super) const CASES: &[(&str, Case)] = &[
 ];
 
 /// Collective buffering as it decides itself, always, never, and always with little memory.
-fn paths() -> [(&'static str, Info); 5] {
+pub(super) fn paths() -> [(&'static str, Info); 5] {
     let with = |value: &str| Info::new().with("romio_cb_write", value).with("romio_cb_read", value);
     [
         ("automatic", with("automatic")),

@@ -1,0 +1,108 @@
+//! The token of a collective access.
+//!
+//! Every rank tries to pin what it needs. If one can not, all let go, one rank asks once for all, and every rank pins its
+//! part of what was granted. So a collective makes at most one token request, and no rank waits for a token while it has
+//! pins. In non-atomic mode the group is one holder; in atomic mode every rank is one, and the request names for each rank
+//! exactly what it will move at the servers, which is disjoint in a write.
+//!
+//! A grant that was made before a restart of the metadata server and arrives after it is void. The ranks agree that one of
+//! them has such a grant, let go, and ask again.
+
+use crate::atomic::Io;
+use crate::error::{Error, ErrorClass};
+use crate::file::File;
+use crate::group::ROOT;
+use pfs_client::{ErrorKind, GroupGrant, SetGrant, Token};
+use pfs_core::collective::CollectivePlan;
+use pfs_core::extent::Extent;
+use pfs_core::token::message::Mode;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often void grants are asked for again. Each time needs a restart of the metadata server, or a rank that has not
+/// heard of the last one yet.
+const ATTEMPTS_MAX: u32 = 10;
+/// The pause before the second attempt; it doubles with each one.
+const PAUSE_MIN: Duration = Duration::from_millis(5);
+
+/// A rank's hold on its part. A rank without it takes part in the exchange and can do no I/O.
+pub(crate) struct Pinned(Result<Option<Arc<Token>>, Error>);
+
+impl Pinned {
+    pub(crate) fn token(&self) -> Result<&Arc<Token>, Error> {
+        match &self.0 {
+            Ok(Some(token)) => Ok(token),
+            Ok(None) => Err(Error::new(ErrorClass::Io, "the plan gives this rank bytes without a token for them")),
+            Err(error) => Err(error.clone()),
+        }
+    }
+}
+
+/// What one rank got: a token, nothing where it needs none, or its own error.
+type Got = Result<Option<Token>, pfs_client::Error>;
+
+impl File {
+    /// Pins what this rank needs, with one request for all ranks if a rank does not hold it. The same error on all ranks.
+    pub(crate) fn pin(&self, mode: Mode, plan: &CollectivePlan) -> Result<Pinned, Error> {
+        let io = self.io();
+        let needs = match io {
+            Io::Group(_) => plan.needs(self.group.rank()),
+            Io::Own(_) => plan.share(self.group.rank()),
+        };
+        let mut pause = PAUSE_MIN;
+        for _ in 0..ATTEMPTS_MAX {
+            let held = match needs.is_empty() {
+                true => Some(None),
+                false => io.try_pin(mode, &needs).map(Some),
+            };
+            if self.group.all(held.is_some())? {
+                return Ok(Pinned(Ok(held.flatten().map(Arc::new))));
+            }
+            drop(held);
+            let got = match &io {
+                Io::Group(_) => self.ask_for_group(mode, plan, &needs)?,
+                Io::Own(_) => self.ask_for_shares(mode, plan, &needs)?,
+            };
+            let is_void = got.as_ref().is_err_and(|error| error.kind() == ErrorKind::Stale);
+            if self.group.all(!is_void)? {
+                return Ok(Pinned(got.map(|token| token.map(Arc::new)).map_err(Error::from)));
+            }
+            drop(got);
+            std::thread::sleep(pause);
+            pause *= 2;
+        }
+        let message = format!("the token of a collective access was granted {ATTEMPTS_MAX} times and void each time");
+        Err(Error::new(ErrorClass::Io, message))
+    }
+
+    /// Rank 0 asks for the group, which is one holder.
+    fn ask_for_group(&self, mode: Mode, plan: &CollectivePlan, needs: &[Extent]) -> Result<Got, Error> {
+        let grant = self.group.ask(ROOT, || {
+            let grant = self.file.acquire_for_group(mode, plan.tokens(), Some(Extent::ALL))?;
+            Ok(grant.to_bytes())
+        })?;
+        Ok(GroupGrant::from_bytes(&grant).and_then(|grant| self.file.install(grant, mode, needs).map(Some)))
+    }
+
+    /// The first rank that has a share asks for all of them, each in the name of its rank.
+    fn ask_for_shares(&self, mode: Mode, plan: &CollectivePlan, needs: &[Extent]) -> Result<Got, Error> {
+        let shares = (0..self.group.size()).map(|rank| plan.share_patterns(rank));
+        let (ranks, parts): (Vec<u32>, Vec<_>) =
+            (0..).zip(self.members.iter().copied().zip(shares)).filter(|(_, (_, share))| !share.is_empty()).unzip();
+        let Some(&asker) = ranks.first() else { return Ok(Ok(None)) };
+        let io = self.io();
+        let granted = self.group.ask(asker, || Ok(io.acquire_set(mode, parts)?.to_bytes()));
+        if self.group.lost().is_some() {
+            // A part may have been granted, or will be, and nobody will say for what. The close gives it back.
+            self.atomic.abandon();
+        }
+        let set = match SetGrant::from_bytes(&granted?) {
+            Ok(set) => set,
+            Err(error) => return Ok(Err(error)),
+        };
+        if needs.is_empty() {
+            return Ok(Ok(None));
+        }
+        Ok(io.claim_set(&set).map(Some).inspect_err(|_| io.abandon_set(&set)))
+    }
+}
