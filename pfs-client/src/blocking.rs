@@ -34,6 +34,11 @@ impl Client {
         self.inner.id()
     }
 
+    /// Whether data may be touched at this moment; see [`client::Client::may_access`](crate::Client::may_access).
+    pub fn may_access(&self) -> bool {
+        self.inner.may_access()
+    }
+
     /// The same session for `async` code.
     pub fn as_async(&self) -> &client::Client {
         &self.inner

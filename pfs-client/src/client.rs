@@ -1,11 +1,14 @@
 //! The client: names, status, opening files. Methods are `async` and run on any executor.
 
 use crate::config::ClientConfig;
+use crate::data::attempts;
 use crate::descriptor::FileDescriptor;
 use crate::error::{Error, ErrorKind};
 use crate::group::OpenedFile;
+use crate::links::{Answer, Method};
+use crate::metadata::unexpected;
 use crate::shared_file::SharedFile;
-use crate::state::{ClientState, Connection};
+use crate::state::{ClientState, Connection, OpenRecord};
 use crate::types::{Access, DirectoryEntry, EntryKind, FileStatus, OpenOptions};
 use pfs_core::ids::{ClientId, Holder, ObjectId, Stamp};
 use pfs_core::path::PfsPath;
@@ -39,6 +42,12 @@ impl Client {
         &self.state().cluster_id
     }
 
+    /// Whether data may be touched at this moment. Operations that find it false wait until the metadata server answers
+    /// again, or until the session is over.
+    pub fn may_access(&self) -> bool {
+        self.state().links.access.is_open()
+    }
+
     pub(crate) fn state(&self) -> &Arc<ClientState> {
         &self.connection.state
     }
@@ -69,7 +78,7 @@ impl Client {
         let reply = self.open_or_create(path, options, open).await;
         let opened = Opened::try_from(reply.map_err(|error| error.context(format_args!("{doing} {path}")))?)
             .map_err(|error| Error::malformed("the answer to an open", error))?;
-        let mut file = OpenedFile { opened, name: path.to_string() };
+        let mut file = OpenedFile { opened, name: path.to_string(), members: members.to_vec() };
         if options.truncate && !file.opened.created {
             let status = self.set_size_of(v1::update_metadata_request::Target::FileId(file.opened.file.id.get()), 0);
             file.opened.file.size = status.await.map_err(|e| e.context(format_args!("truncate {path}")))?.size;
@@ -83,32 +92,26 @@ impl Client {
         options: &OpenOptions,
         open: Option<v1::OpenFor>,
     ) -> Result<v1::OpenFileReply, Error> {
-        let path = path.as_str();
-        let (metadata, layout) = (&self.state().metadata, v1::LayoutRequest::from(options.layout));
-        if !options.create {
-            let attempt = |mut client: MetadataStub, operation| {
-                let request =
-                    v1::OpenFileRequest { operation: Some(operation), path: path.to_owned(), open: open.clone() };
-                async move { client.open_file(Request::new(request)).await }
-            };
-            return metadata.change(attempt).await;
-        }
-        let attempt = |mut client: MetadataStub, operation| {
-            let request = v1::CreateFileRequest {
-                operation: Some(operation),
-                path: path.to_owned(),
-                exclusive: options.exclusive,
-                layout: Some(layout),
-                open: open.clone(),
-            };
-            async move { client.create_file(Request::new(request)).await }
+        let layout = v1::LayoutRequest::from(options.layout);
+        let method = |operation| {
+            let (operation, path, open) = (Some(operation), path.to_string(), open.clone());
+            match options.create {
+                false => Method::OpenFile(v1::OpenFileRequest { operation, path, open }),
+                true => {
+                    let (exclusive, layout) = (options.exclusive, Some(layout));
+                    Method::CreateFile(v1::CreateFileRequest { operation, path, exclusive, layout, open })
+                }
+            }
         };
-        metadata.change(attempt).await
+        match self.state().metadata.change(method).await? {
+            Answer::Opened(reply) => Ok(reply),
+            _ => Err(unexpected("an open")),
+        }
     }
 
     /// Takes over an open that this client or another member of its group has made.
     pub fn attach(&self, file: OpenedFile, access: Access) -> Result<FileDescriptor, Error> {
-        let OpenedFile { opened, name } = file;
+        let OpenedFile { opened, name, members } = file;
         let state = self.state();
         let (Some(open), Some(recipe)) = (opened.open, opened.file.recipe.clone()) else {
             let message = format!("{name} was not opened, or is a directory");
@@ -121,6 +124,7 @@ impl Client {
             return Err(Error::new(ErrorKind::Internal, message));
         }
         state.servers.learn(opened.servers)?;
+        state.remember_open(open.id, OpenRecord { holder: open.holder, file: opened.file.id, members, access });
         let status = FileStatus::from(opened.file.clone());
         let links = state.links.clone();
         let shared =
@@ -138,15 +142,10 @@ impl Client {
 
     pub(crate) async fn fetch(&self, target: v1::fetch_metadata_request::Target) -> Result<FileStatus, Error> {
         let request = v1::FetchMetadataRequest { client_id: self.id().get(), target: Some(target), exact_size: true };
-        let reply = self
-            .state()
-            .metadata
-            .read(|mut client| {
-                let request = request.clone();
-                async move { client.fetch_metadata(Request::new(request)).await }
-            })
-            .await?;
-        status(reply.file)
+        match self.state().metadata.read(Method::FetchMetadata(request)).await? {
+            Answer::Fetched(reply) => status(reply.file),
+            _ => Err(unexpected("a look at a file")),
+        }
     }
 
     /// The entries of a directory, in the order of their names.
@@ -159,15 +158,11 @@ impl Client {
                 after: entries.last().map(|entry| entry.name.clone()).unwrap_or_default(),
                 limit: PAGE_ENTRIES,
             };
-            let reply = self
-                .state()
-                .metadata
-                .read(|mut client| {
-                    let request = request.clone();
-                    async move { client.list_directory(Request::new(request)).await }
-                })
-                .await
-                .map_err(|error| error.context(format_args!("list {path}")))?;
+            let listed = self.state().metadata.read(Method::ListDirectory(request)).await;
+            let reply = match listed.map_err(|error| error.context(format_args!("list {path}")))? {
+                Answer::Listed(reply) => reply,
+                _ => return Err(unexpected("a listing")),
+            };
             let page =
                 DirectoryPage::try_from(reply).map_err(|error| Error::malformed("a page of a directory", error))?;
             let empty = page.entries.is_empty();
@@ -184,33 +179,32 @@ impl Client {
 
     /// Makes a directory; with `parents` its missing parents too, and an existing one is no error.
     pub async fn make_directory(&self, path: &PfsPath, parents: bool) -> Result<(), Error> {
-        let attempt = |mut client: MetadataStub, operation| {
-            let request = v1::MakeDirectoryRequest { operation: Some(operation), path: path.to_string(), parents };
-            async move { client.make_directory(Request::new(request)).await }
+        let method = |operation| {
+            let (operation, path) = (Some(operation), path.to_string());
+            Method::MakeDirectory(v1::MakeDirectoryRequest { operation, path, parents })
         };
-        let made = self.state().metadata.change(attempt).await;
+        let made = self.state().metadata.change(method).await;
         made.map(drop).map_err(|error| error.context(format_args!("make directory {path}")))
     }
 
     /// Gives a file or directory another name; a file of the new name is replaced.
     pub async fn rename(&self, from: &PfsPath, to: &PfsPath) -> Result<(), Error> {
-        let attempt = |mut client: MetadataStub, operation| {
-            let request = v1::RenameRequest { operation: Some(operation), from: from.to_string(), to: to.to_string() };
-            async move { client.rename(Request::new(request)).await }
+        let method = |operation| {
+            let (operation, from, to) = (Some(operation), from.to_string(), to.to_string());
+            Method::Rename(v1::RenameRequest { operation, from, to })
         };
-        let renamed = self.state().metadata.change(attempt).await;
+        let renamed = self.state().metadata.change(method).await;
         renamed.map(drop).map_err(|error| error.context(format_args!("rename {from} to {to}")))
     }
 
     /// Removes a file or an empty directory; `kind` says which is meant, nothing takes both.
     pub async fn remove(&self, path: &PfsPath, kind: Option<EntryKind>) -> Result<(), Error> {
         let kind = kind.map_or(v1::EntryKind::Unspecified, Into::into);
-        let attempt = |mut client: MetadataStub, operation| {
-            let request =
-                v1::DeleteFileRequest { operation: Some(operation), path: path.to_string(), kind: kind.into() };
-            async move { client.delete_file(Request::new(request)).await }
+        let method = |operation| {
+            let (operation, path) = (Some(operation), path.to_string());
+            Method::DeleteFile(v1::DeleteFileRequest { operation, path, kind: kind.into() })
         };
-        let removed = self.state().metadata.change(attempt).await;
+        let removed = self.state().metadata.change(method).await;
         removed.map(drop).map_err(|error| error.context(format_args!("remove {path}")))
     }
 
@@ -233,15 +227,14 @@ impl Client {
         target: v1::update_metadata_request::Target,
         change: v1::update_metadata_request::Change,
     ) -> Result<FileStatus, Error> {
-        let attempt = |mut client: MetadataStub, operation| {
-            let request = v1::UpdateMetadataRequest {
-                operation: Some(operation),
-                target: Some(target.clone()),
-                change: Some(change.clone()),
-            };
-            async move { client.update_metadata(Request::new(request)).await }
+        let method = |operation| {
+            let (operation, target, change) = (Some(operation), Some(target.clone()), Some(change.clone()));
+            Method::UpdateMetadata(v1::UpdateMetadataRequest { operation, target, change })
         };
-        status(self.state().metadata.change(attempt).await?.file)
+        match self.state().metadata.change(method).await? {
+            Answer::Fetched(reply) => status(reply.file),
+            _ => Err(unexpected("a change of a file")),
+        }
     }
 
     /// Servers, space, counters, and the sessions if asked for.
@@ -249,7 +242,7 @@ impl Client {
         let request = v1::ClusterStatusRequest { sessions };
         self.state()
             .metadata
-            .read(|mut client| async move { client.cluster_status(Request::new(request)).await })
+            .unary(|mut client| async move { client.cluster_status(Request::new(request)).await })
             .await
             .map_err(|error| error.context("cluster status"))
     }
@@ -259,7 +252,7 @@ impl Client {
         let request = v1::ListTokensRequest { target: Some(v1::list_tokens_request::Target::Path(path.to_string())) };
         self.state()
             .metadata
-            .read(|mut client| {
+            .unary(|mut client| {
                 let request = request.clone();
                 async move { client.list_tokens(Request::new(request)).await }
             })
@@ -275,11 +268,15 @@ impl Client {
         };
         let state = self.state().clone();
         let (server, client) = (recipe.primary(slot), self.id());
-        let stamp = Stamp { boot: state.links.boot, holder: Holder::Client(client), incarnation: client };
         let object = ObjectId { file: file.id, slot };
-        let io = state.io.clone();
-        let asked = io.spawn(async move { state.servers.stat(server, stamp, object).await }).await;
-        asked.map_err(|_| Error::new(ErrorKind::NoSession, "the client was shut down"))?
+        let asked = state.io.clone().spawn(async move {
+            attempts::persist(&state, || async {
+                let stamp = Stamp { boot: state.links.boot(), holder: Holder::Client(client), incarnation: client };
+                state.servers.stat(server, stamp, object).await
+            })
+            .await
+        });
+        asked.await.map_err(|_| Error::new(ErrorKind::NoSession, "the client was shut down"))?
     }
 
     /// Ends the session in order. Open files fail from then on.
@@ -287,8 +284,6 @@ impl Client {
         self.connection.shutdown()
     }
 }
-
-pub(crate) type MetadataStub = v1::metadata_client::MetadataClient<pfs_proto::transport::AuthChannel>;
 
 fn status(file: Option<v1::FileMetadata>) -> Result<FileStatus, Error> {
     let file = FileMetadata::try_from(file.unwrap_or_default())

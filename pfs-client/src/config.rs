@@ -24,6 +24,12 @@ pub struct ClientConfig {
     pub operation_timeout: Duration,
     /// How long a server that does not answer is tried again.
     pub retry_for: Duration,
+    /// How long the session outlives a metadata server that does not answer: operations wait for so long, and then end in
+    /// an error. Also how long any one answer of a metadata server that is there is waited for.
+    pub session_patience: Duration,
+    /// How long a write of unknown outcome keeps its range from others while its file server can not be asked; after
+    /// that the metadata server sees to it.
+    pub drain_patience: Duration,
     /// Bytes of requests and answers under way at once.
     pub in_flight_bytes_max: usize,
     /// Payload bytes of one request.
@@ -39,6 +45,8 @@ impl ClientConfig {
             name: default_name(),
             operation_timeout: Duration::from_secs(30),
             retry_for: Duration::from_secs(5),
+            session_patience: Duration::from_secs(120),
+            drain_patience: Duration::from_secs(5),
             in_flight_bytes_max: 32 << 20,
             request_bytes_max: 1 << 20,
         }

@@ -1,10 +1,12 @@
 //! An open file. Methods are `async`; buffers are owned, so a dropped future leaves nothing behind.
 
 use crate::client::Client;
+use crate::data::attempts;
 use crate::data::plan::DataRequest;
 use crate::data::transfer;
 use crate::error::{Error, ErrorKind};
 use crate::group::{CommitSummary, GroupWatch};
+use crate::links::Method;
 use crate::shared_file::SharedFile;
 use crate::state::ClientState;
 use crate::token::Token;
@@ -19,7 +21,6 @@ use pfs_proto::metadata::SlotSet;
 use pfs_proto::v1;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tonic::Request;
 
 /// One open of one file. See [`close`](Self::close) for how it ends.
 #[derive(Debug)]
@@ -220,6 +221,11 @@ impl FileDescriptor {
     pub async fn close(mut self) -> Result<(), Error> {
         let synced = self.sync().await;
         self.released = true;
+        if synced.is_ok() && !self.access.writes() {
+            // Nothing depends on it.
+            self.close_in_background();
+            return Ok(());
+        }
         let closed = send_close(self.state().clone(), self.open, self.shared.clone()).await;
         synced.and(closed)
     }
@@ -227,32 +233,35 @@ impl FileDescriptor {
     /// Lets go of an open that another member of the group closes. Nothing of this member may be left to sync.
     pub fn detach(mut self) {
         self.released = true;
+        self.state().forget_open(self.open.get());
+    }
+
+    fn close_in_background(&self) {
+        // Not the client: the last one of it may not be dropped on its own background thread.
+        let (state, open, shared) = (self.state().clone(), self.open, self.shared.clone());
+        self.state().io.spawn(async move {
+            if let Err(error) = send_close(state, open, shared).await {
+                tracing::warn!(%error, "a file was not closed in order");
+            }
+        });
     }
 }
 
 impl Drop for FileDescriptor {
     fn drop(&mut self) {
         if !std::mem::replace(&mut self.released, true) {
-            // Not the client: the last one of it may not be dropped on its own background thread.
-            let (state, open, shared) = (self.state().clone(), self.open, self.shared.clone());
-            self.state().io.spawn(async move {
-                if let Err(error) = send_close(state, open, shared).await {
-                    tracing::warn!(%error, "a dropped file was not closed");
-                }
-            });
+            self.close_in_background();
         }
     }
 }
 
 async fn send_close(state: Arc<ClientState>, open: OpenId, shared: Arc<SharedFile>) -> Result<(), Error> {
     let size = shared.written_size().map(Into::into);
-    let closed = state
-        .metadata
-        .change(|mut stub, operation: v1::OperationId| {
-            let request = v1::CloseFileRequest { operation: Some(operation), open_id: open.get(), size };
-            async move { stub.close_file(Request::new(request)).await }
-        })
-        .await;
+    let method = |operation| {
+        let operation = Some(operation);
+        Method::CloseFile(v1::CloseFileRequest { operation, open_id: open.get(), size })
+    };
+    let closed = state.metadata.change(method).await;
     closed.map(drop).map_err(|error| error.context(format_args!("close {}", shared.name)))
 }
 
@@ -261,14 +270,17 @@ async fn commit_slots(
     shared: Arc<SharedFile>,
     mut slots: BTreeMap<u32, Instance>,
 ) -> Result<CommitSummary, Error> {
-    let stamp = shared.stamp();
     let mut running: FuturesUnordered<_> = slots
         .keys()
         .map(|&slot| {
             let (state, shared) = (&state, &shared);
             async move {
                 let object = ObjectId { file: shared.id, slot };
-                (slot, state.servers.commit(shared.recipe.primary(slot), stamp, object).await)
+                let attempt = || async {
+                    shared.check_alive()?;
+                    state.servers.commit(shared.recipe.primary(slot), shared.stamp(), object).await
+                };
+                (slot, attempts::persist(state, attempt).await)
             }
         })
         .collect();
@@ -287,6 +299,7 @@ async fn commit_slots(
                 size = size.max(Some(FileSize { generation, bytes }));
             }
             Err(error) => {
+                shared.note_failure(&error);
                 let doing = format!("sync of slot {slot} of {}", shared.name);
                 outcome = outcome.and(Err(error.context(doing)));
             }

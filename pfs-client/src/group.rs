@@ -34,6 +34,8 @@ impl GroupWatch {
 pub struct OpenedFile {
     pub(crate) opened: Opened,
     pub(crate) name: String,
+    /// The group, in rank order; empty for a client alone.
+    pub(crate) members: Vec<ClientId>,
 }
 
 impl OpenedFile {
@@ -42,26 +44,41 @@ impl OpenedFile {
         self.opened.created
     }
 
-    /// The byte form: the length of the name in 4 bytes, little end first, the name, the encoded reply.
+    /// The byte form, numbers with their little end first: the length of the name in 4 bytes, the name, the number of
+    /// members in 4 bytes, each member in 8, the encoded reply.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let name_bytes = u32::try_from(self.name.len()).expect("a checked path is short");
-        let mut bytes = name_bytes.to_le_bytes().to_vec();
+        let length =
+            |count: usize| u32::try_from(count).expect("a checked path is short, and so is a group").to_le_bytes();
+        let mut bytes = length(self.name.len()).to_vec();
         bytes.extend(self.name.as_bytes());
+        bytes.extend(length(self.members.len()));
+        bytes.extend(self.members.iter().flat_map(|member| member.get().to_le_bytes()));
         bytes.extend(v1::OpenFileReply::from(self.opened.clone()).encode_to_vec());
         bytes
     }
 
     /// Reads the byte form.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
-        let short = || Error::new(crate::ErrorKind::InvalidArgument, "the bytes of an opened file end too early");
-        let (length, rest) = bytes.split_first_chunk::<4>().ok_or_else(short)?;
-        let name_bytes = usize::try_from(u32::from_le_bytes(*length)).map_err(|_| short())?;
-        let (name, reply) = rest.split_at_checked(name_bytes).ok_or_else(short)?;
+        let short = || Error::new(ErrorKind::InvalidArgument, "the bytes of an opened file end too early");
+        let (name, rest) = take_counted(bytes, 1).ok_or_else(short)?;
+        let (members, reply) = take_counted(rest, 8).ok_or_else(short)?;
         let name = std::str::from_utf8(name).map_err(|error| Error::malformed("the name of an opened file", error))?;
+        let (members, _) = members.as_chunks::<8>();
+        let members: Option<Vec<ClientId>> =
+            members.iter().map(|member| ClientId::new(u64::from_le_bytes(*member))).collect();
+        let nobody = || Error::new(ErrorKind::InvalidArgument, "an opened file names a member that can not be");
+        let members = members.ok_or_else(nobody)?;
         let reply = v1::OpenFileReply::decode(reply).map_err(|error| Error::malformed("an opened file", error))?;
         let opened = Opened::try_from(reply).map_err(|error| Error::malformed("an opened file", error))?;
-        Ok(OpenedFile { opened, name: name.to_owned() })
+        Ok(OpenedFile { opened, name: name.to_owned(), members })
     }
+}
+
+/// A count in 4 bytes, so many units of `unit_bytes`, and the rest.
+fn take_counted(bytes: &[u8], unit_bytes: usize) -> Option<(&[u8], &[u8])> {
+    let (count, rest) = bytes.split_first_chunk::<4>()?;
+    let count = usize::try_from(u32::from_le_bytes(*count)).ok()?;
+    rest.split_at_checked(count.checked_mul(unit_bytes)?)
 }
 
 /// A token that one member got for all.
@@ -199,7 +216,15 @@ mod tests {
 
     #[test]
     fn broken_bytes_are_refused() {
-        for bytes in [&[][..], &[1, 2], &[9, 0, 0, 0, b'a'], &[1, 0, 0, 0, 0xff], &[0, 0, 0, 0, 0xff]] {
+        for bytes in [
+            &[][..],
+            &[1, 2],
+            &[9, 0, 0, 0, b'a'],
+            &[1, 0, 0, 0, 0xff],
+            &[0, 0, 0, 0, 0xff],
+            &[0; 8],
+            &[0, 0, 0, 0, 1, 0, 0, 0, 9],
+        ] {
             assert!(OpenedFile::from_bytes(bytes).is_err(), "{bytes:?}");
         }
         assert!(GroupGrant::from_bytes(&[0xff]).is_err());

@@ -7,6 +7,7 @@
 //! stream that asks for it), the plan cuts it at the edges of stripe units into requests, and the requests go to all file
 //! servers at once.
 
+mod access;
 pub mod blocking;
 mod client;
 mod config;
@@ -15,6 +16,7 @@ mod descriptor;
 mod error;
 mod executor;
 mod group;
+mod links;
 mod metadata;
 mod session;
 mod shared_file;

@@ -11,15 +11,15 @@ mod sets;
 use self::sets::Sets;
 use crate::error::{Error, ErrorKind};
 use crate::group::{GroupGrant, GroupWatch};
-use crate::state::Links;
+use crate::links::Links;
 use crate::token::Token;
 use parking_lot::{Mutex, MutexGuard};
 use pfs_core::extent::Extent;
-use pfs_core::ids::{FileId, Holder, Instance, RequestId, Stamp};
+use pfs_core::ids::{Boot, ClientId, FileId, GroupId, Holder, Instance, RequestId, Stamp};
 use pfs_core::layout::Recipe;
 use pfs_core::pattern::RangePattern;
 use pfs_core::token::holder::{HolderAction, OperationId, Ranges, TokenHolder};
-use pfs_core::token::message::{Acquire, FileSize, Mode, Revoke};
+use pfs_core::token::message::{Acquire, FileSize, Mode, Revoke, Undrained};
 use pfs_proto::metadata::{FileMetadata, SlotSet};
 use pfs_proto::status::ErrorDetail;
 use pfs_proto::token::{ClientMessage, GrantMessage};
@@ -46,21 +46,28 @@ struct Inner {
     tokens: TokenHolder,
     waiters: BTreeMap<OperationId, oneshot::Sender<Result<(), Error>>>,
     /// Collective requests of this member; their grants are not used before every member has them.
-    collectives: BTreeMap<RequestId, oneshot::Sender<Result<GrantMessage, Error>>>,
+    collectives: BTreeMap<RequestId, Collective>,
     sets: Sets,
     /// Written slots, with the server instance that took the bytes.
     uncommitted: BTreeMap<u32, Instance>,
     /// A loss that the next sync must tell.
     loss: Option<Error>,
     committed_slots: SlotSet,
-    /// The session has ended: nothing can be asked for any more.
+    /// The session has ended, or the group was given up: nothing can be asked for any more.
     ended: Option<Error>,
+}
+
+/// A collective request that is not answered.
+#[derive(Debug)]
+struct Collective {
+    acquire: Acquire,
+    waiter: oneshot::Sender<Result<GrantMessage, Error>>,
 }
 
 impl SharedFile {
     pub(crate) fn new(file: FileMetadata, recipe: Recipe, holder: Holder, name: String, links: Arc<Links>) -> Self {
         let local_exclusion = matches!(holder, Holder::Client(_));
-        let tokens = TokenHolder::new(holder, file.id, links.boot, file.size, local_exclusion);
+        let tokens = TokenHolder::new(holder, file.id, links.boot(), file.size, local_exclusion);
         let inner = Inner {
             tokens,
             waiters: BTreeMap::new(),
@@ -130,8 +137,8 @@ impl SharedFile {
             let request = self.links.next_request();
             let (holder, file, required) = (self.holder, self.id, required.to_vec());
             let acquire = Acquire { request, holder, file, mode, required, desired, collective: true };
-            inner.collectives.insert(request, send);
-            self.links.send(ClientMessage::Acquire(acquire));
+            inner.collectives.insert(request, Collective { acquire: acquire.clone(), waiter: send });
+            self.links.send(inner.tokens.boot(), ClientMessage::Acquire(acquire));
         }
         match answer.await {
             Ok(Ok(grant)) => Ok(GroupGrant::new(grant)),
@@ -184,11 +191,40 @@ impl SharedFile {
         self.pump(&mut inner);
     }
 
+    /// The operation is over for this client, though these writes of it may still be applied.
+    pub(crate) fn give_up_doubt(&self, operation: OperationId, undrained: Vec<Undrained>) {
+        let mut inner = self.inner.lock();
+        inner.tokens.give_up_doubt(operation, undrained, || self.links.next_request());
+        self.pump(&mut inner);
+    }
+
+    /// What a restarted metadata server must know.
+    pub(crate) fn reassert(&self) -> (Vec<(Extent, Mode)>, Option<FileSize>) {
+        self.inner.lock().tokens.reassert()
+    }
+
+    /// The metadata server of this boot has taken everything over: what waits is asked for again.
+    pub(crate) fn resumed(&self, boot: Boot) {
+        let mut inner = self.inner.lock();
+        if inner.tokens.boot() >= boot {
+            return;
+        }
+        inner.tokens.resumed(boot, || self.links.next_request());
+        for (_, mut collective) in std::mem::take(&mut inner.collectives) {
+            let request = self.links.next_request();
+            collective.acquire.request = request;
+            self.links.send(boot, ClientMessage::Acquire(collective.acquire.clone()));
+            inner.collectives.insert(request, collective);
+        }
+        self.ask_for_sets_again(&mut inner);
+        self.pump(&mut inner);
+    }
+
     pub(crate) fn handle_grant(&self, message: GrantMessage) {
         let mut inner = self.inner.lock();
-        if let Some(waiter) = inner.collectives.remove(&message.grant.request) {
+        if let Some(collective) = inner.collectives.remove(&message.grant.request) {
             // A receiver that is gone belongs to a call that was dropped; its group is being torn down.
-            let _ = waiter.send(Ok(message));
+            let _ = collective.waiter.send(Ok(message));
             return;
         }
         inner.tokens.learn_size(message.size);
@@ -203,8 +239,8 @@ impl SharedFile {
     /// Returns whether the request was one of this file's.
     pub(crate) fn handle_refused(&self, request: RequestId, error: &ErrorDetail) -> bool {
         let mut inner = self.inner.lock();
-        if let Some(waiter) = inner.collectives.remove(&request) {
-            let _ = waiter.send(Err(error.clone().into()));
+        if let Some(collective) = inner.collectives.remove(&request) {
+            let _ = collective.waiter.send(Err(error.clone().into()));
             return true;
         }
         if inner.sets.refuse(request, error) {
@@ -232,8 +268,40 @@ impl SharedFile {
         let mut inner = self.inner.lock();
         // The first reason stays.
         let _ = self.group_error.set(error.clone());
-        for (_, waiter) in std::mem::take(&mut inner.collectives) {
-            let _ = waiter.send(Err(error.clone()));
+        for (_, collective) in std::mem::take(&mut inner.collectives) {
+            let _ = collective.waiter.send(Err(error.clone()));
+        }
+    }
+
+    /// A client was given up that may have been a member of this file's group, or have asked for sets of its tokens.
+    pub(crate) fn handle_member_lost(&self, group: GroupId, member: ClientId) {
+        self.abandon_sets_of(member);
+        if self.holder == Holder::Group(group) {
+            let message = format!(
+                "{member} of the {group} that opened {} was given up by the metadata server; collective accesses can \
+                 not go on: close the file and open it again without it",
+                self.name
+            );
+            self.handle_group_error(&Error::new(ErrorKind::MemberLost, message));
+        }
+    }
+
+    /// A group was given up as a whole: if it is this file's, all its operations end.
+    pub(crate) fn handle_group_lost(&self, group: GroupId) {
+        if self.holder == Holder::Group(group) {
+            let message = format!(
+                "the {group} that opened {} was given up by the metadata server as a whole, since a member kept a token \
+                 that others wanted; what was not synced may be lost: open the file again",
+                self.name
+            );
+            self.handle_end(&Error::new(ErrorKind::GroupLost, message));
+        }
+    }
+
+    /// A request for this file has failed for good: what that says about the file is remembered.
+    pub(crate) fn note_failure(&self, error: &Error) {
+        if let (ErrorKind::GroupLost, Holder::Group(group)) = (error.kind(), self.holder) {
+            self.handle_group_lost(group);
         }
     }
 
@@ -242,11 +310,11 @@ impl SharedFile {
         GroupWatch::new(self.group_error.clone())
     }
 
-    /// The session is over: nobody waits any longer.
+    /// The session, or the group, is over: nobody waits any longer.
     pub(crate) fn handle_end(&self, error: &Error) {
         self.handle_group_error(error);
         let mut inner = self.inner.lock();
-        inner.ended = Some(error.clone());
+        inner.ended.get_or_insert_with(|| error.clone());
         inner.sets.end(error);
         for (_, waiter) in std::mem::take(&mut inner.waiters) {
             let _ = waiter.send(Err(error.clone()));
@@ -255,14 +323,15 @@ impl SharedFile {
 
     /// Does what the state machine wants done.
     fn pump(&self, inner: &mut MutexGuard<'_, Inner>) {
+        let boot = inner.tokens.boot();
         while let Some(action) = inner.tokens.poll_action() {
             match action {
-                HolderAction::Request(acquire) => self.links.send(ClientMessage::Acquire(acquire)),
-                HolderAction::Cancel(request) => self.links.send(ClientMessage::Cancel(request)),
+                HolderAction::Request(acquire) => self.links.send(boot, ClientMessage::Acquire(acquire)),
+                HolderAction::Cancel(request) => self.links.send(boot, ClientMessage::Cancel(request)),
                 HolderAction::WriteBack { revoke, .. } => {
                     inner.tokens.written_back(revoke, || self.links.next_request());
                 }
-                HolderAction::Ack(ack) => self.links.send(ClientMessage::Ack(ack)),
+                HolderAction::Ack(ack) => self.links.send(boot, ClientMessage::Ack(ack)),
                 HolderAction::Ready(operation) => {
                     if let Some(waiter) = inner.waiters.remove(&operation) {
                         // A receiver that is gone has a token that will end the operation.

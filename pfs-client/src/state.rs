@@ -7,56 +7,36 @@ use crate::config::ClientConfig;
 use crate::data::servers::{Patience, Servers};
 use crate::error::{Error, ErrorKind};
 use crate::executor::Executor;
+use crate::links::Links;
 use crate::metadata::Metadata;
-use crate::session;
+use crate::session::{self, Opening};
 use crate::shared_file::SharedFile;
+use crate::types::Access;
 use parking_lot::Mutex;
-use pfs_core::ids::{Boot, ClientId, FileId, Holder, RequestId};
-use pfs_core::token::message::FileSize;
+use pfs_core::ids::{ClientId, FileId, Holder, OpenId};
+use pfs_core::token::message::{FileSize, Reassertion};
+use pfs_proto::metadata::Opened;
 use pfs_proto::secret::{AuthInterceptor, Secret};
-use pfs_proto::token::{ClientFrame, ClientMessage};
+use pfs_proto::token::ReassertMessage;
 use pfs_proto::v1;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::Semaphore;
 
 /// How long an orderly end may take before the client just leaves.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(2);
 
-/// What a file needs to ask for tokens.
-#[derive(Debug)]
-pub(crate) struct Links {
-    pub(crate) client: ClientId,
-    pub(crate) boot: Boot,
-    last_request: AtomicU64,
-    last_message: Mutex<u64>,
-    up: mpsc::UnboundedSender<v1::ClientMessage>,
-}
-
-impl Links {
-    pub(crate) fn new(client: ClientId, boot: Boot, up: mpsc::UnboundedSender<v1::ClientMessage>) -> Self {
-        Links { client, boot, last_request: AtomicU64::new(0), last_message: Mutex::new(0), up }
-    }
-
-    pub(crate) fn next_request(&self) -> RequestId {
-        let number = self.last_request.fetch_add(1, Ordering::Relaxed) + 1;
-        RequestId::new(number).expect("counts from 1")
-    }
-
-    /// Puts a message on the token stream. One after the end of the stream is nobody's: waiters have been told.
-    pub(crate) fn send(&self, message: ClientMessage) {
-        // Messages must be on the stream in the order of their numbers.
-        let mut number = self.last_message.lock();
-        *number += 1;
-        self.send_frame(ClientFrame::Message { number: *number, message });
-    }
-
-    pub(crate) fn send_frame(&self, frame: ClientFrame) {
-        let _ = self.up.send(frame.into());
-    }
+/// One open that the metadata server knows of and that is not closed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct OpenRecord {
+    pub(crate) holder: Holder,
+    pub(crate) file: FileId,
+    /// All members of a group, in rank order; empty for a client.
+    pub(crate) members: Vec<ClientId>,
+    pub(crate) access: Access,
 }
 
 /// The state of one client, shared by all its files and background tasks.
@@ -73,9 +53,9 @@ pub struct ClientState {
     pub(crate) io: Handle,
     last_sequence: AtomicU64,
     files: Mutex<BTreeMap<(Holder, FileId), Weak<SharedFile>>>,
+    opens: Mutex<BTreeMap<OpenId, OpenRecord>>,
     /// Writes of unknown outcome that their servers have not yet confirmed to be over.
     undrained: AtomicU64,
-    ended: Mutex<Option<Error>>,
 }
 
 impl ClientState {
@@ -115,10 +95,7 @@ impl ClientState {
 
     /// The session is over; the first reason stays.
     pub(crate) fn end(&self, error: Error) {
-        let mut ended = self.ended.lock();
-        if ended.is_none() {
-            *ended = Some(error.clone());
-            drop(ended);
+        if self.links.access.end(error.clone()) {
             for file in self.files() {
                 file.handle_end(&error);
             }
@@ -127,10 +104,58 @@ impl ClientState {
 
     /// Fails when the session is over.
     pub(crate) fn check_alive(&self) -> Result<(), Error> {
-        match self.ended.lock().clone() {
-            Some(error) => Err(error),
-            None => Ok(()),
+        self.links.access.check_alive()
+    }
+
+    /// What the cache has done, for the heartbeats.
+    pub(crate) fn cache_counters(&self) -> Option<v1::CacheCounters> {
+        None
+    }
+
+    /// Takes note of an open, so that a restarted metadata server is told of it.
+    pub(crate) fn remember_open(&self, open: OpenId, record: OpenRecord) {
+        self.opens.lock().insert(open, record);
+    }
+
+    /// The same for one that was just answered. What can not be understood is told to the caller by its own check.
+    pub(crate) fn record_open(&self, request: &v1::OpenFor, reply: &v1::OpenFileReply) {
+        let Ok(opened) = Opened::try_from(reply.clone()) else { return };
+        let reasserted = v1::ReassertedOpen { open_id: reply.open_id, access: request.access };
+        let (Some(open), Ok((id, access))) = (opened.open, <(OpenId, Access)>::try_from(reasserted)) else { return };
+        let members = request.group_members.iter().copied().filter_map(ClientId::new).collect();
+        self.remember_open(id, OpenRecord { holder: open.holder, file: opened.file.id, members, access });
+    }
+
+    /// An open was closed, or is another member's to say.
+    pub(crate) fn forget_open(&self, open: u64) {
+        if let Some(open) = OpenId::new(open) {
+            self.opens.lock().remove(&open);
         }
+    }
+
+    /// A holder is gone with everything that it has open.
+    pub(crate) fn forget_opens_of(&self, holder: Holder) {
+        self.opens.lock().retain(|_, record| record.holder != holder);
+    }
+
+    /// What a restarted metadata server must know, one message for each holder and file.
+    pub(crate) fn reassert(&self) -> Vec<ReassertMessage> {
+        let mut held: BTreeMap<_, _> =
+            self.files().iter().map(|file| ((file.holder, file.id), file.reassert())).collect();
+        let mut messages: BTreeMap<(Holder, FileId), ReassertMessage> = BTreeMap::new();
+        for (open, record) in &*self.opens.lock() {
+            let key = (record.holder, record.file);
+            let message = messages.entry(key).or_insert_with(|| {
+                let (ranges, size) = held.remove(&key).unwrap_or_default();
+                let (holder, file) = key;
+                let members = record.members.clone();
+                let reassertion = Reassertion { holder, members, file, opens: Vec::new(), ranges, size };
+                ReassertMessage { reassertion, accesses: Vec::new() }
+            });
+            message.reassertion.opens.push(*open);
+            message.accesses.push(record.access);
+        }
+        messages.into_values().collect()
     }
 
     /// Counts a write whose outcome nobody knows.
@@ -172,8 +197,8 @@ impl Connection {
         };
         let handle = io.handle().clone();
         let token_handle = token.handle().clone();
-        let opening = session::open(config, auth, patience, handle, token_handle);
-        let state = io.wait(opening)?;
+        let opening = Opening { config, auth, patience, io: handle, token: token_handle };
+        let state = io.wait(session::open(opening))?;
         Ok(Arc::new(Connection { state, io, _token: token, finished: Mutex::new(false) }))
     }
 
@@ -221,7 +246,7 @@ impl Drop for Connection {
 pub(crate) struct NewSession {
     pub(crate) config: ClientConfig,
     pub(crate) cluster_id: String,
-    pub(crate) links: Links,
+    pub(crate) links: Arc<Links>,
     pub(crate) metadata: Metadata,
     pub(crate) servers: Servers,
     pub(crate) io: Handle,
@@ -233,15 +258,15 @@ impl From<NewSession> for ClientState {
         ClientState {
             config: new.config,
             cluster_id: new.cluster_id,
-            links: Arc::new(new.links),
+            links: new.links,
             metadata: new.metadata,
             servers: new.servers,
             budget,
             io: new.io,
             last_sequence: AtomicU64::new(0),
             files: Mutex::new(BTreeMap::new()),
+            opens: Mutex::new(BTreeMap::new()),
             undrained: AtomicU64::new(0),
-            ended: Mutex::new(None),
         }
     }
 }

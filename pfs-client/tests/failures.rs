@@ -128,14 +128,17 @@ fn a_lost_object_is_an_error_and_not_zeros() {
 }
 
 #[test]
-fn a_metadata_server_that_is_gone_ends_the_session() {
-    let mut cluster = Cluster::start(1).unwrap();
-    let client = Client::connect(config(&cluster)).unwrap();
+fn a_metadata_server_that_stays_away_ends_the_session_when_the_patience_is_over() {
+    let mut cluster = Cluster::builder(1).lease_ms(500).start().unwrap();
+    let mut config = config(&cluster);
+    config.session_patience = Duration::from_secs(1);
+    let client = Client::connect(config).unwrap();
     let file = client.open(&path("/a"), &read_write()).unwrap();
     file.write_at(b"x", 0).unwrap();
     cluster.kill_metadata();
     let error = soon("stat", || client.stat(&path("/a")).unwrap_err());
-    assert!(matches!(error.kind(), ErrorKind::NoSession | ErrorKind::Unavailable), "{error}");
+    assert_eq!(error.kind(), ErrorKind::NoSession, "{error}");
+    assert!(error.to_string().contains("open the files again"), "{error}");
     cluster.start_metadata().unwrap();
     let error = soon("write", || file.write_at(b"y", 0).unwrap_err());
     assert_eq!(error.kind(), ErrorKind::NoSession, "{error}");

@@ -1,5 +1,6 @@
 //! The data path: bytes between buffers and file servers. The token that covers them is held by the caller.
 
+pub(crate) mod attempts;
 pub(crate) mod plan;
 pub(crate) mod servers;
 pub(crate) mod transfer;

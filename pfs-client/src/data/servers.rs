@@ -1,8 +1,7 @@
 //! Connections to the file servers, and single requests on them.
 //!
-//! A request that a server does not answer is tried again for a while: writes name their bytes and are the same however
-//! often they are applied. What became of a write that was never answered is in doubt. Before the next write of the same
-//! stamp goes to that server, the server is asked to make sure that the doubtful one can not be applied any more.
+//! What became of a write that was not answered is in doubt. Before the next write of this client goes to that server,
+//! under whatever stamp, the server is asked to make sure that the doubtful one can not be applied any more.
 
 use crate::error::{Error, ErrorKind};
 use crate::executor::InContext;
@@ -20,8 +19,8 @@ use tokio::runtime::Handle;
 use tonic::{Request, Response, Status};
 
 /// First pause before a request is tried again; doubles up to [`PAUSE_MAX`].
-const PAUSE_MIN: Duration = Duration::from_millis(20);
-const PAUSE_MAX: Duration = Duration::from_millis(500);
+pub(crate) const PAUSE_MIN: Duration = Duration::from_millis(20);
+pub(crate) const PAUSE_MAX: Duration = Duration::from_millis(500);
 
 #[derive(Clone, Debug)]
 struct Server {
@@ -42,27 +41,35 @@ pub(crate) struct Patience {
 
 impl Patience {
     /// Calls until there is an answer, a lasting error, or the time is over.
-    pub(crate) async fn call<T, F>(&self, attempt: impl FnMut() -> F) -> Result<T, Error>
+    pub(crate) async fn call<T, F>(&self, attempt: impl Fn() -> F) -> Result<T, Error>
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
-        InContext::new(self.handle.clone(), self.persist(attempt)).await
+        let attempt = || async {
+            let answer = attempt().await;
+            answer.map(Response::into_inner).map_err(Error::from_status)
+        };
+        self.persist(self.operation_timeout, attempt).await
     }
 
-    async fn persist<T, F>(&self, mut attempt: impl FnMut() -> F) -> Result<T, Error>
+    /// The same for calls of any kind; one try may take `timeout`.
+    pub(crate) async fn persist<T, F>(&self, timeout: Duration, attempt: impl FnMut() -> F) -> Result<T, Error>
     where
-        F: Future<Output = Result<Response<T>, Status>>,
+        F: Future<Output = Result<T, Error>>,
+    {
+        InContext::new(self.handle.clone(), self.tries(timeout, attempt)).await
+    }
+
+    async fn tries<T, F>(&self, timeout: Duration, mut attempt: impl FnMut() -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
     {
         let start = Instant::now();
         let mut pause = PAUSE_MIN;
         loop {
-            let error = match tokio::time::timeout(self.operation_timeout, attempt()).await {
-                Ok(Ok(response)) => return Ok(response.into_inner()),
-                Ok(Err(status)) => Error::from_status(status),
-                Err(_) => {
-                    let message = format!("no answer within {:?}", self.operation_timeout);
-                    Error::new(ErrorKind::TimedOut, message)
-                }
+            let error = match in_time(timeout, attempt()).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
             };
             if !error.kind().is_passing() || start.elapsed() + pause > self.retry_for {
                 return Err(error);
@@ -73,14 +80,21 @@ impl Patience {
     }
 }
 
+async fn in_time<T>(timeout: Duration, attempt: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    tokio::time::timeout(timeout, attempt).await.unwrap_or_else(|_| {
+        let message = format!("no answer within {timeout:?}");
+        Err(Error::new(ErrorKind::TimedOut, message))
+    })
+}
+
 /// All file servers that this client knows.
 #[derive(Debug)]
 pub(crate) struct Servers {
     auth: AuthInterceptor,
     patience: Patience,
     known: RwLock<BTreeMap<ServerId, Server>>,
-    /// The largest sequence that may still be applied.
-    doubts: Mutex<BTreeMap<(ServerId, Stamp), u64>>,
+    /// The largest sequence of each stamp that may still be applied.
+    doubts: Mutex<BTreeMap<ServerId, BTreeMap<Stamp, u64>>>,
 }
 
 impl Servers {
@@ -106,34 +120,25 @@ impl Servers {
         Ok(())
     }
 
+    /// Sends a write, once.
     pub(crate) async fn write(&self, id: ServerId, request: v1::WriteRequest) -> Result<Instance, Error> {
-        let reply = self.call(id, |mut client| {
-            let request = request.clone();
-            async move { client.write(Request::new(request)).await }
-        });
+        let reply = self.call(id, |mut client| async move { client.write(Request::new(request)).await });
         instance(reply.await?.instance)
     }
 
+    /// Sends a read, once.
     pub(crate) async fn read(&self, id: ServerId, request: v1::ReadRequest) -> Result<v1::ReadReply, Error> {
-        self.call(id, |mut client| {
-            let request = request.clone();
-            async move { client.read(Request::new(request)).await }
-        })
-        .await
+        self.call(id, |mut client| async move { client.read(Request::new(request)).await }).await
     }
 
-    /// The server's instance and the object's length, in bytes.
+    /// Sends a commit, once. Returns the server's instance and the object's length, in bytes.
     pub(crate) async fn commit(&self, id: ServerId, stamp: Stamp, object: ObjectId) -> Result<(Instance, u64), Error> {
         let request = v1::CommitRequest { stamp: Some(stamp.into()), objects: vec![object.into()] };
-        let reply = self
-            .call(id, |mut client| {
-                let request = request.clone();
-                async move { client.commit(Request::new(request)).await }
-            })
-            .await?;
+        let reply = self.call(id, |mut client| async move { client.commit(Request::new(request)).await }).await?;
         Ok((instance(reply.instance)?, reply.object_lengths.first().copied().unwrap_or(0)))
     }
 
+    /// Asks for an object's state, once.
     pub(crate) async fn stat(&self, id: ServerId, stamp: Stamp, object: ObjectId) -> Result<v1::StatReply, Error> {
         let request = v1::StatRequest { stamp: Some(stamp.into()), object: Some(object.into()) };
         self.call(id, |mut client| async move { client.stat(Request::new(request)).await }).await
@@ -142,19 +147,30 @@ impl Servers {
     /// What became of a write is not known.
     pub(crate) fn doubt(&self, id: ServerId, stamp: Stamp, sequence: u64) {
         let mut doubts = self.doubts.lock();
-        let largest = doubts.entry((id, stamp)).or_insert(sequence);
+        let largest = doubts.entry(id).or_default().entry(stamp).or_insert(sequence);
         *largest = sequence.max(*largest);
     }
 
-    /// Has the server make sure that no doubtful write of the stamp can be applied any more.
-    pub(crate) async fn settle_doubt(&self, id: ServerId, stamp: Stamp) -> Result<(), Error> {
-        let Some(sequence) = self.doubts.lock().get(&(id, stamp)).copied() else { return Ok(()) };
-        self.drain(id, stamp, sequence).await?;
-        let mut doubts = self.doubts.lock();
-        if doubts.get(&(id, stamp)) == Some(&sequence) {
-            doubts.remove(&(id, stamp));
+    /// Has the server make sure that no doubtful write of this client can be applied any more. A doubt of an earlier boot
+    /// is settled in the same way: that the server refuses that boot now says nothing of what it was in the middle of.
+    pub(crate) async fn settle_doubts(&self, id: ServerId) -> Result<(), Error> {
+        let doubts = self.doubts.lock().get(&id).cloned().unwrap_or_default();
+        for (stamp, sequence) in doubts {
+            self.drain(id, stamp, sequence).await?;
+            self.forget_doubt(id, stamp, sequence);
         }
         Ok(())
+    }
+
+    fn forget_doubt(&self, id: ServerId, stamp: Stamp, sequence: u64) {
+        let mut doubts = self.doubts.lock();
+        let Some(of_server) = doubts.get_mut(&id) else { return };
+        if of_server.get(&stamp) == Some(&sequence) {
+            of_server.remove(&stamp);
+        }
+        if of_server.is_empty() {
+            doubts.remove(&id);
+        }
     }
 
     /// After this, no operation of the stamp with this sequence or a smaller one can be applied at the server.
@@ -163,7 +179,7 @@ impl Servers {
         self.call(id, |mut client| async move { client.drain(Request::new(request)).await }).await.map(drop)
     }
 
-    async fn call<T, F>(&self, id: ServerId, attempt: impl Fn(DataClient<AuthChannel>) -> F) -> Result<T, Error>
+    async fn call<T, F>(&self, id: ServerId, attempt: impl FnOnce(DataClient<AuthChannel>) -> F) -> Result<T, Error>
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
@@ -171,8 +187,8 @@ impl Servers {
             let message = format!("the address of file {id} is not known; see `pfs status`");
             return Err(Error::new(ErrorKind::Unavailable, message));
         };
-        let answer = self.patience.call(|| attempt(server.client.clone())).await;
-        answer.map_err(|error| {
+        let asked = async { attempt(server.client).await.map(Response::into_inner).map_err(Error::from_status) };
+        in_time(self.patience.operation_timeout, asked).await.map_err(|error| {
             let hint = if error.kind().is_passing() { "; see `pfs status` for which servers are up" } else { "" };
             let doing = format!("file {id} at {}", server.address);
             let kind = error.kind();

@@ -4,9 +4,11 @@
 //! * the token is held, through its `Arc`, by every request that is under way, so it outlives them all even if the caller
 //!   goes away;
 //! * a write whose outcome is unknown holds the token until its server has confirmed that it can not be applied any more,
-//!   and no later write of this client goes to that server before;
+//!   and no later write of this client goes to that server before. If the server can not be asked for long, the token
+//!   goes, and the ack that gives its range up names the write (rule 7);
 //! * the budget is taken before a payload is made, so memory in flight is bounded by the configuration.
 
+use crate::data::attempts;
 use crate::data::plan::{DataRequest, plan};
 use crate::error::{Error, ErrorKind};
 use crate::shared_file::SharedFile;
@@ -14,11 +16,12 @@ use crate::state::ClientState;
 use crate::token::Token;
 use bytes::Bytes;
 use futures::stream::{FuturesUnordered, StreamExt};
+use parking_lot::Mutex;
 use pfs_core::extent::Extent;
 use pfs_core::ids::{ObjectId, ServerId, Stamp};
 use pfs_proto::v1;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::{JoinError, JoinHandle};
 
@@ -33,7 +36,6 @@ pub(crate) async fn write(
     extents: &[Extent],
     mut payload: impl FnMut(&DataRequest) -> Bytes,
 ) -> Result<(), Error> {
-    let stamp = file.stamp();
     let mut running = FuturesUnordered::new();
     let mut outcome = Ok(());
     for request in plan(&file.recipe, extents, state.config.request_bytes_max as u64) {
@@ -43,7 +45,7 @@ pub(crate) async fn write(
             break;
         }
         let payload = payload(&request);
-        let one = write_one(state.clone(), file.clone(), token.clone(), stamp, request, payload, permit);
+        let one = write_one(state.clone(), file.clone(), token.clone(), request, payload, permit);
         running.push(state.io.spawn(one));
         while let Some(done) = take_ready(&mut running) {
             outcome = outcome.and(finished(done));
@@ -71,7 +73,6 @@ pub(crate) async fn read(
     extents: &[Extent],
     mut consume: impl FnMut(&DataRequest, Bytes),
 ) -> Result<(), Error> {
-    let stamp = file.stamp();
     let mut running = FuturesUnordered::new();
     let mut outcome: Result<(), Error> = Ok(());
     let mut consumed = |done: Result<Result<Arrived, Error>, JoinError>| {
@@ -92,7 +93,7 @@ pub(crate) async fn read(
         if outcome.is_err() {
             break;
         }
-        let one = read_one(state.clone(), file.clone(), token.clone(), stamp, request, permit);
+        let one = read_one(state.clone(), file.clone(), token.clone(), request, permit);
         running.push(state.io.spawn(one));
     }
     while let Some(done) = running.next().await {
@@ -112,24 +113,33 @@ async fn write_one(
     state: Arc<ClientState>,
     file: Arc<SharedFile>,
     token: Arc<Token>,
-    stamp: Stamp,
     request: DataRequest,
     payload: Bytes,
     permit: OwnedSemaphorePermit,
 ) -> Result<(), Error> {
     let server = file.recipe.primary(request.slot);
-    // First, so that the sequence of this write is larger than that of what is drained.
-    let settled = state.servers.settle_doubt(server, stamp).await;
-    settled.map_err(|error| describe(error, "write", &file, &request))?;
-    let sequence = state.next_sequence();
-    let message = v1::WriteRequest {
-        stamp: Some(stamp.into()),
-        sequence,
-        object: Some(ObjectId { file: file.id, slot: request.slot }.into()),
-        extents: request.extents.iter().copied().map(Into::into).collect(),
-        payload,
+    let doubts: Mutex<Vec<(Stamp, u64)>> = Mutex::default();
+    let attempt = || async {
+        file.check_alive()?;
+        // First, so that the sequence of this attempt is larger than that of what is drained.
+        state.servers.settle_doubts(server).await?;
+        doubts.lock().clear();
+        let (stamp, sequence) = (file.stamp(), state.next_sequence());
+        let message = v1::WriteRequest {
+            stamp: Some(stamp.into()),
+            sequence,
+            object: Some(ObjectId { file: file.id, slot: request.slot }.into()),
+            extents: request.extents.iter().copied().map(Into::into).collect(),
+            payload: payload.clone(),
+        };
+        let answer = state.servers.write(server, message).await;
+        if answer.as_ref().is_err_and(|error| leaves_doubt(error.kind())) {
+            state.servers.doubt(server, stamp, sequence);
+            doubts.lock().push((stamp, sequence));
+        }
+        answer
     };
-    let answer = state.servers.write(server, message).await;
+    let answer = attempts::persist(&state, attempt).await;
     drop(permit);
     match answer {
         Ok(instance) => {
@@ -137,8 +147,10 @@ async fn write_one(
             Ok(())
         }
         Err(error) => {
-            if leaves_doubt(error.kind()) {
-                settle(state, token, server, stamp, sequence);
+            file.note_failure(&error);
+            let doubts = doubts.into_inner();
+            if !doubts.is_empty() {
+                settle(&state, token, server, doubts);
             }
             Err(describe(error, "write", &file, &request))
         }
@@ -149,18 +161,21 @@ async fn read_one(
     state: Arc<ClientState>,
     file: Arc<SharedFile>,
     token: Arc<Token>,
-    stamp: Stamp,
     request: DataRequest,
     permit: OwnedSemaphorePermit,
 ) -> Result<Arrived, Error> {
-    let message = v1::ReadRequest {
-        stamp: Some(stamp.into()),
-        sequence: state.next_sequence(),
-        object: Some(ObjectId { file: file.id, slot: request.slot }.into()),
-        extents: request.extents.iter().copied().map(Into::into).collect(),
-        must_exist: file.is_committed(request.slot),
+    let attempt = || async {
+        file.check_alive()?;
+        let message = v1::ReadRequest {
+            stamp: Some(file.stamp().into()),
+            sequence: state.next_sequence(),
+            object: Some(ObjectId { file: file.id, slot: request.slot }.into()),
+            extents: request.extents.iter().copied().map(Into::into).collect(),
+            must_exist: file.is_committed(request.slot),
+        };
+        state.servers.read(file.recipe.primary(request.slot), message).await
     };
-    let answer = state.servers.read(file.recipe.primary(request.slot), message).await;
+    let answer = attempts::persist(&state, attempt).await.inspect_err(|error| file.note_failure(error));
     drop(token);
     let payload = answer.map_err(|error| describe(error, "read", &file, &request))?.payload;
     if payload.len() as u64 != request.bytes {
@@ -175,26 +190,30 @@ fn leaves_doubt(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::Unavailable | ErrorKind::TimedOut | ErrorKind::Internal)
 }
 
-/// Keeps the token until the server has confirmed that the write is over, in the background.
-fn settle(state: Arc<ClientState>, token: Arc<Token>, server: ServerId, stamp: Stamp, sequence: u64) {
+/// Keeps the token until the server has confirmed that the writes are over, in the background.
+fn settle(state: &Arc<ClientState>, token: Arc<Token>, server: ServerId, doubts: Vec<(Stamp, u64)>) {
     state.begin_drain();
-    state.servers.doubt(server, stamp, sequence);
-    let weak = Arc::downgrade(&state);
-    state.io.clone().spawn(async move {
-        let token = token;
+    let weak = Arc::downgrade(state);
+    state.io.spawn(async move {
+        let (mut token, since) = (Some(token), Instant::now());
         loop {
             let Some(state) = weak.upgrade() else { return };
             if state.check_alive().is_err() {
                 return;
             }
-            match state.servers.settle_doubt(server, stamp).await {
-                Ok(()) => break state.end_drain(),
+            match state.servers.settle_doubts(server).await {
+                Ok(()) => return state.end_drain(),
                 Err(error) => tracing::debug!(%server, %error, "a write's outcome is not known yet"),
+            }
+            if since.elapsed() >= state.config.drain_patience
+                && let Some(token) = token.take()
+            {
+                // From here on the metadata server sees to it before anybody else gets the range.
+                token.give_up_doubts(server, &doubts);
             }
             drop(state);
             tokio::time::sleep(DRAIN_PAUSE).await;
         }
-        drop(token);
     });
 }
 

@@ -66,7 +66,7 @@ impl SharedFile {
             let mut inner = self.lock()?;
             let request = self.links.next_request();
             let set = AcquireSet { request, file: self.id, mode, parts };
-            self.links.send(ClientMessage::AcquireSet(set.clone()));
+            self.links.send(inner.tokens.boot(), ClientMessage::AcquireSet(set.clone()));
             inner.sets.asked.insert(request, (set, send));
         }
         match answer.await {
@@ -89,7 +89,8 @@ impl SharedFile {
                 if let Some(operation) = inner.tokens.claim_set(grant.set) {
                     return Ok(Token::new(self.clone(), Some(operation), grant.mode));
                 }
-                if inner.tokens.boot() != grant.boot {
+                // While it is the later one, this client has yet to be told of the restart.
+                if inner.tokens.boot() > grant.boot {
                     let message = format!(
                         "the tokens of an atomic collective for {} were granted before a restart of the metadata server",
                         self.name
@@ -136,11 +137,10 @@ impl SharedFile {
     }
 
     /// The restarted metadata server knows nothing of what was asked for. Called when it has taken over what is held.
-    #[allow(dead_code)] // by the session, once it survives restarts
     pub(super) fn ask_for_sets_again(&self, inner: &mut MutexGuard<'_, Inner>) {
         for (_, (mut set, waiter)) in std::mem::take(&mut inner.sets.asked) {
             set.request = self.links.next_request();
-            self.links.send(ClientMessage::AcquireSet(set.clone()));
+            self.links.send(inner.tokens.boot(), ClientMessage::AcquireSet(set.clone()));
             inner.sets.asked.insert(set.request, (set, waiter));
         }
         inner.sets.tell();

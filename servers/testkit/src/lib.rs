@@ -3,7 +3,9 @@
 //! * [`Cluster`] runs them in this process. It starts in milliseconds and can end any server gracefully or at once.
 //! * [`ProcessCluster`] runs them as `pfs server …` child processes, which can be killed for real.
 //!
-//! Both are made by a [`ClusterBuilder`], are used from plain `#[test]` functions (they block, and must not be called
+//! A [`Proxy`] stands between a client and a server and can be cut, stalled and healed.
+//!
+//! Both clusters are made by a [`ClusterBuilder`], are used from plain `#[test]` functions (they block, and must not be called
 //! from inside an async runtime), keep every server's address over restarts, and leave nothing behind when dropped:
 //! no process, no thread, and no directory unless the builder was given one.
 //!
@@ -25,8 +27,10 @@ mod hosted;
 mod in_process;
 mod ports;
 mod processes;
+mod proxy;
 
 pub use builder::{ClusterBuilder, Host};
 pub use files::ClusterFiles;
 pub use in_process::Cluster;
 pub use processes::{ProcessCluster, pfs_binary};
+pub use proxy::Proxy;

@@ -1,0 +1,141 @@
+//! A way to a server that a test can cut, stall and heal.
+
+use crate::ports::free_address;
+use anyhow::Context;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::watch;
+
+/// Bytes that are taken up at once; a stalled connection holds no more.
+const CHUNK_BYTES: usize = 16 * 1024;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    Flows,
+    /// Connections stand, and nothing gets through.
+    Stalled,
+    /// What the server sends is held back.
+    AnswersStalled,
+    /// There are no connections, and new ones end at once.
+    Cut,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Way {
+    mode: Mode,
+    /// Connections of an earlier age are over.
+    age: u64,
+}
+
+/// A TCP proxy on a thread of its own. It listens for as long as it lives.
+pub struct Proxy {
+    address: SocketAddr,
+    way: watch::Sender<Way>,
+    accepted: Arc<AtomicU64>,
+    /// Ends with the proxy.
+    _runtime: Runtime,
+}
+
+impl Proxy {
+    /// A way to `target`, open.
+    pub fn start(target: SocketAddr) -> anyhow::Result<Self> {
+        let runtime = Builder::new_multi_thread().worker_threads(1).thread_name("proxy").enable_all().build();
+        let runtime = runtime.context("cannot make a runtime")?;
+        let address = free_address()?;
+        let listener = runtime.block_on(TcpListener::bind(address));
+        let listener = listener.with_context(|| format!("cannot listen on {address}"))?;
+        let way = watch::Sender::new(Way { mode: Mode::Flows, age: 0 });
+        let accepted = Arc::new(AtomicU64::new(0));
+        runtime.spawn(accept(listener, target, way.subscribe(), accepted.clone()));
+        Ok(Proxy { address, way, accepted, _runtime: runtime })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// How many connections were made so far.
+    pub fn accepted(&self) -> u64 {
+        self.accepted.load(Ordering::SeqCst)
+    }
+
+    /// Ends all connections; new ones go through.
+    pub fn break_connections(&self) {
+        self.way.send_modify(|way| way.age += 1);
+    }
+
+    /// Ends all connections; new ones end at once, until it is healed.
+    pub fn cut(&self) {
+        self.way.send_modify(|way| *way = Way { mode: Mode::Cut, age: way.age + 1 });
+    }
+
+    /// Holds all bytes back, both ways, until it is healed. Connections stay and can be made.
+    pub fn stall(&self) {
+        self.way.send_modify(|way| way.mode = Mode::Stalled);
+    }
+
+    /// Holds what the server sends back, until it is healed. What clients send gets through.
+    pub fn stall_answers(&self) {
+        self.way.send_modify(|way| way.mode = Mode::AnswersStalled);
+    }
+
+    /// Opens the way again. What was held back goes on.
+    pub fn heal(&self) {
+        self.way.send_modify(|way| way.mode = Mode::Flows);
+    }
+}
+
+async fn accept(listener: TcpListener, target: SocketAddr, way: watch::Receiver<Way>, accepted: Arc<AtomicU64>) {
+    // An error of one connection says nothing of the next.
+    loop {
+        let Ok((from, _)) = listener.accept().await else { continue };
+        accepted.fetch_add(1, Ordering::SeqCst);
+        let now = *way.borrow();
+        if now.mode != Mode::Cut {
+            tokio::spawn(carry(from, target, way.clone(), now.age));
+        }
+    }
+}
+
+async fn carry(from: TcpStream, target: SocketAddr, way: watch::Receiver<Way>, age: u64) {
+    let mut ages = way.clone();
+    let carried = async {
+        let to = TcpStream::connect(target).await?;
+        from.set_nodelay(true)?;
+        to.set_nodelay(true)?;
+        let ((from_read, from_write), (to_read, to_write)) = (from.into_split(), to.into_split());
+        let asks = pump(from_read, to_write, way.clone(), |mode| mode != Mode::Stalled);
+        tokio::try_join!(asks, pump(to_read, from_write, way.clone(), |mode| mode == Mode::Flows))
+    };
+    // Either side may end it, and so may the test; dropping the streams ends both.
+    tokio::select! {
+        _ = carried => {}
+        // An error says that the proxy is gone.
+        _ = ages.wait_for(|way| way.age != age) => {}
+    }
+}
+
+async fn pump(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut way: watch::Receiver<Way>,
+    flows: impl Fn(Mode) -> bool,
+) -> std::io::Result<()> {
+    let mut buffer = vec![0; CHUNK_BYTES];
+    loop {
+        let read = from.read(&mut buffer).await?;
+        if way.wait_for(|way| flows(way.mode)).await.is_err() {
+            return Ok(());
+        }
+        if read == 0 {
+            return to.shutdown().await;
+        }
+        to.write_all(&buffer[..read]).await?;
+    }
+}
