@@ -28,7 +28,6 @@ pub(crate) struct Choices {
     pub(crate) stripe_unit: Option<u64>,
     pub(crate) stripe_count: Option<u32>,
     pub(crate) hosts: Vec<Host>,
-    pub(crate) metadata_arguments: Vec<String>,
 }
 
 /// A network namespace that plays a host of its own for one server process.
@@ -96,12 +95,6 @@ impl ClusterBuilder {
     /// only, and only as root.
     pub fn hosts(mut self, hosts: Vec<Host>) -> Self {
         self.choices.hosts = hosts;
-        self
-    }
-
-    /// Gives the metadata server's process more arguments. For processes only.
-    pub fn metadata_arguments(mut self, arguments: impl IntoIterator<Item = String>) -> Self {
-        self.choices.metadata_arguments.extend(arguments);
         self
     }
 

@@ -142,7 +142,6 @@ impl ProcessCluster {
                 command.arg(flag).arg(number.to_string());
             }
         }
-        command.args(&self.choices.metadata_arguments);
         command
     }
 
