@@ -107,6 +107,23 @@ fn writes_of(objects: &BTreeMap<PathBuf, Vec<u8>>, writer: u64) -> BTreeSet<u64>
     units.filter(|unit| word(unit, 0) == Some(writer)).filter_map(|unit| word(unit, 8)).collect()
 }
 
+/// What has changed, in words.
+fn difference(before: &BTreeMap<PathBuf, Vec<u8>>, after: &BTreeMap<PathBuf, Vec<u8>>) -> String {
+    let mut texts = Vec::new();
+    for (path, bytes) in after {
+        let old = before.get(path).map_or(&[][..], Vec::as_slice);
+        let changed = |at: &usize| old.get(*at) != bytes.get(*at);
+        let offsets: Vec<usize> = (0..bytes.len().max(old.len())).filter(changed).collect();
+        if let (Some(first), Some(last)) = (offsets.first(), offsets.last()) {
+            let unit = first - first % UNIT_BYTES;
+            let now = &bytes[unit.min(bytes.len())..(unit + 24).min(bytes.len())];
+            let count = offsets.len();
+            texts.push(format!("{}: {count} bytes from {first} to {last}, now {now:?}", path.display()));
+        }
+    }
+    texts.join("; ")
+}
+
 /// Stops the worker in the middle of a write. Its session's number.
 fn stop_in_a_write(cluster: &ProcessCluster, worker: &Worker) -> Result<u64> {
     let session = worker.line("session ")?;
@@ -145,7 +162,7 @@ fn a_zombie_never_changes_a_byte_after_its_fence() -> Result<()> {
         zombie.line("done")?;
         zombie.child.wait()?;
         let after = objects(&cluster)?;
-        ensure!(before == after, "round {round}: bytes have changed after the fence: {:?}", writes_of(&after, writer));
+        ensure!(before == after, "round {round}: after the fence of {writer}: {}", difference(&before, &after));
     }
     cluster.stop()
 }
