@@ -14,9 +14,9 @@ struct Flags {
     threads: usize,
 }
 
-/// Any two crashes.
+/// Any two crashes, of one process or of two.
 const THREE_CLIENTS: World<3, 1> = World { deaths: 2, restarts: 2, server_crashes: 2, crashes: 2, mistake: None };
-/// One crash of each.
+/// One crash of each client and each server.
 const TWO_SERVERS: World<2, 2> = World { deaths: 2, restarts: 1, server_crashes: 1, crashes: 5, mistake: None };
 
 fn main() -> ExitCode {

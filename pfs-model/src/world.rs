@@ -183,10 +183,16 @@ impl<const C: usize, const S: usize> Display for World<C, S> {
         let World { deaths, restarts, server_crashes, crashes, mistake } = *self;
         let plural = |count: usize| if count == 1 { "" } else { "s" };
         write!(f, "{C} client{}, {S} file server{}", plural(C), plural(S))?;
-        if crashes < deaths.max(restarts).max(server_crashes) + 1 {
-            write!(f, ", {crashes} crashes of any kind")?;
-        } else {
-            write!(f, ", {deaths} dead clients, {restarts} restarts, {server_crashes} crashes of each file server")?;
+        let each = (usize::from(deaths), restarts, server_crashes);
+        match each {
+            _ if crashes < deaths + restarts + server_crashes * S as u8 => {
+                write!(f, ", at most {crashes} crashes of any kind")?;
+            }
+            (0, 0, 0) => write!(f, ", no crash")?,
+            each if each == (C, 1, 1) => write!(f, ", at most one crash of each")?,
+            _ => {
+                write!(f, ", crashes: clients {deaths}, metadata server {restarts}, each file server {server_crashes}")?
+            }
         }
         mistake.map_or(Ok(()), |mistake| write!(f, ", with {mistake:?}"))
     }

@@ -59,3 +59,15 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Task::Nightly(flags) => nightly::run(&flags),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    /// Subcommands are put together only when they are used, so a clash of flags shows only then.
+    #[test]
+    fn every_subcommand_fits_together() {
+        Cli::command().debug_assert();
+    }
+}

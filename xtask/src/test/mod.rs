@@ -5,6 +5,7 @@
 
 mod findings;
 mod ior;
+mod protocol;
 mod suite;
 
 use std::process::ExitCode;
@@ -25,12 +26,18 @@ pub enum Part {
     Setup,
     /// Tests of all packages without MPI, and all examples in the documentation
     Unit,
+    /// The token protocol in a simulated world, and deliberate mistakes that it must find
+    Sim,
+    /// The token protocol's model in every state of two small worlds
+    Model,
     /// Rank programs under Open MPI, on 2, 3 and 4 ranks, against real servers
     Mpi,
     /// The same programs built for MPICH, on 2 ranks
     Mpich,
     /// pfs-ior under mpirun, with its own checks on
     Ior,
+    /// Real servers and clients killed, stopped and cut off under load
+    Faults,
     /// The batch script in a real Slurm, to every ending of a job
     Slurm,
     /// The demo, small
@@ -42,9 +49,12 @@ impl Part {
         match self {
             Part::Setup => "setup",
             Part::Unit => "unit",
+            Part::Sim => "sim",
+            Part::Model => "model",
             Part::Mpi => "mpi",
             Part::Mpich => "mpich",
             Part::Ior => "ior",
+            Part::Faults => "faults",
             Part::Slurm => "slurm",
             Part::Demo => "demo",
         }
@@ -53,15 +63,23 @@ impl Part {
     fn needs(self) -> &'static [Need] {
         match self {
             Part::Setup => &Need::ALL,
+            Part::Sim | Part::Model => &[],
             Part::Unit | Part::Mpi | Part::Ior | Part::Demo => &[Need::OpenMpi],
             Part::Mpich => &[Need::OpenMpi, Need::Mpich],
+            Part::Faults => &[Need::OpenMpi, Need::Namespaces],
             Part::Slurm => &[Need::OpenMpi, Need::Slurm],
         }
+    }
+
+    /// Whether it runs something that is built once for all parts.
+    fn uses_build(self) -> bool {
+        !matches!(self, Part::Setup | Part::Sim | Part::Model)
     }
 }
 
 /// Run the tests; without PART, all of them
 #[derive(Debug, Clone, Args)]
+#[group(skip)]
 pub struct Flags {
     /// What to run
     #[arg(value_name = "PART")]
@@ -81,18 +99,27 @@ impl Flags {
     }
 }
 
+/// Schedules of the simulator in `test`.
+const SCHEDULES: u64 = 20_000;
+/// Rounds of faults in `test`.
+const FAULT_ROUNDS: u32 = 20;
+
 /// How much to do.
 #[derive(Debug, Clone)]
 pub struct Effort {
     /// Counts for the tests, by environment variable.
     pub counts: Vec<(&'static str, String)>,
+    /// Schedules of the simulator.
+    pub schedules: u64,
+    /// Rounds of faults on real processes.
+    pub fault_rounds: u32,
     /// How many times the usual time limits.
     pub time_factor: u32,
 }
 
 /// Runs the parts that were asked for.
 pub fn run(flags: &Flags) -> Result<ExitCode> {
-    run_with(flags, Effort { counts: Vec::new(), time_factor: 1 })
+    run_with(flags, Effort { counts: Vec::new(), schedules: SCHEDULES, fault_rounds: FAULT_ROUNDS, time_factor: 1 })
 }
 
 /// Runs the parts that were asked for with other counts.
@@ -101,7 +128,7 @@ pub fn run_with(flags: &Flags, effort: Effort) -> Result<ExitCode> {
     let needs: Vec<Need> = parts.iter().flat_map(|part| part.needs()).copied().collect();
     let mut rows = vec![Row::of("setup", |_| setup::run(&needs))];
     let mut suite = Suite::new(flags.verbose, effort);
-    if parts != [Part::Setup] {
+    if parts.iter().any(|part| part.uses_build()) {
         rows.push(Row::of("build", |_| suite.build()));
     }
     for part in parts.into_iter().filter(|part| *part != Part::Setup) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 
 use super::findings::{Findings, TestCounts, closing_lines};
-use super::{Effort, Part, ior};
+use super::{Effort, Part, ior, protocol};
 use crate::mpi::Mpi;
 use crate::step::{Finished, Step};
 use crate::workspace::{self, Built, MPI_PACKAGES, Selection, TestProgram};
@@ -47,9 +47,12 @@ impl Suite {
         match part {
             Part::Setup => Ok(()),
             Part::Unit => self.unit(findings),
+            Part::Sim => protocol::sim(&self.effort, self.verbose, findings),
+            Part::Model => protocol::model(self.verbose, findings),
             Part::Mpi => self.ranks(&self.built, Mpi::Open, "2,3,4", findings),
             Part::Mpich => self.mpich(findings),
             Part::Ior => ior::run(&self.built, findings),
+            Part::Faults => protocol::faults(&self.built, &self.effort, findings),
             Part::Slurm => {
                 let programs =
                     slurm::Programs { pfs: self.built.program("pfs")?, ranks: self.built.program("pfs-demo")? };
