@@ -218,7 +218,9 @@ impl File {
 
     /// Takes over a grant of the group and pins `extents` (disjoint, in order), this member's part of it.
     pub fn install(&self, grant: GroupGrant, mode: Mode, extents: &[Extent]) -> Result<Token, Error> {
-        self.descriptor.shared.install(&grant, mode, extents)
+        let shared = &self.descriptor.shared;
+        block_on(shared.reach_boot(grant.message().grant.boot))?;
+        shared.install(&grant, mode, extents)
     }
 
     /// Asks for tokens for several clients that have this file open for themselves and in a group together, all in one

@@ -147,6 +147,12 @@ impl SharedFile {
         }
     }
 
+    /// Waits until this client has been told of a start of the metadata server from which another member has a grant.
+    pub(crate) async fn reach_boot(&self, boot: Boot) -> Result<(), Error> {
+        self.links.access.until(|| self.inner.lock().tokens.boot() >= boot).await?;
+        self.check_alive()
+    }
+
     /// Takes over a collective grant and pins this member's part of it.
     pub(crate) fn install(
         self: &Arc<Self>,

@@ -34,7 +34,7 @@ enum Stage {
     Connecting(Boxed<Result<Channel, Status>>),
     /// The server answers the call when it has seen the hello.
     Opening(Boxed<Result<Streaming<v1::ServerMessage>, Status>>),
-    Open(Streaming<v1::ServerMessage>),
+    Open(Box<Streaming<v1::ServerMessage>>),
 }
 
 /// The way to the metadata server: at most one connection at a time.
@@ -84,7 +84,7 @@ impl Wire {
                     Err(status) => return self.broken(status),
                 },
                 Stage::Opening(opening) => match opening.await {
-                    Ok(stream) => self.stage = Stage::Open(stream),
+                    Ok(stream) => self.stage = Stage::Open(Box::new(stream)),
                     Err(status) => return self.broken(status),
                 },
                 Stage::Open(stream) => match stream.message().await {
