@@ -724,9 +724,9 @@ impl<D: Clone> Coordinator<D> {
             self.servers.iter().all(|(server, state)| state.fenced.is_some() || self.has_lapsed(*server, now_ms));
         let awaited = |state: &ClientState<D>| !matches!(state.phase, Phase::Live | Phase::Joining);
         let clients_spoke = !self.clients.values().any(awaited) && self.burials.is_empty();
-        if (servers_know || crate::mutant!(GraceIgnoresServers))
-            && (clients_spoke || crate::mutant!(GraceIgnoresClients))
-        {
+        let servers_know = servers_know || crate::mutant!(GraceIgnoresServers);
+        let clients_spoke = clients_spoke || crate::mutant!(GraceIgnoresClients);
+        if servers_know && clients_spoke {
             self.grace_ends_ms = None;
             self.manager.end_grace();
             self.actions.push_back(Action::GraceOver);
