@@ -2,11 +2,12 @@
 //!
 //! Invariants:
 //! * a file is in the table as long as a handle of it is open;
-//! * a known size only grows inside its generation, and the generation only by [`Handles::set_size`];
+//! * a known size only grows inside its generation, and the generation only by what the store says;
 //! * a file that lost its name is returned for removal exactly once: when its last handle goes.
 
 use pfs_core::ids::{ClientId, FileId, GroupId, Holder, OpenId};
 use pfs_core::token::message::FileSize;
+use pfs_core::token::size::KnownSize;
 use pfs_proto::metadata::{Access, SlotSet};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,7 +23,7 @@ pub(crate) struct Handle {
 #[derive(Clone, Debug)]
 struct OpenFile {
     handles: BTreeSet<OpenId>,
-    size: FileSize,
+    size: KnownSize,
     committed_slots: SlotSet,
     unlinked: bool,
 }
@@ -52,12 +53,12 @@ impl Handles {
         self.holders.entry(handle.holder).or_default().insert(open);
         let file = self.files.entry(handle.file).or_insert_with(|| OpenFile {
             handles: BTreeSet::new(),
-            size,
+            size: KnownSize::new(size),
             committed_slots: SlotSet::new(),
             unlinked: false,
         });
         file.handles.insert(open);
-        file.size.learn(size);
+        file.size.set(size);
         file.committed_slots.extend(committed_slots);
     }
 
@@ -166,9 +167,7 @@ impl Handles {
 
     /// A holder has seen or written up to a size. Of an older or unknown generation it says nothing.
     pub(crate) fn learn(&mut self, file: FileId, size: FileSize) {
-        if let Some(file) = self.files.get_mut(&file)
-            && file.size.generation == size.generation
-        {
+        if let Some(file) = self.files.get_mut(&file) {
             file.size.learn(size);
         }
     }
@@ -183,13 +182,13 @@ impl Handles {
     /// A file was truncated or extended; its size has a new generation.
     pub(crate) fn set_size(&mut self, file: FileId, size: FileSize) {
         if let Some(file) = self.files.get_mut(&file) {
-            file.size.learn(size);
+            file.size.set(size);
         }
     }
 
     /// What is known of an open file.
     pub(crate) fn known(&self, file: FileId) -> Option<(FileSize, &SlotSet)> {
-        self.files.get(&file).map(|file| (file.size, &file.committed_slots))
+        self.files.get(&file).map(|file| (file.size.get(), &file.committed_slots))
     }
 
     /// Handles open now.
