@@ -4,16 +4,22 @@
 //! loses a remnant, or a request that starves. After every step:
 //! * no two holders have operations under way that conflict on a byte (TOKENS.md 5, 6);
 //! * what a client thinks it holds, the manager's table gives to its holder (TOKENS.md 4, 6);
-//! * operations of a client that is its own holder exclude each other (TOKENS.md 10).
+//! * operations of a client that is its own holder exclude each other (TOKENS.md 10);
+//! * no holder is in the way of another one's bytes that were not written back (TOKENS.md 5), or may still be applied
+//!   (TOKENS.md 7).
+//!
+//! The manager is restarted now and then; the clients say again what they hold, one after the other (TOKENS.md 18).
 //!
 //! And when no new work comes, every operation gets its turn (TOKENS.md 2).
 
-use pfs_core::extent::Extent;
-use pfs_core::ids::{Boot, ClientId, FileId, GroupId, Holder, OpenId, RequestId};
+use pfs_core::extent::{Extent, ExtentSet};
+use pfs_core::ids::{Boot, ClientId, FileId, GroupId, Holder, OpenId, RequestId, RevokeId, ServerId};
 use pfs_core::pattern::RangePattern;
 use pfs_core::token::holder::{HolderAction, OperationId, Ranges, TokenHolder};
 use pfs_core::token::manager::{ManagerAction, TokenManager};
-use pfs_core::token::message::{Ack, Acquire, AcquireSet, FileSize, Grant, Mode, Revoke, SetId, SetPart};
+use pfs_core::token::message::{
+    Ack, Acquire, AcquireSet, FileSize, Grant, Mode, Reassertion, Revoke, SetId, SetPart, Undrained,
+};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -72,6 +78,14 @@ struct Client {
     /// Collective grants on their way by broadcast.
     broadcasts: BTreeMap<Holder, VecDeque<(Grant, Mode, Ranges)>>,
     last_request: u64,
+    /// Written into the cache, and not to the servers.
+    dirty: BTreeMap<Holder, ExtentSet>,
+    /// Asked for by revokes.
+    write_backs: Vec<(Holder, RevokeId, Vec<Extent>)>,
+    /// Writes whose servers do not answer, by their sequence: the bytes where they may still be applied.
+    undrained: BTreeMap<u64, (Holder, Boot, Ranges)>,
+    /// Whether the manager is the one that this client talks to.
+    connected: bool,
 }
 
 impl Client {
@@ -82,7 +96,7 @@ impl Client {
                 HolderAction::Request(acquire) => self.up.push_back(Up::Acquire(acquire)),
                 HolderAction::Cancel(request) => self.up.push_back(Up::Cancel(request)),
                 HolderAction::Ack(ack) => self.up.push_back(Up::Ack(ack)),
-                HolderAction::WriteBack { revoke, .. } => tokens.written_back(revoke, numbers(&mut self.last_request)),
+                HolderAction::WriteBack { revoke, ranges, .. } => self.write_backs.push((holder, revoke, ranges)),
                 HolderAction::Ready(operation) => {
                     if let Some(entry) = self.operations.get_mut(&(holder, operation)) {
                         entry.2 = true;
@@ -90,6 +104,22 @@ impl Client {
                 }
             }
         }
+        if !self.connected {
+            self.up.clear();
+        }
+    }
+
+    /// The cache has written back what a revoke asked for.
+    fn write_back(&mut self, at: usize) {
+        if self.write_backs.is_empty() {
+            return;
+        }
+        let (holder, revoke, ranges) = self.write_backs.remove(at % self.write_backs.len());
+        let dirty = self.dirty.entry(holder).or_default();
+        ranges.into_iter().for_each(|range| dirty.remove(range));
+        let next = numbers(&mut self.last_request);
+        self.holders.get_mut(&holder).unwrap().written_back(revoke, next);
+        self.pump(holder);
     }
 
     fn begin(&mut self, holder: Holder, mode: Mode, ranges: Ranges) {
@@ -100,8 +130,14 @@ impl Client {
         self.pump(holder);
     }
 
+    /// Writes by the cache leave dirty bytes behind.
     fn end(&mut self, holder: Holder, operation: OperationId) {
-        self.operations.remove(&(holder, operation));
+        if let Some((Mode::Exclusive, ranges, true)) = self.operations.remove(&(holder, operation))
+            && !self.doubtful.contains(&(holder, operation))
+        {
+            let dirty = self.dirty.entry(holder).or_default();
+            ranges.into_iter().for_each(|range| dirty.insert(range, ()));
+        }
         self.doubtful.remove(&(holder, operation));
         let next = numbers(&mut self.last_request);
         self.holders.get_mut(&holder).unwrap().end(operation, next);
@@ -127,6 +163,7 @@ struct World {
     /// Sets that were asked for, and which clients have not claimed their parts.
     sets: BTreeMap<SetId, BTreeMap<usize, (Mode, Ranges)>>,
     grants: u64,
+    boot: Boot,
 }
 
 impl World {
@@ -149,6 +186,10 @@ impl World {
                 doubtful: BTreeSet::new(),
                 broadcasts: BTreeMap::new(),
                 last_request: 0,
+                dirty: BTreeMap::new(),
+                write_backs: Vec::new(),
+                undrained: BTreeMap::new(),
+                connected: true,
             });
         }
         let mut groups = BTreeMap::new();
@@ -164,7 +205,7 @@ impl World {
             groups.insert(holder, members);
         }
         let (random, collectives, sets) = (Random(seed), BTreeMap::new(), BTreeMap::new());
-        World { random, file, manager, clients: world_clients, groups, collectives, sets, grants: 0 }
+        World { random, file, manager, clients: world_clients, groups, collectives, sets, grants: 0, boot }
     }
 
     fn drain_manager(&mut self) {
@@ -180,6 +221,7 @@ impl World {
                 }
             };
             let client = self.clients.iter_mut().find(|client| client.id == to).unwrap();
+            assert!(client.connected, "{message:?} to {to}, which has not said what it holds");
             client.down.push_back(message);
         }
     }
@@ -191,7 +233,12 @@ impl World {
             Up::Acquire(acquire) => self.manager.handle_acquire(from, acquire),
             Up::AcquireSet(set) => self.manager.handle_acquire_set(from, set),
             Up::Cancel(request) => self.manager.handle_cancel(from, request),
-            Up::Ack(ack) => self.manager.handle_ack(from, &ack),
+            Up::Ack(ack) => {
+                // The metadata server asks the file servers that did not answer the client, and then it counts the ack.
+                let undrained = &mut self.clients[at].undrained;
+                undrained.retain(|sequence, _| !ack.undrained.iter().any(|named| *sequence <= named.sequence));
+                self.manager.handle_ack(from, &ack);
+            }
         }
         self.drain_manager();
     }
@@ -231,7 +278,9 @@ impl World {
         let Some((&holder, _)) = client.broadcasts.iter().find(|(_, queue)| !queue.is_empty()) else { return };
         let (grant, mode, ranges) = client.broadcasts.get_mut(&holder).unwrap().pop_front().unwrap();
         let empty = ranges.is_empty();
-        let operation = client.holders.get_mut(&holder).unwrap().install(&grant, mode, ranges.clone()).unwrap();
+        let Ok(operation) = client.holders.get_mut(&holder).unwrap().install(&grant, mode, ranges.clone()) else {
+            return;
+        };
         assert_eq!(operation.is_none(), empty, "a collective grant covers what its members access");
         if let Some(operation) = operation {
             client.operations.insert((holder, operation), (mode, ranges, true));
@@ -282,6 +331,9 @@ impl World {
             }
         }
         let asker = members[self.random.below(members.len() as u64) as usize];
+        if !self.clients[asker].connected {
+            return;
+        }
         let client = &mut self.clients[asker];
         client.last_request += 1;
         let request = RequestId::new(client.last_request).unwrap();
@@ -311,7 +363,7 @@ impl World {
             }
         }
         let asker = self.pick_client();
-        if parts.is_empty() {
+        if parts.is_empty() || !self.clients[asker].connected {
             return;
         }
         let part = |(at, (_, ranges)): (&usize, &(Mode, Ranges))| SetPart {
@@ -376,6 +428,71 @@ impl World {
         }
     }
 
+    /// One client stops to wait for the server that may still apply a write.
+    fn give_up_doubt_one(&mut self, sequence: u64) {
+        let at = self.pick_client();
+        let client = &mut self.clients[at];
+        let Some((holder, operation)) = client.doubtful.pop_first() else { return };
+        let (mode, ranges, _) = client.operations.remove(&(holder, operation)).unwrap();
+        let next = numbers(&mut client.last_request);
+        let tokens = client.holders.get_mut(&holder).unwrap();
+        let mut writes = Vec::new();
+        if mode == Mode::Exclusive {
+            writes.push(Undrained { server: ServerId::new(1).unwrap(), boot: tokens.boot(), sequence });
+            client.undrained.insert(sequence, (holder, tokens.boot(), ranges));
+        }
+        tokens.give_up_doubt(operation, writes, next);
+        client.pump(holder);
+    }
+
+    /// The manager is gone with all it knew, and another one begins to ask.
+    fn restart(&mut self) {
+        self.boot = Boot::new(self.boot.get() + 1).unwrap();
+        self.manager = TokenManager::in_grace(self.boot);
+        for (number, client) in (1..).zip(&mut self.clients) {
+            client.connected = false;
+            (client.up, client.down) = (VecDeque::new(), VecDeque::new());
+            self.manager.add_client(client.id);
+            self.manager.open(Holder::Client(client.id), self.file, OpenId::new(number).unwrap());
+        }
+        for (number, (holder, members)) in (101..).zip(&self.groups) {
+            let Holder::Group(group) = holder else { panic!("groups only") };
+            self.manager.add_group(*group, members.iter().map(|m| self.clients[*m].id).collect());
+            self.manager.open(*holder, self.file, OpenId::new(number).unwrap());
+        }
+        self.collectives.clear();
+        self.sets.clear();
+    }
+
+    /// One client says what it holds; with the last one the grace is over.
+    fn rejoin(&mut self) {
+        let Some(client) = self.clients.iter_mut().find(|client| !client.connected) else { return };
+        let holders: Vec<Holder> = client.holders.keys().copied().collect();
+        for holder in &holders {
+            let (ranges, size) = client.holders.get_mut(holder).unwrap().reassert();
+            let members = match holder {
+                Holder::Client(_) => Vec::new(),
+                Holder::Group(_) => self.groups[holder].clone(),
+            };
+            let members = members.into_iter().map(|number| ClientId::new(number as u64 + 1).unwrap()).collect();
+            let reassertion =
+                Reassertion { holder: *holder, members, file: self.file, opens: Vec::new(), ranges, size };
+            self.manager.reassert(client.id, &reassertion).expect("what was held is held again");
+        }
+        client.connected = true;
+        for holder in holders {
+            let next = numbers(&mut client.last_request);
+            client.holders.get_mut(&holder).unwrap().resumed(self.boot, next);
+            client.pump(holder);
+        }
+        if self.clients.iter().all(|client| client.connected) {
+            // The file servers refuse the stamps of earlier boots from now on.
+            self.clients.iter_mut().for_each(|client| client.undrained.retain(|_, (_, boot, _)| *boot == self.boot));
+            self.manager.end_grace();
+            self.drain_manager();
+        }
+    }
+
     /// Ends one operation; one that is not pinned is given up.
     fn end_one(&mut self, only_pinned: bool) {
         let at = self.pick_client();
@@ -396,7 +513,14 @@ impl World {
     }
 
     fn step(&mut self, number: u64) {
-        match self.random.below(20) {
+        match self.random.below(24) {
+            20 | 21 => {
+                let (at, which) = (self.pick_client(), self.random.below(3) as usize);
+                self.clients[at].write_back(which);
+            }
+            22 => self.give_up_doubt_one(number),
+            23 if number % 61 == 0 => self.restart(),
+            23 => self.rejoin(),
             0..5 => {
                 let at = self.pick_client();
                 self.deliver_up(at);
@@ -428,10 +552,12 @@ impl World {
     /// No new work: everything that was asked for must come to its end.
     fn settle(&mut self) {
         for _ in 0..20_000 {
+            self.rejoin();
             for at in 0..self.clients.len() {
                 self.deliver_up(at);
                 self.deliver_down(at);
                 self.deliver_broadcast(at);
+                self.clients[at].write_back(0);
             }
             self.check();
             self.claim_one(false);
@@ -460,6 +586,7 @@ impl World {
 
     fn check(&self) {
         no_conflicting_operations(&self.clients);
+        nobody_has_bytes_that_are_on_their_way(&self.clients);
         no_client_holds_more_than_the_manager_gave(&self.manager, self.file, &self.clients);
     }
 }
@@ -486,9 +613,29 @@ fn no_conflicting_operations(clients: &[Client]) {
     }
 }
 
+fn nobody_has_bytes_that_are_on_their_way(clients: &[Client]) {
+    for client in clients {
+        let dirty = client.dirty.iter().flat_map(|(holder, set)| set.extents().map(move |range| (holder, range)));
+        let undrained =
+            client.undrained.values().flat_map(|(holder, _, ranges)| ranges.iter().map(move |r| (holder, *r)));
+        for (holder, range) in dirty.chain(undrained) {
+            for other in clients {
+                for ((theirs, _), (_, ranges, pinned)) in &other.operations {
+                    let beside = *pinned && theirs != holder && ranges.iter().any(|r| r.overlaps(range));
+                    assert!(
+                        !beside,
+                        "{} for {theirs} uses {ranges:?}, and {} has {range} for {holder}",
+                        other.id, client.id
+                    );
+                }
+            }
+        }
+    }
+}
+
 fn no_client_holds_more_than_the_manager_gave(manager: &TokenManager, file: FileId, clients: &[Client]) {
     let table = manager.tokens(file);
-    for client in clients {
+    for client in clients.iter().filter(|client| client.connected) {
         for (holder, tokens) in &client.holders {
             for (range, mode) in tokens.held() {
                 let mut from = range.start();

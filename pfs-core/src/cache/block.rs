@@ -81,6 +81,11 @@ impl Block {
         self.valid.gaps(span)
     }
 
+    /// What is not valid of `span`.
+    pub(super) fn missing(&self, span: Span) -> Spans {
+        self.valid.gaps(span)
+    }
+
     /// Takes `bytes` over as dirty. Nothing is read before.
     pub(super) fn write(&mut self, span: Span, bytes: &[u8]) {
         self.bytes[span.0 as usize..span.1 as usize].copy_from_slice(bytes);

@@ -146,6 +146,22 @@ impl<E: Clone> BlockCache<E> {
         if missing.is_empty() { Read::Hit } else { Read::Miss(missing) }
     }
 
+    /// What is not there of `range`: in order, disjoint.
+    pub fn missing(&self, key: FileKey, boot: Boot, range: Extent) -> Vec<Extent> {
+        let Some(file) = self.files.get(&key).filter(|file| file.boot == boot) else { return vec![range] };
+        let mut missing = ExtentSet::new();
+        for (index, span, piece) in pieces(range, self.block_bytes) {
+            match file.blocks.get(&index) {
+                Some(block) => {
+                    let gaps = block.missing(span);
+                    gaps.iter().for_each(|gap| missing.insert(extent_of(index, gap, self.block_bytes), ()));
+                }
+                None => missing.insert(piece, ()),
+            }
+        }
+        missing.extents().collect()
+    }
+
     /// Bytes of `range` are about to be asked of the servers, under a pin that lasts until [`fill`](Self::fill) or
     /// [`end_fill`](Self::end_fill).
     pub fn begin_fill(&mut self, key: FileKey, boot: Boot, range: Extent) -> Option<FillId> {

@@ -7,9 +7,9 @@ use crate::extent::Extent;
 use crate::ids::{Boot, RequestId};
 use crate::token::message::{FileSize, Grant, Mode};
 
-/// A grant of another start of the manager than the one whose stamps are used now.
+/// A grant of a start of the manager that is over, or that is told just now what is held: the next one knows nothing of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the token was granted in {granted}, and the metadata server is in {now}; ask for it again")]
+#[error("the token was granted in {granted}, before the metadata server was restarted; ask for it again")]
 pub struct StaleGrant {
     /// When it was granted.
     pub granted: Boot,
@@ -28,6 +28,7 @@ impl TokenHolder {
     }
 
     /// The manager of this boot has taken over what was said. What is pinned stays pinned; what waited is asked for again.
+    /// Parts of sets that nobody has claimed are not kept any longer: their collective asks again.
     pub fn resumed(&mut self, boot: Boot, next_request: impl FnMut() -> RequestId) {
         if boot <= self.boot {
             return;
@@ -35,19 +36,19 @@ impl TokenHolder {
         self.forget_the_old_manager();
         self.boot = boot;
         self.reasserting = false;
+        self.forget_sets();
         self.advance(next_request);
     }
 
-    /// Whether a grant is of another boot than what is held.
+    /// Whether the manager that counts knows nothing of a grant.
     pub(super) fn stale(&self, grant: &Grant) -> Option<StaleGrant> {
-        (grant.boot != self.boot).then_some(StaleGrant { granted: grant.boot, now: self.boot })
+        (grant.boot != self.boot || self.reasserting).then_some(StaleGrant { granted: grant.boot, now: self.boot })
     }
 
     fn forget_the_old_manager(&mut self) {
         let writing = self.revokes.drain(..).filter(PendingRevoke::is_writing_back).map(|pending| pending.id());
         self.void_write_backs.extend(writing);
         self.collective_seen = 0;
-        self.sets.forget_abandoned();
         for operation in self.operations.values_mut() {
             if let Progress::Requested(_) = operation.progress {
                 operation.progress = Progress::Queued;

@@ -16,13 +16,6 @@ pub(super) struct Sets {
     abandoned: BTreeSet<SetId>,
 }
 
-impl Sets {
-    /// What has not arrived never will.
-    pub(super) fn forget_abandoned(&mut self) {
-        self.abandoned.clear();
-    }
-}
-
 impl TokenHolder {
     /// A part of a set was granted to this holder: its ranges are kept until [`claim_set`](Self::claim_set) and the end of
     /// that operation, or [`abandon_set`](Self::abandon_set).
@@ -44,7 +37,8 @@ impl TokenHolder {
     }
 
     /// The operation for which a part of a set was granted, pinned; nothing while the part has not arrived, or while another
-    /// operation of this client runs in its way. Ask again after whatever happens to this holder.
+    /// operation of this client runs in its way. Ask again after whatever happens to this holder; after a restart of the
+    /// manager it never comes.
     pub fn claim_set(&mut self, set: SetId) -> Option<OperationId> {
         let id = *self.sets.reserved.get(&set)?;
         let operation = &self.operations[&id];
@@ -76,6 +70,13 @@ impl TokenHolder {
         let theirs: Vec<SetId> = self.sets.reserved.keys().filter(|set| set.client == client).copied().collect();
         for set in theirs {
             self.abandon_set(set, &mut next_request);
+        }
+    }
+
+    /// A restarted manager knows of no sets: what has not arrived never will, and nobody claims what has.
+    pub(super) fn forget_sets(&mut self) {
+        for operation in std::mem::take(&mut self.sets).reserved.into_values() {
+            self.operations.remove(&operation);
         }
     }
 }
