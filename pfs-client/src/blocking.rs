@@ -8,6 +8,7 @@ use crate::group::{CommitSummary, GroupGrant, GroupWatch, OpenedFile, SetGrant};
 use crate::token::Token;
 use crate::types::{Access, DirectoryEntry, EntryKind, FileStatus, OpenOptions};
 use futures::executor::block_on;
+use pfs_core::cache::CacheCounters;
 use pfs_core::extent::Extent;
 use pfs_core::ids::{ClientId, Holder};
 use pfs_core::layout::Recipe;
@@ -128,7 +129,12 @@ impl Client {
         self.wait(|client| async move { client.object_stat(&file, slot).await })
     }
 
-    /// Ends the session in order. Open files fail from then on.
+    /// What the cache has done since the session began, and what is in it now.
+    pub fn cache_counters(&self) -> CacheCounters {
+        self.inner.cache_counters()
+    }
+
+    /// Ends the session in order: what is in the cache is written back. Open files fail from then on.
     pub fn shutdown(&self) -> Result<(), Error> {
         self.inner.shutdown()
     }
@@ -144,19 +150,13 @@ impl File {
     /// Reads into `buffer` from `offset`; returns how many bytes, fewer than asked for only at the end of the file.
     pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize, Error> {
         let Some(range) = self.descriptor.range(offset, buffer.len() as u64, Mode::Shared)? else { return Ok(0) };
-        block_on(async {
-            let token = Arc::new(self.descriptor.shared.acquire(Mode::Shared, &[range]).await?);
-            self.read_part(&token, range, buffer).await
-        })
+        block_on(self.descriptor.read_into(range, buffer))
     }
 
     /// Writes all of `buffer` at `offset`. When it returns, every reader sees it; after [`sync`](Self::sync) it lasts.
     pub fn write_at(&self, buffer: &[u8], offset: u64) -> Result<(), Error> {
         let Some(range) = self.descriptor.range(offset, buffer.len() as u64, Mode::Exclusive)? else { return Ok(()) };
-        block_on(async {
-            let token = Arc::new(self.descriptor.shared.acquire(Mode::Exclusive, &[range]).await?);
-            self.descriptor.write_range(&token, range, buffer).await
-        })
+        block_on(self.descriptor.write_from(range, buffer))
     }
 
     async fn read_part(&self, token: &Arc<Token>, range: Extent, buffer: &mut [u8]) -> Result<usize, Error> {
@@ -179,6 +179,16 @@ impl File {
     /// Makes everything that this client has written to the file last.
     pub fn sync(&self) -> Result<(), Error> {
         block_on(self.descriptor.sync())
+    }
+
+    /// Writes back what this client has collected of the file; see [`FileDescriptor::flush_cache`].
+    pub fn flush_cache(&self) -> Result<(), Error> {
+        block_on(self.descriptor.flush_cache())
+    }
+
+    /// Forgets what this client has read of the file; see [`FileDescriptor::drop_clean`].
+    pub fn drop_clean(&self) {
+        self.descriptor.drop_clean();
     }
 
     /// Syncs and closes.

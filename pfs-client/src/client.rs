@@ -10,6 +10,7 @@ use crate::metadata::unexpected;
 use crate::shared_file::SharedFile;
 use crate::state::{ClientState, Connection, OpenRecord};
 use crate::types::{Access, DirectoryEntry, EntryKind, FileStatus, OpenOptions};
+use pfs_core::cache::CacheCounters;
 use pfs_core::ids::{ClientId, Holder, ObjectId, Stamp};
 use pfs_core::path::PfsPath;
 use pfs_proto::metadata::{DirectoryPage, FileMetadata, Opened};
@@ -126,12 +127,14 @@ impl Client {
         state.servers.learn(opened.servers)?;
         state.remember_open(open.id, OpenRecord { holder: open.holder, file: opened.file.id, members, access });
         let status = FileStatus::from(opened.file.clone());
-        let links = state.links.clone();
-        let shared =
-            state.share(open.holder, opened.file.id, || SharedFile::new(opened.file, recipe, open.holder, name, links));
+        let (links, home) = (state.links.clone(), (state.cache.clone(), Arc::downgrade(state)));
+        let shared = state.share(open.holder, opened.file.id, || {
+            SharedFile::new(opened.file, recipe, open.holder, name, links, home)
+        });
         shared.learn_size(status.size);
+        let descriptor = FileDescriptor::new(self.clone(), shared, open.id, access, status);
         state.check_alive()?;
-        Ok(FileDescriptor::new(self.clone(), shared, open.id, access, status))
+        Ok(descriptor)
     }
 
     /// What is known of a file or directory; a file's size is exact.
@@ -279,7 +282,12 @@ impl Client {
         asked.await.map_err(|_| Error::new(ErrorKind::NoSession, "the client was shut down"))?
     }
 
-    /// Ends the session in order. Open files fail from then on.
+    /// What the cache has done since the session began, and what is in it now.
+    pub fn cache_counters(&self) -> CacheCounters {
+        self.state().cache.counters()
+    }
+
+    /// Ends the session in order: what is in the cache is written back. Open files fail from then on.
     pub fn shutdown(&self) -> Result<(), Error> {
         self.connection.shutdown()
     }

@@ -11,6 +11,9 @@ pub const METADATA_VARIABLE: &str = "PFS_METADATA";
 /// Names the file with the cluster secret.
 pub const SECRET_FILE_VARIABLE: &str = "PFS_SECRET_FILE";
 
+/// How many bytes of files a client keeps; 0 for no cache.
+pub const CACHE_BYTES_VARIABLE: &str = "PFS_CACHE_BYTES";
+
 /// Settings of one client.
 #[derive(Clone, Debug)]
 pub struct ClientConfig {
@@ -34,6 +37,14 @@ pub struct ClientConfig {
     pub in_flight_bytes_max: usize,
     /// Payload bytes of one request.
     pub request_bytes_max: usize,
+    /// Bytes of blocks that are kept of files; 0 for no cache. `PFS_CACHE_BYTES` sets it.
+    pub cache_bytes: usize,
+    /// Bytes of one block.
+    pub cache_block_bytes: usize,
+    /// Accesses of so many bytes, and larger ones, pass the cache by.
+    pub cache_bypass_bytes: usize,
+    /// How far ahead of somebody who reads from front to back; 0 for no read-ahead.
+    pub read_ahead_bytes: usize,
 }
 
 impl ClientConfig {
@@ -49,10 +60,14 @@ impl ClientConfig {
             drain_patience: Duration::from_secs(5),
             in_flight_bytes_max: 32 << 20,
             request_bytes_max: 1 << 20,
+            cache_bytes: 64 << 20,
+            cache_block_bytes: 64 << 10,
+            cache_bypass_bytes: 256 << 10,
+            read_ahead_bytes: 1 << 20,
         }
     }
 
-    /// Settings from `PFS_METADATA` and `PFS_SECRET_FILE`.
+    /// Settings from `PFS_METADATA`, `PFS_SECRET_FILE` and, if it is set, `PFS_CACHE_BYTES`.
     pub fn from_env() -> Result<Self, Error> {
         let metadata = variable(METADATA_VARIABLE)?;
         ClientConfig::from_addresses(&metadata)
@@ -61,7 +76,15 @@ impl ClientConfig {
     /// Settings for `host:port[,host:port…]`, with the secret file from `PFS_SECRET_FILE`.
     pub fn from_addresses(addresses: &str) -> Result<Self, Error> {
         let metadata: Vec<String> = addresses.split(',').map(|address| address.trim().to_owned()).collect();
-        Ok(ClientConfig::new(metadata, variable(SECRET_FILE_VARIABLE)?))
+        let mut config = ClientConfig::new(metadata, variable(SECRET_FILE_VARIABLE)?);
+        if let Ok(bytes) = std::env::var(CACHE_BYTES_VARIABLE) {
+            config.cache_bytes = bytes.trim().parse().map_err(|_| {
+                let message =
+                    format!("{CACHE_BYTES_VARIABLE} is {bytes:?}; it must be a number of bytes, 0 for no cache");
+                Error::new(ErrorKind::InvalidArgument, message)
+            })?;
+        }
+        Ok(config)
     }
 
     pub(crate) fn check(&self) -> Result<(), Error> {
@@ -84,6 +107,14 @@ impl ClientConfig {
             let message = format!(
                 "in_flight_bytes_max is {} bytes; it must be at least request_bytes_max, {}, and below 4 GiB",
                 self.in_flight_bytes_max, self.request_bytes_max
+            );
+            return Err(Error::new(ErrorKind::InvalidArgument, message));
+        }
+        let block_bytes_max = 16 << 20;
+        if !(512..=block_bytes_max).contains(&self.cache_block_bytes) {
+            let message = format!(
+                "cache_block_bytes is {} bytes; it must be between 512 and {block_bytes_max}",
+                self.cache_block_bytes
             );
             return Err(Error::new(ErrorKind::InvalidArgument, message));
         }
@@ -152,6 +183,8 @@ mod tests {
             |c| c.request_bytes_max = 0,
             |c| c.request_bytes_max = 1 << 30,
             |c| c.in_flight_bytes_max = 1,
+            |c| c.cache_block_bytes = 0,
+            |c| c.cache_block_bytes = 1 << 30,
         ] {
             let mut bad = good.clone();
             change(&mut bad);

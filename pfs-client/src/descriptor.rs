@@ -1,5 +1,7 @@
 //! An open file. Methods are `async`; buffers are owned, so a dropped future leaves nothing behind.
 
+use crate::cache;
+use crate::cache::write_back::{self, Reason};
 use crate::client::Client;
 use crate::data::attempts;
 use crate::data::plan::DataRequest;
@@ -13,6 +15,8 @@ use crate::token::Token;
 use crate::types::{Access, FileStatus};
 use bytes::{Bytes, BytesMut};
 use futures::stream::{FuturesUnordered, StreamExt};
+use parking_lot::Mutex;
+use pfs_core::cache::ReadAhead;
 use pfs_core::extent::{Extent, FileOffset, MAX_FILE_BYTES};
 use pfs_core::ids::{Holder, Instance, ObjectId, OpenId};
 use pfs_core::layout::Recipe;
@@ -30,6 +34,8 @@ pub struct FileDescriptor {
     open: OpenId,
     access: Access,
     status: FileStatus,
+    /// Where its reads are going.
+    read_ahead: Mutex<ReadAhead>,
     /// Another member of the group closes the open, or it was closed.
     released: bool,
 }
@@ -42,7 +48,8 @@ impl FileDescriptor {
         access: Access,
         status: FileStatus,
     ) -> Self {
-        FileDescriptor { client, shared, open, access, status, released: false }
+        let read_ahead = Mutex::new(ReadAhead::default());
+        FileDescriptor { client, shared, open, access, status, read_ahead, released: false }
     }
 
     /// What was known of the file when it was opened.
@@ -84,15 +91,27 @@ impl FileDescriptor {
         let Some(range) = self.range(offset, length as u64, Mode::Shared)? else { return Ok(Bytes::new()) };
         let token = Arc::new(self.shared.acquire(Mode::Shared, &[range]).await?);
         let Some(range) = self.before_end(range).await? else { return Ok(Bytes::new()) };
-        let mut buffer = BytesMut::zeroed(usize::try_from(range.len()).expect("at most the caller's length"));
-        self.read_range(&token, range, &mut buffer).await?;
+        let mut buffer = BytesMut::zeroed(local(range.end(), range.start()));
+        self.read_cached(&token, range, &mut buffer).await?;
         Ok(buffer.freeze())
+    }
+
+    /// Reads to `buffer` what there is of `range`, which is as long; returns how many bytes that is.
+    pub(crate) async fn read_into(&self, range: Extent, buffer: &mut [u8]) -> Result<usize, Error> {
+        let token = Arc::new(self.shared.acquire(Mode::Shared, &[range]).await?);
+        let Some(range) = self.before_end(range).await? else { return Ok(0) };
+        let length = local(range.end(), range.start());
+        self.read_cached(&token, range, &mut buffer[..length]).await?;
+        Ok(length)
     }
 
     /// Writes all of `bytes` at `offset`. When it returns, every reader sees them; after [`sync`](Self::sync) they last.
     pub async fn write_at(&self, offset: u64, bytes: Bytes) -> Result<(), Error> {
         let Some(range) = self.range(offset, bytes.len() as u64, Mode::Exclusive)? else { return Ok(()) };
         let token = Arc::new(self.shared.acquire(Mode::Exclusive, &[range]).await?);
+        if self.write_cached(range, &bytes).await? {
+            return Ok(());
+        }
         let payload = |request: &DataRequest| match request.pieces.as_slice() {
             [piece] => {
                 let at = local(piece.file_offset, offset);
@@ -100,10 +119,35 @@ impl FileDescriptor {
             }
             _ => gather(request, offset, &bytes),
         };
-        transfer::write(self.state(), &self.shared, &token, &[range], payload).await
+        self.write_past_cache(&token, range, payload).await
     }
 
-    /// Reads all of `range`, which is pinned by `token`, into `buffer`; holes are zeros.
+    /// The same for borrowed bytes.
+    pub(crate) async fn write_from(&self, range: Extent, bytes: &[u8]) -> Result<(), Error> {
+        let token = Arc::new(self.shared.acquire(Mode::Exclusive, &[range]).await?);
+        if self.write_cached(range, bytes).await? {
+            return Ok(());
+        }
+        self.write_range(&token, range, bytes).await
+    }
+
+    async fn read_cached(&self, token: &Arc<Token>, range: Extent, buffer: &mut [u8]) -> Result<(), Error> {
+        let cache = &self.state().cache;
+        if !cache.takes(range.len()) {
+            return self.read_range(token, range, buffer).await;
+        }
+        let ahead = self.read_ahead.lock().note(range, cache.read_ahead_bytes());
+        if let Some(ahead) = ahead {
+            cache::read_ahead(self.state(), &self.shared, ahead);
+        }
+        cache::read(self.state(), &self.shared, token, range, buffer).await
+    }
+
+    async fn write_cached(&self, range: Extent, bytes: &[u8]) -> Result<bool, Error> {
+        Ok(self.state().cache.takes(range.len()) && cache::write(self.state(), &self.shared, range, bytes).await?)
+    }
+
+    /// Reads all of `range`, which is pinned by `token`, into `buffer`, past the cache; holes are zeros.
     pub(crate) async fn read_range(&self, token: &Arc<Token>, range: Extent, buffer: &mut [u8]) -> Result<(), Error> {
         let scatter = |request: &DataRequest, mut payload: Bytes| {
             for piece in &request.pieces {
@@ -112,13 +156,42 @@ impl FileDescriptor {
                 buffer[at..at + part.len()].copy_from_slice(&part);
             }
         };
+        write_back::flush(self.state(), &self.shared, range, Reason::Asked).await?;
         transfer::read(self.state(), &self.shared, token, &[range], scatter).await
     }
 
-    /// Writes `buffer` at `range`, which is pinned by `token`.
+    /// Writes `buffer` at `range`, which is pinned by `token`, past the cache.
     pub(crate) async fn write_range(&self, token: &Arc<Token>, range: Extent, buffer: &[u8]) -> Result<(), Error> {
-        let payload = |request: &DataRequest| gather(request, range.start(), buffer);
-        transfer::write(self.state(), &self.shared, token, &[range], payload).await
+        self.write_past_cache(token, range, |request| gather(request, range.start(), buffer)).await
+    }
+
+    /// What the cache has of `range` goes out before, so that it can not overtake these bytes, and is forgotten.
+    async fn write_past_cache(
+        &self,
+        token: &Arc<Token>,
+        range: Extent,
+        payload: impl FnMut(&DataRequest) -> Bytes,
+    ) -> Result<(), Error> {
+        let (cache, key) = (&self.state().cache, self.shared.key());
+        write_back::flush(self.state(), &self.shared, range, Reason::Asked).await?;
+        cache.invalidate(key, range);
+        let written = transfer::write(self.state(), &self.shared, token, &[range], payload).await;
+        // Once more: a read ahead may have begun between the two.
+        cache.invalidate(key, range);
+        written
+    }
+
+    /// Writes back what this client has collected of the file: the servers have it when this returns. It is not durable by
+    /// that; see [`sync`](Self::sync).
+    pub async fn flush_cache(&self) -> Result<(), Error> {
+        write_back::flush(self.state(), &self.shared, Extent::ALL, Reason::Asked).await?;
+        self.state().cache.take_error(self.shared.key()).map_or(Ok(()), Err)
+    }
+
+    /// Forgets what this client has read of the file, so that the next read sees what other members of its group have
+    /// written. What it has written itself and not [flushed](Self::flush_cache) stays.
+    pub fn drop_clean(&self) {
+        self.state().cache.invalidate(self.shared.key(), Extent::ALL);
     }
 
     /// The extent of an access, checked against the open mode; nothing for an access without bytes.
@@ -191,6 +264,18 @@ impl FileDescriptor {
     /// The first half of a sync: makes this client's objects durable. What it returns must be
     /// [reported](Self::report_sync), by this client or, merged with others', by another member of its group.
     pub async fn commit(&self) -> Result<CommitSummary, Error> {
+        self.commit_for(Reason::Asked).await
+    }
+
+    async fn commit_for(&self, reason: Reason) -> Result<CommitSummary, Error> {
+        let flushed = write_back::flush(self.state(), &self.shared, Extent::ALL, reason).await;
+        if matches!(self.shared.holder, Holder::Group(_)) {
+            self.drop_clean();
+        }
+        flushed.map_err(|error| error.context(format_args!("sync of {}", self.shared.name)))?;
+        if let Some(error) = self.state().cache.take_error(self.shared.key()) {
+            return Err(error);
+        }
         let slots = self.shared.take_uncommitted();
         if let Some(loss) = self.shared.take_loss() {
             return Err(loss);
@@ -217,13 +302,18 @@ impl FileDescriptor {
         Ok(())
     }
 
-    /// Syncs what was written and closes the file. A failed sync is told; the file is closed all the same.
+    /// Syncs what was written and closes the file. A failed sync is told; the file is closed all the same, and what could
+    /// not be written is lost.
     pub async fn close(mut self) -> Result<(), Error> {
-        let synced = self.sync().await;
+        let synced = match self.commit_for(Reason::Close).await {
+            Ok(summary) => self.report_sync(summary).await,
+            Err(error) => Err(error),
+        };
         self.released = true;
+        self.shared.leave();
         if synced.is_ok() && !self.access.writes() {
             // Nothing depends on it.
-            self.close_in_background();
+            self.close_in_background(false);
             return Ok(());
         }
         let closed = send_close(self.state().clone(), self.open, self.shared.clone()).await;
@@ -233,13 +323,21 @@ impl FileDescriptor {
     /// Lets go of an open that another member of the group closes. Nothing of this member may be left to sync.
     pub fn detach(mut self) {
         self.released = true;
+        self.shared.leave();
         self.state().forget_open(self.open.get());
     }
 
-    fn close_in_background(&self) {
+    /// With `is_used` this descriptor has not left the file yet.
+    fn close_in_background(&self, is_used: bool) {
         // Not the client: the last one of it may not be dropped on its own background thread.
         let (state, open, shared) = (self.state().clone(), self.open, self.shared.clone());
         self.state().io.spawn(async move {
+            if is_used {
+                if let Err(error) = write_back::flush(&state, &shared, Extent::ALL, Reason::Close).await {
+                    tracing::warn!(%error, "bytes of a file that was dropped without a close are lost");
+                }
+                shared.leave();
+            }
             if let Err(error) = send_close(state, open, shared).await {
                 tracing::warn!(%error, "a file was not closed in order");
             }
@@ -250,12 +348,13 @@ impl FileDescriptor {
 impl Drop for FileDescriptor {
     fn drop(&mut self) {
         if !std::mem::replace(&mut self.released, true) {
-            self.close_in_background();
+            self.close_in_background(true);
         }
     }
 }
 
-async fn send_close(state: Arc<ClientState>, open: OpenId, shared: Arc<SharedFile>) -> Result<(), Error> {
+/// Tells the metadata server that an open is over.
+pub(crate) async fn send_close(state: Arc<ClientState>, open: OpenId, shared: Arc<SharedFile>) -> Result<(), Error> {
     let size = shared.written_size().map(Into::into);
     let method = |operation| {
         let operation = Some(operation);

@@ -1,6 +1,8 @@
 //! A background thread with an event loop of its own, for what must go on while the program computes.
 
+use futures::FutureExt;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::thread::JoinHandle;
@@ -38,10 +40,16 @@ impl Executor {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        let task = self.handle.spawn(future);
-        match futures::executor::block_on(task) {
-            Ok(output) => output,
-            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        // A channel and no executor: the caller may be polled by one, when it drops the last user of a client.
+        let (send, receive) = std::sync::mpsc::sync_channel(1);
+        self.handle.spawn(async move {
+            let output = AssertUnwindSafe(future).catch_unwind().await;
+            // The receiver waits below.
+            let _ = send.send(output);
+        });
+        match receive.recv() {
+            Ok(Ok(output)) => output,
+            Ok(Err(panic)) => std::panic::resume_unwind(panic),
             Err(_) => unreachable!("the executor outlives the calls that wait on it"),
         }
     }

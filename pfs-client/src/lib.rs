@@ -9,6 +9,7 @@
 
 mod access;
 pub mod blocking;
+mod cache;
 mod client;
 mod config;
 mod data;
@@ -25,7 +26,7 @@ mod token;
 mod types;
 
 pub use client::Client;
-pub use config::{ClientConfig, METADATA_VARIABLE, SECRET_FILE_VARIABLE, parse_url};
+pub use config::{CACHE_BYTES_VARIABLE, ClientConfig, METADATA_VARIABLE, SECRET_FILE_VARIABLE, parse_url};
 pub use descriptor::FileDescriptor;
 pub use error::{Error, ErrorKind};
 pub use group::{CommitSummary, GroupGrant, GroupWatch, OpenedFile, SetGrant};

@@ -6,12 +6,16 @@
 //! * an operation in the state machine has a [`Token`] that ends it, or was refused;
 //! * `uncommitted` lists every slot with bytes that were written and not yet made durable.
 
+mod cached;
 mod sets;
 
+use self::cached::Home;
 use self::sets::Sets;
+use crate::cache::Cache;
 use crate::error::{Error, ErrorKind};
 use crate::group::{GroupGrant, GroupWatch};
 use crate::links::Links;
+use crate::state::ClientState;
 use crate::token::Token;
 use parking_lot::{Mutex, MutexGuard};
 use pfs_core::extent::Extent;
@@ -24,7 +28,7 @@ use pfs_proto::metadata::{FileMetadata, SlotSet};
 use pfs_proto::status::ErrorDetail;
 use pfs_proto::token::{ClientMessage, GrantMessage};
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use tokio::sync::oneshot;
 
 /// See the module.
@@ -38,6 +42,7 @@ pub(crate) struct SharedFile {
     links: Arc<Links>,
     /// Why no collective access can succeed any more. Looked at very often, without a lock.
     group_error: Arc<OnceLock<Error>>,
+    home: Home,
     inner: Mutex<Inner>,
 }
 
@@ -48,6 +53,8 @@ struct Inner {
     /// Collective requests of this member; their grants are not used before every member has them.
     collectives: BTreeMap<RequestId, Collective>,
     sets: Sets,
+    /// Descriptors.
+    users: usize,
     /// Written slots, with the server instance that took the bytes.
     uncommitted: BTreeMap<u32, Instance>,
     /// A loss that the next sync must tell.
@@ -65,7 +72,15 @@ struct Collective {
 }
 
 impl SharedFile {
-    pub(crate) fn new(file: FileMetadata, recipe: Recipe, holder: Holder, name: String, links: Arc<Links>) -> Self {
+    /// A file that one descriptor is about to use. Its blocks are in `cache`, and `state` writes them back.
+    pub(crate) fn new(
+        file: FileMetadata,
+        recipe: Recipe,
+        holder: Holder,
+        name: String,
+        links: Arc<Links>,
+        (cache, state): (Arc<Cache>, Weak<ClientState>),
+    ) -> Self {
         let local_exclusion = matches!(holder, Holder::Client(_));
         let tokens = TokenHolder::new(holder, file.id, links.boot(), file.size, local_exclusion);
         let inner = Inner {
@@ -73,13 +88,16 @@ impl SharedFile {
             waiters: BTreeMap::new(),
             collectives: BTreeMap::new(),
             sets: Sets::default(),
+            users: 1,
             uncommitted: BTreeMap::new(),
             loss: None,
             committed_slots: file.committed_slots,
             ended: None,
         };
-        let group_error = Arc::default();
-        SharedFile { id: file.id, holder, recipe, name, links, group_error, inner: Mutex::new(inner) }
+        let (group_error, home, inner) = (Arc::default(), Home { cache, state }, Mutex::new(inner));
+        let shared = SharedFile { id: file.id, holder, recipe, name, links, group_error, home, inner };
+        shared.home.cache.open(shared.key(), shared.links.boot(), shared.recipe.stripe_unit());
+        shared
     }
 
     /// The fencing number of requests under what is held now.
@@ -182,7 +200,7 @@ impl SharedFile {
     }
 
     /// Ends an operation, whatever became of it.
-    pub(crate) fn end(&self, operation: OperationId) {
+    pub(crate) fn end(self: &Arc<Self>, operation: OperationId) {
         let mut inner = self.inner.lock();
         inner.waiters.remove(&operation);
         inner.tokens.end(operation, || self.links.next_request());
@@ -191,14 +209,14 @@ impl SharedFile {
     }
 
     /// An operation has failed with requests that may still be applied; its token lives until they can not.
-    pub(crate) fn doubt(&self, operation: OperationId) {
+    pub(crate) fn doubt(self: &Arc<Self>, operation: OperationId) {
         let mut inner = self.inner.lock();
         inner.tokens.doubt(operation, || self.links.next_request());
         self.pump(&mut inner);
     }
 
     /// The operation is over for this client, though these writes of it may still be applied.
-    pub(crate) fn give_up_doubt(&self, operation: OperationId, undrained: Vec<Undrained>) {
+    pub(crate) fn give_up_doubt(self: &Arc<Self>, operation: OperationId, undrained: Vec<Undrained>) {
         let mut inner = self.inner.lock();
         inner.tokens.give_up_doubt(operation, undrained, || self.links.next_request());
         self.pump(&mut inner);
@@ -210,12 +228,13 @@ impl SharedFile {
     }
 
     /// The metadata server of this boot has taken everything over: what waits is asked for again.
-    pub(crate) fn resumed(&self, boot: Boot) {
+    pub(crate) fn resumed(self: &Arc<Self>, boot: Boot) {
         let mut inner = self.inner.lock();
         if inner.tokens.boot() >= boot {
             return;
         }
         inner.tokens.resumed(boot, || self.links.next_request());
+        self.home.cache.resumed(self.key(), boot);
         for (_, mut collective) in std::mem::take(&mut inner.collectives) {
             let request = self.links.next_request();
             collective.acquire.request = request;
@@ -226,7 +245,7 @@ impl SharedFile {
         self.pump(&mut inner);
     }
 
-    pub(crate) fn handle_grant(&self, message: GrantMessage) {
+    pub(crate) fn handle_grant(self: &Arc<Self>, message: GrantMessage) {
         let mut inner = self.inner.lock();
         if let Some(collective) = inner.collectives.remove(&message.grant.request) {
             // A receiver that is gone belongs to a call that was dropped; its group is being torn down.
@@ -243,7 +262,7 @@ impl SharedFile {
     }
 
     /// Returns whether the request was one of this file's.
-    pub(crate) fn handle_refused(&self, request: RequestId, error: &ErrorDetail) -> bool {
+    pub(crate) fn handle_refused(self: &Arc<Self>, request: RequestId, error: &ErrorDetail) -> bool {
         let mut inner = self.inner.lock();
         if let Some(collective) = inner.collectives.remove(&request) {
             let _ = collective.waiter.send(Err(error.clone().into()));
@@ -262,7 +281,7 @@ impl SharedFile {
         true
     }
 
-    pub(crate) fn handle_revoke(&self, revoke: Revoke) {
+    pub(crate) fn handle_revoke(self: &Arc<Self>, revoke: Revoke) {
         let mut inner = self.inner.lock();
         inner.tokens.handle_revoke(revoke);
         self.pump(&mut inner);
@@ -280,7 +299,7 @@ impl SharedFile {
     }
 
     /// A client was given up that may have been a member of this file's group, or have asked for sets of its tokens.
-    pub(crate) fn handle_member_lost(&self, group: GroupId, member: ClientId) {
+    pub(crate) fn handle_member_lost(self: &Arc<Self>, group: GroupId, member: ClientId) {
         self.abandon_sets_of(member);
         if self.holder == Holder::Group(group) {
             let message = format!(
@@ -328,15 +347,13 @@ impl SharedFile {
     }
 
     /// Does what the state machine wants done.
-    fn pump(&self, inner: &mut MutexGuard<'_, Inner>) {
+    fn pump(self: &Arc<Self>, inner: &mut MutexGuard<'_, Inner>) {
         let boot = inner.tokens.boot();
         while let Some(action) = inner.tokens.poll_action() {
             match action {
                 HolderAction::Request(acquire) => self.links.send(boot, ClientMessage::Acquire(acquire)),
                 HolderAction::Cancel(request) => self.links.send(boot, ClientMessage::Cancel(request)),
-                HolderAction::WriteBack { revoke, .. } => {
-                    inner.tokens.written_back(revoke, || self.links.next_request());
-                }
+                HolderAction::WriteBack { revoke, ranges, downgrade } => self.give_up(inner, revoke, ranges, downgrade),
                 HolderAction::Ack(ack) => self.links.send(boot, ClientMessage::Ack(ack)),
                 HolderAction::Ready(operation) => {
                     if let Some(waiter) = inner.waiters.remove(&operation) {
@@ -389,7 +406,7 @@ impl SharedFile {
         self.inner.lock().tokens.written_size()
     }
 
-    /// Bytes before `end` are at the servers, under a pin.
+    /// Bytes before `end` are at the servers or in the cache, under a pin.
     pub(crate) fn record_write(&self, end: u64) {
         self.inner.lock().tokens.record_write(end);
     }

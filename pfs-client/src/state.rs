@@ -3,8 +3,10 @@
 //! Two background threads serve it. `pfs-token` drives the token stream and the heartbeats, and nothing else, so that no
 //! transfer can hold them up. `pfs-io` drives the connections to the file servers and the metadata calls.
 
+use crate::cache::{Cache, write_back};
 use crate::config::ClientConfig;
 use crate::data::servers::{Patience, Servers};
+use crate::descriptor::send_close;
 use crate::error::{Error, ErrorKind};
 use crate::executor::Executor;
 use crate::links::Links;
@@ -49,6 +51,8 @@ pub struct ClientState {
     pub(crate) servers: Servers,
     /// Bytes that may be on their way to or from file servers.
     pub(crate) budget: Arc<Semaphore>,
+    /// Blocks of files.
+    pub(crate) cache: Arc<Cache>,
     /// The event loop of transfers and metadata calls.
     pub(crate) io: Handle,
     last_sequence: AtomicU64,
@@ -71,7 +75,7 @@ impl ClientState {
     /// The shared state of an open file: the one that is there, or `new`.
     pub(crate) fn share(&self, holder: Holder, file: FileId, new: impl FnOnce() -> SharedFile) -> Arc<SharedFile> {
         let mut files = self.files.lock();
-        if let Some(shared) = files.get(&(holder, file)).and_then(Weak::upgrade) {
+        if let Some(shared) = files.get(&(holder, file)).and_then(Weak::upgrade).filter(|shared| shared.join()) {
             return shared;
         }
         let shared = Arc::new(new());
@@ -109,7 +113,7 @@ impl ClientState {
 
     /// What the cache has done, for the heartbeats.
     pub(crate) fn cache_counters(&self) -> Option<v1::CacheCounters> {
-        None
+        Some(self.cache.wire_counters())
     }
 
     /// Takes note of an open, so that a restarted metadata server is told of it.
@@ -156,6 +160,29 @@ impl ClientState {
             message.accesses.push(record.access);
         }
         messages.into_values().collect()
+    }
+
+    /// Writes back what is in the cache and closes the files that this client has open for itself, so that all that was
+    /// written stays, the sizes included. A server that can not be reached is not waited for longer than one request is.
+    async fn leave_files(self: &Arc<Self>) {
+        let leave = async {
+            write_back::flush_all(self).await;
+            let own = |(open, record): (&OpenId, &OpenRecord)| Some((*open, self.file(record.holder, record.file)?));
+            let opens: Vec<(OpenId, Arc<SharedFile>)> = self.opens.lock().iter().filter_map(own).collect();
+            for (open, file) in opens {
+                if matches!(file.holder, Holder::Client(_))
+                    && file.written_size().is_some()
+                    && let Err(error) = send_close(self.clone(), open, file).await
+                {
+                    tracing::warn!(%error, "a file was not closed before the end of the session");
+                }
+            }
+        };
+        let in_time =
+            self.links.access.is_open() && tokio::time::timeout(self.config.operation_timeout, leave).await.is_ok();
+        if !in_time {
+            tracing::warn!("bytes that were not synced may be lost with the end of the session");
+        }
     }
 
     /// Counts a write whose outcome nobody knows.
@@ -219,6 +246,7 @@ impl Connection {
         }
         let state = self.state.clone();
         let told = self.io.wait(async move {
+            state.leave_files().await;
             // With a write that may still be applied, only the fence at the end of the lease makes the tokens free.
             if state.undrained.load(Ordering::Relaxed) > 0 {
                 return Ok(());
@@ -255,6 +283,7 @@ pub(crate) struct NewSession {
 impl From<NewSession> for ClientState {
     fn from(new: NewSession) -> Self {
         let budget = Arc::new(Semaphore::new(new.config.in_flight_bytes_max));
+        let cache = Arc::new(Cache::new(&new.config));
         ClientState {
             config: new.config,
             cluster_id: new.cluster_id,
@@ -262,6 +291,7 @@ impl From<NewSession> for ClientState {
             metadata: new.metadata,
             servers: new.servers,
             budget,
+            cache,
             io: new.io,
             last_sequence: AtomicU64::new(0),
             files: Mutex::new(BTreeMap::new()),

@@ -6,7 +6,7 @@ use pfs_client::blocking::Client;
 use pfs_client::{ClientConfig, ErrorKind};
 use pfs_testkit::Cluster;
 use std::time::{Duration, Instant};
-use support::{client, config, path, pattern, read_write};
+use support::{client, config, path, pattern, read_write, uncached};
 
 /// Fails the test if something takes longer than a person waits.
 fn soon<T>(what: &str, action: impl FnOnce() -> T) -> T {
@@ -40,7 +40,7 @@ fn a_wrong_address_or_secret_is_told() {
 #[test]
 fn a_dead_file_server_is_told_and_its_return_is_enough() {
     let mut cluster = Cluster::start(2).unwrap();
-    let client = client(&cluster);
+    let client = uncached(&cluster);
     let file = client.open(&path("/a"), &read_write()).unwrap();
     let bytes = pattern(1, 20_000);
     file.write_at(&bytes, 0).unwrap();
@@ -65,7 +65,7 @@ fn a_dead_file_server_is_told_and_its_return_is_enough() {
 #[test]
 fn a_server_restart_between_write_and_sync_is_told_once() {
     let mut cluster = Cluster::start(1).unwrap();
-    let client = client(&cluster);
+    let client = uncached(&cluster);
     let file = client.open(&path("/a"), &read_write()).unwrap();
     file.write_at(&pattern(1, 10_000), 0).unwrap();
     cluster.kill_file_server(0);

@@ -10,10 +10,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use support::{path, pattern, read_write};
 
-fn client(cluster: &ProcessCluster) -> Client {
+fn config(cluster: &ProcessCluster) -> ClientConfig {
     let mut config = ClientConfig::new(vec![cluster.metadata_address()], cluster.secret_file());
     config.retry_for = Duration::from_millis(500);
-    Client::connect(config).unwrap()
+    config
+}
+
+fn client(cluster: &ProcessCluster) -> Client {
+    Client::connect(config(cluster)).unwrap()
 }
 
 /// The servers are killed while synced blocks are being overwritten. Afterwards every byte that nobody was writing is
@@ -26,7 +30,8 @@ fn killed_servers_keep_what_was_synced_and_the_neighbours_of_what_was_being_writ
     let old = pattern(1, BLOCK * BLOCKS);
     let new = pattern(2, BLOCK * BLOCKS);
     {
-        let client = client(&cluster);
+        // Without a cache: a write that has returned is at the servers, or has failed.
+        let client = Client::connect(ClientConfig { cache_bytes: 0, ..config(&cluster) }).unwrap();
         let file = Arc::new(client.open(&path("/kept"), &read_write()).unwrap());
         file.write_at(&old, 0).unwrap();
         file.sync().unwrap();

@@ -81,7 +81,7 @@ impl File {
         self.group.agree(self.open_own())?;
         // No rank goes on before all have reached this: until then the others may use the other holder.
         let from = self.io();
-        self.group.agree(Ok(()))?;
+        self.group.agree(self.empty_cache())?;
         self.atomic.is_on.set(is_atomic);
         self.io().learn_size(from.known_size());
         Ok(())
@@ -101,6 +101,14 @@ impl File {
             Some(lost) if self.atomicity() && self.atomic.own().is_none() => Err(lost.clone()),
             _ => Ok(self.io()),
         }
+    }
+
+    /// Writes back what this rank has collected of the file and forgets what it has read, so that ranks see each other's
+    /// bytes. In atomic mode tokens see to that.
+    pub(crate) fn empty_cache(&self) -> Result<(), Error> {
+        let flushed = self.file.flush_cache();
+        self.file.drop_clean();
+        Ok(flushed?)
     }
 
     /// Opens the file for this rank alone, at the first time.

@@ -71,7 +71,9 @@ impl File {
 
     fn enter(&self, call: Call, range: Result<RankRange, Error>) -> Result<Entered, Error> {
         let known = self.io().known_size();
-        let own = range.map(|range| [range.offset, range.length, known.generation, known.bytes]);
+        // Others may write what this rank has collected or read: nothing of it stays.
+        let own = range.and_then(|range| self.empty_cache().map(|()| range));
+        let own = own.map(|range| [range.offset, range.length, known.generation, known.bytes]);
         let entries = self.group.enter(call, own)?;
         let ranges = entries.iter().map(|&[offset, length, ..]| RankRange { offset, length }).collect();
         let sizes = entries.iter().map(|&[_, _, generation, bytes]| FileSize { generation, bytes });

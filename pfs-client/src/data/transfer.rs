@@ -109,7 +109,8 @@ struct Arrived {
     _permit: OwnedSemaphorePermit,
 }
 
-async fn write_one(
+/// Sends one request of a write, whose room in some budget is `permit`, until it is answered.
+pub(crate) async fn write_one(
     state: Arc<ClientState>,
     file: Arc<SharedFile>,
     token: Arc<Token>,

@@ -103,7 +103,7 @@ impl SharedFile {
     }
 
     /// This client's part of a set will not be claimed.
-    pub(crate) fn abandon_set(&self, grant: &SetGrant) {
+    pub(crate) fn abandon_set(self: &Arc<Self>, grant: &SetGrant) {
         let mut inner = self.inner.lock();
         inner.tokens.abandon_set(grant.set, || self.links.next_request());
         self.pump(&mut inner);
@@ -111,7 +111,7 @@ impl SharedFile {
     }
 
     /// A client that may have asked for sets is gone.
-    pub(crate) fn abandon_sets_of(&self, client: ClientId) {
+    pub(crate) fn abandon_sets_of(self: &Arc<Self>, client: ClientId) {
         let mut inner = self.inner.lock();
         inner.tokens.abandon_sets_of(client, || self.links.next_request());
         self.pump(&mut inner);
@@ -119,7 +119,7 @@ impl SharedFile {
     }
 
     /// This client's part of a set has arrived. Its own request is answered by that, as all parts are granted at once.
-    pub(super) fn handle_set_grant(&self, inner: &mut MutexGuard<'_, Inner>, message: &GrantMessage) {
+    pub(super) fn handle_set_grant(self: &Arc<Self>, inner: &mut MutexGuard<'_, Inner>, message: &GrantMessage) {
         let grant = &message.grant;
         inner.tokens.handle_set_grant(grant);
         self.pump(inner);

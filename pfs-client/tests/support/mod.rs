@@ -13,6 +13,11 @@ pub fn client(cluster: &Cluster) -> Client {
     Client::connect(config(cluster)).expect("the cluster is up")
 }
 
+/// A new client that writes to the servers at once.
+pub fn uncached(cluster: &Cluster) -> Client {
+    Client::connect(ClientConfig { cache_bytes: 0, ..config(cluster) }).expect("the cluster is up")
+}
+
 /// Settings for a cluster; servers that are down are given up after a second.
 pub fn config(cluster: &Cluster) -> ClientConfig {
     let mut config = ClientConfig::new(vec![cluster.metadata_address()], cluster.secret_file());

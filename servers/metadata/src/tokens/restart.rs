@@ -33,19 +33,14 @@ impl State {
         if !members.contains(&client) {
             return;
         }
-        // Another member of a group may have closed it in this boot.
-        let opens = reassertion.opens.iter().zip(accesses).filter(|(open, _)| !self.closed.contains(open));
-        let opens: Vec<_> = opens.collect();
-        if let (Holder::Group(group), false) = (holder, opens.is_empty()) {
+        if let Holder::Group(group) = holder {
             self.handles.add_group(group, &members);
         }
-        for (open, access) in opens {
+        for (open, access) in reassertion.opens.iter().zip(accesses) {
             let handle = Handle { holder, file: file.id, access: *access };
             self.handles.open(*open, handle, file.size, &file.committed_slots);
         }
-        if let Some(size) = reassertion.size.filter(|size| size.generation == file.size.generation) {
-            self.learn(file.id, size);
-        }
+        self.learn_from(client, holder, file.id, reassertion.size);
     }
 
     /// A client says what it holds of a file that is gone: it has closed it, or its answer was lost.

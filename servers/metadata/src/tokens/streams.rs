@@ -171,7 +171,7 @@ impl State {
         self.run_call(client, next);
     }
 
-    fn learn_from(&mut self, from: ClientId, holder: Holder, file: FileId, size: Option<FileSize>) {
+    pub(super) fn learn_from(&mut self, from: ClientId, holder: Holder, file: FileId, size: Option<FileSize>) {
         if let Some(size) = size
             && self.handles.speaks_for(from, holder)
         {
