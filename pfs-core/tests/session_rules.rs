@@ -508,3 +508,20 @@ fn a_session_ends_for_good() {
     }
     assert!(ended);
 }
+
+/// A client that is sent very much tells early what it has seen, so that the manager need not keep it.
+#[test]
+fn many_messages_are_acknowledged_before_the_next_heartbeat_is_due() {
+    let mut session = connected();
+    session.handle_timeout(0);
+    drain(&mut session);
+    for number in 1..=20_000 {
+        assert!(session.handle_arrival(number, 1));
+    }
+    let received = |action| match action {
+        SessionAction::Heartbeat(beat) => beat.received,
+        other => panic!("{other:?}"),
+    };
+    let told: Vec<u64> = drain(&mut session).into_iter().map(received).collect();
+    assert_eq!(told, [8192, 16_384]);
+}

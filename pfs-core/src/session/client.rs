@@ -20,6 +20,10 @@ use std::collections::VecDeque;
 /// First pause before a broken connection is tried again; doubles up to the heartbeat interval.
 const RECONNECT_MS_MIN: u64 = 20;
 
+/// Messages after which the manager is told at once that they were seen: it keeps them until then, and gives up a client
+/// for which it keeps too many.
+const UNTOLD_MAX: u64 = 8192;
+
 /// What the session wants done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SessionAction<U> {
@@ -100,6 +104,8 @@ pub struct ClientSession<U> {
     link_boot: Boot,
     outbox: Outbox<U>,
     inbox: Inbox,
+    /// The number of the last message of which the manager was told that it was seen.
+    told: u64,
     /// When the last heartbeat or hello was sent that was answered.
     alive_from_ms: u64,
     suspended: bool,
@@ -124,6 +130,7 @@ impl<U: Clone> ClientSession<U> {
             link_boot: boot,
             outbox: Outbox::default(),
             inbox: Inbox::default(),
+            told: 0,
             alive_from_ms: opened_ms,
             suspended: false,
             unanswered: VecDeque::new(),
@@ -208,6 +215,7 @@ impl<U: Clone> ClientSession<U> {
             self.link_boot = welcome.boot;
             self.outbox = Outbox::default();
             self.inbox = Inbox::default();
+            self.told = 0;
             self.phase = Phase::Reasserting;
             self.suspend();
             self.actions.push_back(SessionAction::Reassert);
@@ -242,7 +250,12 @@ impl<U: Clone> ClientSession<U> {
             return false;
         }
         match self.inbox.arrive(number) {
-            Arrival::Next => true,
+            Arrival::Next => {
+                if self.inbox.received() - self.told >= UNTOLD_MAX {
+                    self.beat(now_ms);
+                }
+                true
+            }
             Arrival::Repeated => false,
             Arrival::Gap => {
                 self.handle_disconnected(now_ms);
@@ -326,6 +339,7 @@ impl<U: Clone> ClientSession<U> {
         self.unanswered.push_back((self.beats, now_ms));
         self.next_beat_ms = now_ms + self.terms.heartbeat_ms;
         let received = self.inbox.received();
+        self.told = received;
         let beat = Heartbeat { number: self.beats, received, progress: self.progress };
         self.actions.push_back(SessionAction::Heartbeat(beat));
     }

@@ -145,6 +145,32 @@ async fn a_group_survives_without_the_member_that_died() {
     assert_eq!(b.close(group.open_id, None).await.unwrap_err(), ErrorCode::NotFound, "a group closes once");
 }
 
+/// A member that has not heard that its group has closed the file says that it is open. It stays closed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_closed_in_the_grace_is_not_opened_again() {
+    let mut cluster = patient().await;
+    let _servers = cluster.file_servers(1).await;
+    let (a, b) = (cluster.client("a").await, cluster.client("b").await);
+    let (mut stream_a, mut stream_b) = (a.stream(), b.stream());
+    let members = [a.id, b.id];
+    let group = create_together(&a, "/g", &members).await;
+    cluster.restart().await;
+    stream_a.connect_again().await;
+    stream_a.reassert(&group, &members, &[(0, 100)], None).await;
+    stream_a.reassert_done().await;
+    a.close(group.open_id, None).await.unwrap();
+    stream_b.connect_again().await;
+    stream_b.reassert(&group, &members, &[(0, 50)], size(40, 1)).await;
+    stream_b.reassert_done().await;
+    assert_eq!(b.status().await.open_handles, 0);
+    assert_eq!(b.stat("/g", false).await.unwrap().size, size(40, 1));
+    let other = cluster.client("other").await;
+    let mut stream = other.stream();
+    let opened = other.open("/g", Access::ReadWrite, &[]).await.unwrap();
+    stream.acquire(&opened, TokenMode::Exclusive, 0, 10).await;
+    stream.granted().await;
+}
+
 /// A file that lost its name while it was open is not removed by a restart, nor one that loses it in the grace; both go
 /// at their last close.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

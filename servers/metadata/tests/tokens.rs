@@ -210,3 +210,33 @@ async fn a_stream_needs_a_session_and_a_hello() {
         "it speaks of a start that has not come"
     );
 }
+
+/// One member asks for several: each gets its part on its own stream, or nobody gets anything.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_set_is_granted_to_each_on_its_own_stream() {
+    let cluster = Cluster::start().await;
+    let _servers = cluster.file_servers(1).await;
+    let (a, b) = (cluster.client("a").await, cluster.client("b").await);
+    let (mut stream_a, mut stream_b) = (a.stream(), b.stream());
+    let mut request = a.create_request("/f");
+    request.open = Some(v1::OpenFor { group_members: vec![a.id, b.id], access: Access::ReadWrite.into() });
+    let group = a.send_create(request).await.unwrap();
+    let own_a = a.open("/f", Access::ReadWrite, &[]).await.unwrap();
+    let reading = b.open("/f", Access::Read, &[]).await.unwrap();
+    let part = |file: &v1::OpenFileReply, start| {
+        let required = vec![v1::RangePattern { start, length: 10, stride: 10, count: 1 }];
+        v1::TokenSetPart { holder: file.holder, required }
+    };
+    let parts = vec![part(&own_a, 0), part(&reading, 10)];
+    let file_id = group.file.unwrap().file_id;
+    let set = v1::AcquireTokenSet { request_id: 1, file_id, mode: TokenMode::Exclusive.into(), parts };
+    stream_a.say(Said::AcquireSet(set.clone())).await;
+    assert_eq!(stream_a.refused().await, (1, ErrorCode::NotPermitted), "b has it open for reading");
+
+    b.open("/f", Access::ReadWrite, &[]).await.unwrap();
+    stream_a.say(Said::AcquireSet(v1::AcquireTokenSet { request_id: 2, ..set })).await;
+    for (stream, holder) in [(&mut stream_a, own_a.holder), (&mut stream_b, reading.holder)] {
+        let grant = stream.granted().await;
+        assert_eq!((grant.holder, grant.request_id, grant.set_client_id), (holder, 2, a.id));
+    }
+}

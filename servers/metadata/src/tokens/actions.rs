@@ -149,6 +149,7 @@ impl State {
     fn grace_over(&mut self) {
         tracing::info!("tokens are granted from now on");
         self.effects.grace_over.cancel();
+        self.closed.clear();
         for file in std::mem::take(&mut self.orphans) {
             if self.handles.unlinked(file) {
                 self.reap(file);

@@ -2,11 +2,12 @@
 //!
 //! Invariants:
 //! * a file is in the table as long as a handle of it is open;
-//! * a known size only grows inside its generation, and the generation only by [`Handles::set_size`];
+//! * a known size only grows inside its generation, and the generation only by what the store says;
 //! * a file that lost its name is returned for removal exactly once: when its last handle goes.
 
 use pfs_core::ids::{ClientId, FileId, GroupId, Holder, OpenId};
 use pfs_core::token::message::FileSize;
+use pfs_core::token::size::KnownSize;
 use pfs_proto::metadata::{Access, SlotSet};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,7 +23,7 @@ pub(crate) struct Handle {
 #[derive(Clone, Debug)]
 struct OpenFile {
     handles: BTreeSet<OpenId>,
-    size: FileSize,
+    size: KnownSize,
     committed_slots: SlotSet,
     unlinked: bool,
 }
@@ -33,6 +34,8 @@ pub(crate) struct Handles {
     handles: BTreeMap<OpenId, Handle>,
     files: BTreeMap<FileId, OpenFile>,
     holders: BTreeMap<Holder, BTreeSet<OpenId>>,
+    /// Opens that allow writes, counted.
+    writers: BTreeMap<(Holder, FileId), usize>,
     groups: BTreeMap<GroupId, BTreeSet<ClientId>>,
     memberships: BTreeMap<ClientId, BTreeSet<GroupId>>,
 }
@@ -46,18 +49,20 @@ impl Handles {
         }
     }
 
-    /// A new handle, with what the store knows of the file.
+    /// A new handle, with what the store knows of the file. One that is open already stays as it is.
     pub(crate) fn open(&mut self, open: OpenId, handle: Handle, size: FileSize, committed_slots: &SlotSet) {
-        self.handles.insert(open, handle);
-        self.holders.entry(handle.holder).or_default().insert(open);
+        let handle = *self.handles.entry(open).or_insert(handle);
+        if self.holders.entry(handle.holder).or_default().insert(open) && handle.access.writes() {
+            *self.writers.entry((handle.holder, handle.file)).or_default() += 1;
+        }
         let file = self.files.entry(handle.file).or_insert_with(|| OpenFile {
             handles: BTreeSet::new(),
-            size,
+            size: KnownSize::new(size),
             committed_slots: SlotSet::new(),
             unlinked: false,
         });
         file.handles.insert(open);
-        file.size.learn(size);
+        file.size.set(size);
         file.committed_slots.extend(committed_slots);
     }
 
@@ -76,9 +81,9 @@ impl Handles {
 
     /// Files that a holder has open for writing.
     pub(crate) fn written_under(&self, holder: Holder) -> Vec<FileId> {
-        let opens = self.holders.get(&holder).into_iter().flatten();
-        let writable = opens.filter_map(|open| self.handles.get(open)).filter(|handle| handle.access.writes());
-        writable.map(|handle| handle.file).collect::<BTreeSet<_>>().into_iter().collect()
+        const FIRST: FileId = FileId::new(1).expect("1 is not 0");
+        let of_holder = self.writers.range((holder, FIRST)..).take_while(|((other, _), _)| *other == holder);
+        of_holder.map(|((_, file), _)| *file).collect()
     }
 
     /// Files that a client has open for writing, alone or with others.
@@ -90,13 +95,20 @@ impl Handles {
 
     /// Whether a handle of this holder allows writes to the file.
     pub(crate) fn may_write(&self, holder: Holder, file: FileId) -> bool {
-        let opens = self.holders.get(&holder).into_iter().flatten();
-        opens.filter_map(|open| self.handles.get(open)).any(|handle| handle.file == file && handle.access.writes())
+        self.writers.contains_key(&(holder, file))
     }
 
     /// Ends a handle. Returns the file if it is to be removed now.
     pub(crate) fn close(&mut self, open: OpenId) -> Option<FileId> {
         let handle = self.handles.remove(&open)?;
+        if handle.access.writes()
+            && let Some(count) = self.writers.get_mut(&(handle.holder, handle.file))
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.writers.remove(&(handle.holder, handle.file));
+            }
+        }
         if let Some(opens) = self.holders.get_mut(&handle.holder) {
             opens.remove(&open);
             if opens.is_empty() {
@@ -166,9 +178,7 @@ impl Handles {
 
     /// A holder has seen or written up to a size. Of an older or unknown generation it says nothing.
     pub(crate) fn learn(&mut self, file: FileId, size: FileSize) {
-        if let Some(file) = self.files.get_mut(&file)
-            && file.size.generation == size.generation
-        {
+        if let Some(file) = self.files.get_mut(&file) {
             file.size.learn(size);
         }
     }
@@ -183,13 +193,13 @@ impl Handles {
     /// A file was truncated or extended; its size has a new generation.
     pub(crate) fn set_size(&mut self, file: FileId, size: FileSize) {
         if let Some(file) = self.files.get_mut(&file) {
-            file.size.learn(size);
+            file.size.set(size);
         }
     }
 
     /// What is known of an open file.
     pub(crate) fn known(&self, file: FileId) -> Option<(FileSize, &SlotSet)> {
-        self.files.get(&file).map(|file| (file.size, &file.committed_slots))
+        self.files.get(&file).map(|file| (file.size.get(), &file.committed_slots))
     }
 
     /// Handles open now.
@@ -238,6 +248,27 @@ mod tests {
         assert!(handles.may_write(Holder::Group(group), FILE));
         assert_eq!(handles.remove_client(client(1)), [FILE]);
         assert!(handles.groups.is_empty() && handles.memberships.is_empty() && handles.holders.is_empty());
+    }
+
+    #[test]
+    fn a_holder_may_write_as_long_as_one_of_its_opens_allows_it() {
+        let mut handles = Handles::default();
+        let group = GroupId::new(7).unwrap();
+        handles.add_group(group, &[client(1), client(2)]);
+        let (own, together) = (Holder::Client(client(1)), Holder::Group(group));
+        open(&mut handles, 1, own, Access::ReadWrite);
+        open(&mut handles, 1, own, Access::ReadWrite);
+        open(&mut handles, 2, own, Access::Read);
+        open(&mut handles, 3, own, Access::Write);
+        assert!(handles.may_write(own, FILE) && !handles.may_write(together, FILE));
+        open(&mut handles, 4, together, Access::Write);
+        assert_eq!((handles.written_by(client(1)), handles.written_by(client(2))), (vec![FILE], vec![FILE]));
+        handles.close(OpenId::new(1).unwrap());
+        assert!(handles.may_write(own, FILE));
+        handles.close(OpenId::new(3).unwrap());
+        assert!(!handles.may_write(own, FILE) && handles.written_under(own).is_empty());
+        assert_eq!(handles.remove_group(group), []);
+        assert!(handles.writers.is_empty());
     }
 
     #[test]

@@ -138,6 +138,9 @@ impl State {
 
     fn end_open(&mut self, open: OpenId) {
         let Some(handle) = self.handles.get(open) else { return };
+        if self.coordinator.in_grace() {
+            self.closed.insert(open);
+        }
         self.coordinator.manager().close(handle.holder, handle.file, open);
         if let Some(file) = self.handles.close(open) {
             self.reap(file);

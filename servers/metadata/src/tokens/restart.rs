@@ -33,14 +33,19 @@ impl State {
         if !members.contains(&client) {
             return;
         }
-        if let Holder::Group(group) = holder {
+        // Another member of a group may have closed it in this boot.
+        let opens = reassertion.opens.iter().zip(accesses).filter(|(open, _)| !self.closed.contains(open));
+        let opens: Vec<_> = opens.collect();
+        if let (Holder::Group(group), false) = (holder, opens.is_empty()) {
             self.handles.add_group(group, &members);
         }
-        for (open, access) in reassertion.opens.iter().zip(accesses) {
+        for (open, access) in opens {
             let handle = Handle { holder, file: file.id, access: *access };
             self.handles.open(*open, handle, file.size, &file.committed_slots);
         }
-        self.learn_from(client, holder, file.id, reassertion.size);
+        if let Some(size) = reassertion.size.filter(|size| size.generation == file.size.generation) {
+            self.learn(file.id, size);
+        }
     }
 
     /// A client says what it holds of a file that is gone: it has closed it, or its answer was lost.

@@ -8,7 +8,7 @@ use crate::namespace::{KnownSessions, Report};
 use crate::sessions::Sessions;
 use crate::upkeep::SizeWriter;
 use pfs_core::extent::Extent;
-use pfs_core::ids::{ClientId, FileId, GroupId, ServerId};
+use pfs_core::ids::{ClientId, FileId, GroupId, OpenId, ServerId};
 use pfs_core::session::coordinator::{Coordinator, Victim};
 use pfs_core::token::message::FileSize;
 use pfs_proto::status::{ErrorCode, status};
@@ -68,6 +68,8 @@ pub(crate) struct State {
     pub(super) fenced_groups: BTreeSet<GroupId>,
     /// Files without a name that somebody may still have open: looked at when the grace is over.
     pub(super) orphans: Vec<FileId>,
+    /// Opens that ended in the grace: another member of the group may not know.
+    pub(super) closed: BTreeSet<OpenId>,
     pub(super) taking: BTreeMap<u64, oneshot::Sender<()>>,
     last_operation: u64,
 }
@@ -115,6 +117,7 @@ impl State {
             burials,
             fenced_groups,
             orphans,
+            closed: BTreeSet::new(),
             taking: BTreeMap::new(),
             last_operation: 0,
         }

@@ -171,7 +171,7 @@ impl State {
         self.run_call(client, next);
     }
 
-    pub(super) fn learn_from(&mut self, from: ClientId, holder: Holder, file: FileId, size: Option<FileSize>) {
+    fn learn_from(&mut self, from: ClientId, holder: Holder, file: FileId, size: Option<FileSize>) {
         if let Some(size) = size
             && self.handles.speaks_for(from, holder)
         {
