@@ -151,4 +151,9 @@ mod tests {
         assert!(!all_mutants("28 of 29 mutants caught"));
         assert!(!all_mutants("0 of 0 mutants caught"));
     }
+    #[test]
+    fn faults_get_their_rounds_and_their_defaults() {
+        let FaultsLine { flags } = FaultsLine::try_parse_from(["faults", "--rounds", "7"]).unwrap();
+        assert_eq!((flags.rounds, flags.only), (7, None));
+    }
 }
