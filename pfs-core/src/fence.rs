@@ -1,7 +1,8 @@
 //! A file server's admission: who may touch an object now, and when a refusal has become a barrier.
 //!
 //! Invariants:
-//! * a refusal is for ever: what [`Fences`] refuse they refuse after every later [`Fences::merge`];
+//! * a refusal is for ever: what [`Fences`] refuse they refuse after every later [`Fences::merge`], except that a later boot
+//!   is served from the merge on that names it;
 //! * an operation touches an object only inside a chunk, between [`Admission::enter_chunk`] and
 //!   [`Admission::leave_chunk`], and waits for nobody but the local disk there;
 //! * an operation that a fence, a drain or a removal names enters no further chunk;
@@ -97,14 +98,18 @@ impl Fences {
             || (client.get() < self.incarnation_floor && !self.live_below_floor.contains(&client))
     }
 
-    /// Whether a stamp is refused, and why. A stamp of a later boot than the floor is refused too: of the stamps that are
-    /// served at any time all are of one boot, so no write of an earlier one can be applied after one of a later.
+    /// Whether a stamp is refused, and why. A stamp of a later boot than the floor is refused too, until that boot is heard
+    /// of: of the stamps that are served at any time all are of one boot, so no write of an earlier one can be applied after
+    /// one of a later.
     pub fn verdict(&self, stamp: Stamp) -> Option<Refused> {
+        let later = || self.boot_floor.filter(|floor| stamp.boot > *floor);
+        self.lasting_verdict(stamp).or_else(|| later().map(|known| Refused::LaterBoot { stamp, known }))
+    }
+
+    /// Whether a stamp is refused for ever, and why.
+    pub fn lasting_verdict(&self, stamp: Stamp) -> Option<Refused> {
         if let Some(floor) = self.boot_floor.filter(|floor| stamp.boot < *floor) {
             return Some(Refused::EarlierBoot { stamp, floor });
-        }
-        if let Some(known) = self.boot_floor.filter(|floor| stamp.boot > *floor) {
-            return Some(Refused::LaterBoot { stamp, known });
         }
         if self.refuses_client(stamp.incarnation) {
             return Some(Refused::FencedClient { stamp });
@@ -116,7 +121,7 @@ impl Fences {
         }
     }
 
-    /// Takes over what another value refuses: afterwards a stamp is refused exactly if one of the two refused it. The
+    /// Takes over what another value refuses: afterwards a stamp is refused for ever exactly if one of the two refused it. The
     /// order in which values arrive does not matter, so a late one does no harm.
     pub fn merge(&mut self, other: &Fences) {
         let floor = self.incarnation_floor.max(other.incarnation_floor);
@@ -228,8 +233,8 @@ impl Admission {
     /// Refuses more stamps, running operations of them included.
     pub fn fence(&mut self, fences: &Fences) -> Ticket {
         self.fences.merge(fences);
-        self.drained.retain(|stamp, _| self.fences.verdict(*stamp).is_none());
-        self.abort(|operation| fences.verdict(operation.stamp))
+        self.drained.retain(|stamp, _| self.fences.lasting_verdict(*stamp).is_none());
+        self.abort(|operation| fences.lasting_verdict(operation.stamp))
     }
 
     /// The server's lease has run out, or it has a new one after that: refuses all operations that run. Whoever waits for a
@@ -240,7 +245,8 @@ impl Admission {
 
     /// Refuses the operations of one stamp up to a sequence, whether they run or have yet to arrive.
     pub fn drain(&mut self, stamp: Stamp, sequence: u64) -> Ticket {
-        if self.fences.verdict(stamp).is_none() {
+        // A stamp of a boot that is not heard of yet will be served: its drain must be there before.
+        if self.fences.lasting_verdict(stamp).is_none() {
             let up_to = self.drained.entry(stamp).or_default();
             *up_to = sequence.max(*up_to);
         }

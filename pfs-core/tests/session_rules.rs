@@ -390,6 +390,21 @@ fn the_members_of_a_group_hear_of_a_loss() {
 }
 
 /// After what could be done was done, the next timeout is in the future: a shell that sleeps until it never spins.
+/// Clients are silent, too, for a server that stands still. Their signs of life are unread, not missing.
+#[test]
+fn a_server_that_stood_still_hears_everybody_anew() {
+    let mut story = Story::begin();
+    story.joins(11);
+    story.joins(12);
+    story.now_ms += 10 * TERMS.lease_ms;
+    story.coordinator.handle_timeout(story.now_ms);
+    assert_eq!(story.actions(), []);
+    story.beats(11, 0, 0);
+    let actions = story.pass(2 * TERMS.lease_ms, &[11]);
+    assert!(actions.contains(&Action::Cut(client(12))), "who is silent from now on is given up");
+    assert!(story.coordinator.is_live(client(11)));
+}
+
 #[test]
 fn handled_timeouts_do_not_repeat() {
     let mut story = Story::at_start(2);

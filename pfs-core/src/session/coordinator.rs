@@ -555,6 +555,9 @@ impl<D: Clone> Coordinator<D> {
 
     /// Time has passed.
     pub fn handle_timeout(&mut self, now_ms: u64) {
+        if self.poll_timeout().is_some_and(|due_ms| now_ms > due_ms + self.terms.heartbeat_ms) {
+            self.listen_again(now_ms);
+        }
         self.handled_ms = now_ms;
         let lease_ms = self.terms.lease_ms;
         let silent = |state: &ClientState<D>| now_ms.saturating_sub(state.last_heard_ms) > lease_ms;
@@ -576,6 +579,19 @@ impl<D: Clone> Coordinator<D> {
         }
         self.drop_lapsed_drains(now_ms);
         self.check_grace(now_ms);
+    }
+
+    /// This server stood still itself, for so long that whatever was sent to it meanwhile is still unread: nobody's silence
+    /// can be told from its own. So everybody is heard anew, which is always safe, since clients stop by themselves. What is
+    /// waited for from file servers is not touched: it is *their* lease, and they renew it only by an answer.
+    fn listen_again(&mut self, now_ms: u64) {
+        for state in self.clients.values_mut().filter(|s| matches!(s.phase, Phase::Live | Phase::Reasserting)) {
+            state.last_heard_ms = now_ms;
+            state.asked.values_mut().for_each(|asked| asked.since_ms = now_ms);
+        }
+        if let Some(ends_ms) = &mut self.grace_ends_ms {
+            *ends_ms = (*ends_ms).max(now_ms + self.terms.lease_ms);
+        }
     }
 
     /// When `handle_timeout` must be called next.
