@@ -7,11 +7,13 @@
 //! mpirun -n 4 rank_cases hold --file pfs:/x --turns 2
 //! mpirun -n 2 rank_cases latency --file pfs:/x --turns 1000
 //! mpirun -n 3 rank_cases outlive --file pfs:/x
+//! mpirun -n 4 rank_cases endure --file pfs:/x --turns 100
 //! ```
 //! `write-fails` writes until there is an error; with `--wait` it writes once, says `ready`, and goes on when it
 //! reads a line. `hold` makes collective writes, says `wrote N` after each, and waits for a line before the next.
 //! `outlive` makes collective writes until whoever started it kills or stops the last rank; what the others get then must
-//! be an error, soon and from then on.
+//! be an error, soon and from then on. `endure` writes and reads in every way and says `turn N`; whoever started it restarts
+//! servers meanwhile.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::{Args, Parser, Subcommand};
@@ -66,6 +68,18 @@ enum Command {
         #[arg(long)]
         file: String,
     },
+    /// Write and read in every way while servers are restarted, and check every byte
+    Endure {
+        /// File to write
+        #[arg(long)]
+        file: String,
+        /// Rounds of accesses
+        #[arg(long)]
+        turns: u64,
+        /// Use atomic mode
+        #[arg(long)]
+        atomic: bool,
+    },
     /// Write the same ranges again and again
     Hold {
         /// File to write
@@ -100,6 +114,7 @@ fn main() -> ExitCode {
         Command::WriteFails { failing, limit, wait } => write_fails(&world, failing, *limit, *wait),
         Command::Latency { file, turns } => latency(&world, file, *turns),
         Command::Outlive { file } => outlive(&world, file),
+        Command::Endure { file, turns, atomic } => endure(&world, file, *turns, *atomic),
         Command::Hold { file, turns } => hold(&world, file, *turns),
     };
     match result {
@@ -231,6 +246,51 @@ fn outlive(world: &SimpleCommunicator, name: &str) -> Result<()> {
     survivors.barrier();
     // MPI can not be ended in order without all ranks.
     world.abort(0)
+}
+
+/// In every turn: a collective write, an independent write, a collective read of what the next rank wrote, and now and
+/// then a sync. In the end all of it is read again.
+fn endure(world: &SimpleCommunicator, name: &str, turns: u64, atomic: bool) -> Result<()> {
+    const BLOCK: usize = 100_000;
+    let (rank, ranks) = (u64::try_from(world.rank())?, u64::try_from(world.size())?);
+    // Blocks of the collective writes, one of each rank, then those of the independent writes.
+    let together = |rank: u64| rank * BLOCK as u64;
+    let alone = |rank: u64| together(ranks + rank);
+    let seed = |turn: u64, offset: u64| turn * 1_000_000_007 + offset;
+    let next = (rank + 1) % ranks;
+    let file = File::open(world, name, AccessMode::CREATE | AccessMode::RDWR, &Info::new())?;
+    file.set_atomicity(atomic)?;
+    let check = |offset: u64, turn: u64, bytes: &[u8]| {
+        let wrong = pattern::first_wrong(seed(turn, offset), offset, bytes);
+        ensure!(wrong.is_none(), "turn {turn}: the byte at {wrong:?} is wrong");
+        Ok(())
+    };
+    let mut buffer = vec![0; BLOCK];
+    for turn in 1..=turns {
+        let bytes = |offset| pattern::bytes(seed(turn, offset), offset, BLOCK);
+        file.write_at_all(together(rank), &bytes(together(rank))[..])?;
+        file.write_at(alone(rank), &bytes(alone(rank))[..])?;
+        file.read_at_all(together(next), &mut buffer[..])?;
+        check(together(next), turn, &buffer)?;
+        file.read_at(alone(rank), &mut buffer[..])?;
+        check(alone(rank), turn, &buffer)?;
+        if turn % 5 == 0 {
+            file.sync()?;
+        }
+        // Nobody writes again what another one still reads.
+        world.barrier();
+        say(world, &format!("turn {turn}"));
+    }
+    file.close()?;
+    let file = File::open(world, name, AccessMode::RDONLY, &Info::new())?;
+    for offset in [together(next), alone(next)] {
+        file.read_at_all(offset, &mut buffer[..])?;
+        check(offset, turns, &buffer)?;
+    }
+    ensure!(file.get_size()? == 2 * ranks * BLOCK as u64, "the file has {} bytes", file.get_size()?);
+    file.close()?;
+    say(world, "endured");
+    Ok(())
 }
 
 fn hold(world: &SimpleCommunicator, name: &str, turns: u64) -> Result<()> {
