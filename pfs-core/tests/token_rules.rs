@@ -631,6 +631,30 @@ fn requests_wait_for_the_end_of_the_grace_and_are_granted_in_their_order() {
     );
 }
 
+/// c1 asks for all before c2 has said that it is there; c3 does not come.
+#[test]
+fn sets_in_the_grace_wait_for_their_holders() {
+    let mut story = Story::in_grace();
+    story.reassert(1, group(), &[100], &[]);
+    story.reassert(1, own(1), &[1], &[]);
+    let parts = |other: u64| [(own(1), (0, 10)), (own(other), (10, 20))];
+    assert_eq!(story.ask_set(1, Mode::Exclusive, &parts(2)), Vec::<String>::new());
+    story.reassert(2, group(), &[100], &[]);
+    story.reassert(2, own(2), &[2], &[(15, 16, Mode::Exclusive)]);
+    story.manager.end_grace();
+    assert_eq!(
+        story.told(),
+        ["c1: grant of client-1's set 1 exclusive [0, 10)", "c2: grant of client-1's set 1 exclusive [10, 20)"]
+    );
+
+    let mut story = Story::in_grace();
+    story.reassert(1, group(), &[100], &[]);
+    story.reassert(1, own(1), &[1], &[]);
+    assert_eq!(story.ask_set(1, Mode::Exclusive, &parts(2)), Vec::<String>::new());
+    story.manager.end_grace();
+    assert_eq!(story.told(), ["c1: the token request was cancelled"]);
+}
+
 /// c2 died while the server was down. Its group must not wait for its acks for ever.
 #[test]
 fn members_that_never_come_back_are_not_waited_for() {

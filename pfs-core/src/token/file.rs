@@ -241,6 +241,11 @@ impl FileTokens {
 
     /// After a restart: looks at everything that waited.
     pub(super) fn end_grace(&mut self, file: FileId, shared: &mut Shared) {
+        // Sets with a part for somebody who did not come.
+        let holders = &self.holders;
+        let absent = |part: &queue::Part| part.holder.is_some_and(|holder| !holders.contains_key(&holder));
+        let missed = self.queue.take(|waiting| waiting.parts.iter().any(absent));
+        self.refuse(missed, shared);
         self.bound_ranges(file, shared);
         self.settle_all(file, shared);
     }

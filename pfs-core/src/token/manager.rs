@@ -252,7 +252,8 @@ impl TokenManager {
                 Holder::Client(client) if client == from || together.contains(&client) => {}
                 _ => return Err(Refusal::NotTogether { client: from, holder }),
             }
-            if !tokens.is_some_and(|tokens| tokens.is_open(holder)) {
+            // In the grace some may not have said yet that they have it open; it is looked at when all have.
+            if !self.shared.in_grace && !tokens.is_some_and(|tokens| tokens.is_open(holder)) {
                 return Err(Refusal::NotOpen { client: from, holder, file: set.file });
             }
         }

@@ -90,7 +90,9 @@ impl State {
                 }
             }
             ClientMessage::AcquireSet(set) => {
-                let holders: Vec<Holder> = set.parts.iter().map(|part| part.holder).collect();
+                // In the grace some may not have said yet how they have it open; each checks its own accesses, too.
+                let is_known = !self.coordinator.in_grace();
+                let holders: Vec<Holder> = set.parts.iter().map(|part| part.holder).filter(|_| is_known).collect();
                 if self.may_ask(from, set.request, set.mode, set.file, holders) {
                     self.coordinator.manager().handle_acquire_set(from, set);
                 }
