@@ -31,7 +31,8 @@ pub enum ErrorKind {
     WrongCluster,
     /// This client's tokens are not valid any more.
     Stale,
-    /// The metadata server has ended or does not know this session.
+    /// The session is over: the metadata server has given this client up, or stayed away for longer than the patience. What
+    /// was not synced may be lost; connect again and open the files again.
     NoSession,
     /// Fewer live file servers than needed.
     TooFewServers,

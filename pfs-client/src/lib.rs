@@ -3,6 +3,9 @@
 //! [`Client`] and [`FileDescriptor`] are for `async` programs; [`blocking`] wraps them for all others. Errors say what
 //! was tried, on which file and server, and what to do; see [`ErrorKind`].
 //!
+//! A session outlives broken connections and restarts of the metadata server: operations wait meanwhile. It ends when the
+//! metadata server gives the client up, or stays away for longer than [`ClientConfig::session_patience`].
+//!
 //! A write goes this way: [`FileDescriptor::write_at`] pins the range under a [`Token`] ([`ClientState`] has the token
 //! stream that asks for it), the plan cuts it at the edges of stripe units into requests, and the requests go to all file
 //! servers at once.

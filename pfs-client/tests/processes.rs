@@ -26,7 +26,8 @@ fn client(cluster: &ProcessCluster) -> Client {
 fn killed_servers_keep_what_was_synced_and_the_neighbours_of_what_was_being_written() {
     const BLOCK: usize = 30_000;
     const BLOCKS: usize = 40;
-    let mut cluster = ProcessCluster::start(4).unwrap();
+    // The restarted metadata server waits for the client of before for a little longer than the lease.
+    let mut cluster = ProcessCluster::builder(4).lease_ms(2000).start_processes().unwrap();
     let old = pattern(1, BLOCK * BLOCKS);
     let new = pattern(2, BLOCK * BLOCKS);
     {

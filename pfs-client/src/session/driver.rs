@@ -81,7 +81,8 @@ impl Driver {
 
     async fn drive(&mut self) -> Error {
         loop {
-            if let Err(ended) = self.act() {
+            // After a shutdown nobody is kept from what this client had.
+            if let Err(ended) = self.links.access.check_alive().and_then(|()| self.act()) {
                 return ended;
             }
             let wait_ms = self.session.poll_timeout().map_or(u64::MAX, |at| at.saturating_sub(boot_time_ms()));
@@ -160,7 +161,7 @@ impl Driver {
             let Ok(next) = self.outgoing.try_recv() else { break };
             self.take(next);
         }
-        self.links.access.check_alive()
+        Ok(())
     }
 
     fn take(&mut self, up: Up) {
@@ -256,7 +257,10 @@ impl Driver {
             | (Method::OpenFile(v1::OpenFileRequest { open: Some(open), .. }), Ok(Answer::Opened(opened))) => {
                 state.record_open(open, opened);
             }
-            (Method::CloseFile(close), Ok(Answer::Closed(_))) => state.forget_open(close.open_id),
+            // One that is refused for good is not open any more either.
+            (Method::CloseFile(close), answer) if !answer.as_ref().is_err_and(|error| error.kind().is_passing()) => {
+                state.forget_open(close.open_id);
+            }
             _ => {}
         }
         answered.tell();
