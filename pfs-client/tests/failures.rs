@@ -79,7 +79,7 @@ fn a_server_restart_between_write_and_sync_is_told_once() {
 
 #[test]
 fn synced_bytes_survive_the_death_of_every_server() {
-    let mut cluster = Cluster::start(3).unwrap();
+    let mut cluster = Cluster::builder(3).lease_ms(1000).start().unwrap();
     let bytes = pattern(5, 500_000);
     {
         let client = client(&cluster);
