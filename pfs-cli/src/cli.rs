@@ -45,6 +45,8 @@ enum Command {
     Cp(commands::cp::Flags),
     Layout(commands::layout::Flags),
     Tokens(commands::tokens::Flags),
+    #[command(subcommand)]
+    Bench(commands::bench::Flags),
 }
 
 impl Cli {
@@ -68,6 +70,7 @@ impl Cli {
             Command::Cp(flags) => commands::cp::run(flags, &connection),
             Command::Layout(flags) => commands::layout::run(flags, &connection),
             Command::Tokens(flags) => commands::tokens::run(flags, &connection),
+            Command::Bench(flags) => commands::bench::run(flags, &connection),
         }
     }
 }

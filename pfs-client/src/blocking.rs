@@ -216,6 +216,11 @@ impl File {
         self.descriptor.shared.try_pin(mode, extents)
     }
 
+    /// Waits until `extents` (disjoint, in order) are pinned: nobody else gets a conflicting token before it is dropped.
+    pub fn acquire(&self, mode: Mode, extents: &[Extent]) -> Result<Token, Error> {
+        block_on(self.descriptor.shared.acquire(mode, extents))
+    }
+
     /// Asks for tokens for the whole group. Every member must [install](Self::install) the grant.
     pub fn acquire_for_group(
         &self,

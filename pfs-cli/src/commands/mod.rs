@@ -1,5 +1,6 @@
 //! The subcommands, one file each: flags → config → run.
 
+pub mod bench;
 mod client_stat;
 pub mod cp;
 pub mod df;
