@@ -370,6 +370,14 @@ fn an_ack_with_an_undrained_write_waits_for_the_drain() {
                 story.beats(11, 0, 0);
                 story.coordinator.handle_timeout(story.now_ms);
             }
+            // What is still on its way to the server must not be applied when it is back.
+            let version = story.coordinator.fences().0;
+            assert_eq!(story.coordinator.drains(server(1)), [(stamp, 5)]);
+            story.coordinator.handle_server(server(1), None, story.now_ms);
+            story.server_beats(version - 1);
+            assert_eq!(story.coordinator.drains(server(1)).len(), 1, "it has not shown that it was told");
+            story.server_beats(version);
+            assert_eq!(story.coordinator.drains(server(1)), []);
         } else {
             story.coordinator.handle_drained(server(1), stamp, 5);
         }

@@ -164,7 +164,12 @@ fn file_metadata() -> impl Strategy<Value = metadata::FileMetadata> {
 fn fences() -> impl Strategy<Value = metadata::Fences> {
     let lists = (vec(client_id(), 0..5), vec(group_id(), 0..5), vec(client_id(), 0..5), vec(file_id(), 0..5));
     (lists, any::<u64>()).prop_map(|((incarnations, groups, live_below_floor, deleted_files), incarnation_floor)| {
-        metadata::Fences { incarnations, groups, incarnation_floor, live_below_floor, deleted_files }
+        let drain = |client: &ClientId| data::Drain {
+            stamp: Stamp { boot: Boot::new(2).unwrap(), holder: Holder::Client(*client), incarnation: *client },
+            sequence: incarnation_floor,
+        };
+        let drains = incarnations.iter().map(drain).collect();
+        metadata::Fences { incarnations, groups, incarnation_floor, live_below_floor, deleted_files, drains }
     })
 }
 

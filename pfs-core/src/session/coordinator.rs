@@ -187,6 +187,9 @@ pub struct Coordinator<D> {
     fenced_groups: BTreeMap<GroupId, BTreeSet<ClientId>>,
     burials: BTreeMap<Victim, Burial>,
     held_acks: BTreeMap<(ClientId, RevokeId), HeldAck>,
+    /// Drains that file servers are told before they serve again, since they have lapsed while they were asked, with the
+    /// version of the fences that names them.
+    late_drains: BTreeMap<(ServerId, Stamp), (u64, u64)>,
     actions: VecDeque<Action<D>>,
 }
 
@@ -210,6 +213,7 @@ impl<D: Clone> Coordinator<D> {
             fenced_groups: BTreeMap::new(),
             burials: BTreeMap::new(),
             held_acks: BTreeMap::new(),
+            late_drains: BTreeMap::new(),
             actions: VecDeque::new(),
         }
     }
@@ -277,6 +281,12 @@ impl<D: Clone> Coordinator<D> {
         (self.fences_version, fences)
     }
 
+    /// Operations (stamp and sequence) that a file server must drain before it serves: it is told them with the fences.
+    pub fn drains(&self, server: ServerId) -> Vec<(Stamp, u64)> {
+        let own = self.late_drains.iter().filter(|((at, _), _)| *at == server);
+        own.map(|((_, stamp), (sequence, _))| (*stamp, *sequence)).collect()
+    }
+
     /// A file server was heard. `fenced` is the version of this boot's fences that it says to have in force, durably; it
     /// is nothing in a registration, and in a heartbeat of another boot.
     pub fn handle_server(&mut self, server: ServerId, fenced: Option<u64>, now_ms: u64) {
@@ -284,6 +294,7 @@ impl<D: Clone> Coordinator<D> {
         if let Some(version) = fenced {
             state.last_heard_ms = Some(now_ms);
             state.fenced = state.fenced.max(Some(version));
+            self.late_drains.retain(|(at, _), (_, named)| *at != server || *named > version);
             let confirmed =
                 self.burials.iter().filter(|(_, burial)| burial.recorded && burial.version <= version).map(|(v, _)| *v);
             for victim in confirmed.collect::<Vec<_>>() {
@@ -712,13 +723,23 @@ impl<D: Clone> Coordinator<D> {
         }
     }
 
-    /// A server that has lapsed refuses everything that it was doing then (see [`crate::fence::Admission::lapse`]).
+    /// A server that has lapsed refuses everything that it was doing then (see [`crate::fence::Admission::lapse`]), and
+    /// is told of what may still be on its way to it before it serves again.
     fn drop_lapsed_drains(&mut self, now_ms: u64) {
         let servers: BTreeSet<ServerId> =
             self.held_acks.values().flat_map(|held| held.missing.iter().map(|u| u.server)).collect();
         let lapsed: BTreeSet<ServerId> = servers.into_iter().filter(|s| self.has_lapsed(*s, now_ms)).collect();
+        if lapsed.is_empty() {
+            return;
+        }
+        self.fences_version += 1;
         for held in self.held_acks.values_mut() {
-            held.missing.retain(|undrained| !lapsed.contains(&undrained.server));
+            for undrained in held.missing.extract_if(.., |undrained| lapsed.contains(&undrained.server)) {
+                let stamp = Stamp { boot: undrained.boot, holder: held.ack.holder, incarnation: held.from };
+                let (sequence, version) = self.late_drains.entry((undrained.server, stamp)).or_default();
+                *sequence = undrained.sequence.max(*sequence);
+                *version = self.fences_version;
+            }
         }
         self.pass_acks();
     }

@@ -13,6 +13,7 @@ fn fences() -> v1::Fences {
         incarnation_floor: 3,
         live_below_floor: vec![2],
         deleted_files: vec![9],
+        drains: vec![v1::DrainedWrite { stamp: super::stamp(), sequence: 4 }],
     }
 }
 
@@ -72,6 +73,7 @@ fn lists_of_fences() {
             ("groups[0]", Problem::Missing, |f| f.groups[0] = 0),
             ("live_below_floor[0]", Problem::Missing, |f| f.live_below_floor[0] = 0),
             ("deleted_files[0]", Problem::Missing, |f| f.deleted_files[0] = 0),
+            ("drains[0].stamp", Problem::Missing, |f| f.drains[0].stamp = None),
             ("incarnations", too_many(), |f| f.incarnations = vec![1; 262_145]),
             ("groups", too_many(), |f| f.groups = vec![1; 262_145]),
             ("live_below_floor", too_many(), |f| f.live_below_floor = vec![1; 262_145]),

@@ -252,6 +252,9 @@ impl Session {
             live_below_floor: given.live_below_floor.into_iter().collect(),
         };
         server.fence(fences).await.map_err(|error| RegistrationError::Disk(error.message))?;
+        for drain in given.drains {
+            server.gate.drain(drain.stamp, drain.sequence).await;
+        }
         for file in given.deleted_files {
             server.gate.remove_file(file).await;
         }

@@ -1,6 +1,6 @@
 //! What file servers and the metadata server say to each other.
 
-use super::super::{Contradiction, ConvertError, Problem, Result, address, bounded, data, id, ids, nested, text};
+use super::super::{Contradiction, ConvertError, Problem, Result, address, bounded, data, each, id, ids, nested, text};
 use super::FENCES_MAX;
 use super::session::{check_version, optional_text};
 use crate::{PROTOCOL_VERSION, v1};
@@ -153,6 +153,22 @@ pub struct Fences {
     pub live_below_floor: Vec<ClientId>,
     /// Files that were deleted and whose objects may be on the server.
     pub deleted_files: Vec<FileId>,
+    /// Operations of unknown outcome that must not be applied any more.
+    pub drains: Vec<data::Drain>,
+}
+
+impl TryFrom<v1::DrainedWrite> for data::Drain {
+    type Error = ConvertError;
+
+    fn try_from(message: v1::DrainedWrite) -> Result<Self> {
+        Ok(data::Drain { stamp: nested(message.stamp, "stamp")?, sequence: message.sequence })
+    }
+}
+
+impl From<data::Drain> for v1::DrainedWrite {
+    fn from(drain: data::Drain) -> Self {
+        v1::DrainedWrite { stamp: Some(drain.stamp.into()), sequence: drain.sequence }
+    }
 }
 
 impl TryFrom<v1::Fences> for Fences {
@@ -165,6 +181,7 @@ impl TryFrom<v1::Fences> for Fences {
             incarnation_floor: message.incarnation_floor,
             live_below_floor: ids(message.live_below_floor, "live_below_floor", FENCES_MAX, ClientId::new)?,
             deleted_files: ids(message.deleted_files, "deleted_files", FENCES_MAX, FileId::new)?,
+            drains: each(message.drains, "drains", FENCES_MAX)?,
         })
     }
 }
@@ -177,6 +194,7 @@ impl From<Fences> for v1::Fences {
             incarnation_floor: fences.incarnation_floor,
             live_below_floor: fences.live_below_floor.into_iter().map(ClientId::get).collect(),
             deleted_files: fences.deleted_files.into_iter().map(FileId::get).collect(),
+            drains: fences.drains.into_iter().map(Into::into).collect(),
         }
     }
 }

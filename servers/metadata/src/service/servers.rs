@@ -3,7 +3,9 @@
 use crate::namespace::NamespaceError;
 use crate::server::Shared;
 use crate::store::keys::Counter;
+use crate::tokens::Told;
 use pfs_core::ids::ServerId;
+use pfs_proto::data::Drain;
 use pfs_proto::metadata::{Fences, Heartbeat, HeartbeatAnswer, Label, RegisterFileServer, Registration, VouchFile};
 use pfs_proto::status::{ErrorCode, status};
 use std::sync::Arc;
@@ -53,7 +55,7 @@ pub(super) async fn heartbeat(shared: &Shared, request: Heartbeat) -> Result<Hea
 async fn with_deleted_files(
     shared: &Shared,
     server: ServerId,
-    (version, fences): (u64, pfs_core::fence::Fences),
+    Told { version, fences, drains }: Told,
 ) -> Result<(u64, Fences), Status> {
     let removals = shared.namespace.removals(server, DELETED_FILES_MAX).await;
     let fences = Fences {
@@ -62,6 +64,7 @@ async fn with_deleted_files(
         incarnation_floor: fences.incarnation_floor,
         live_below_floor: fences.live_below_floor.into_iter().collect(),
         deleted_files: removals.map_err(NamespaceError::from)?,
+        drains: drains.into_iter().map(|(stamp, sequence)| Drain { stamp, sequence }).collect(),
     };
     Ok((version, fences))
 }

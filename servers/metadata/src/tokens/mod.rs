@@ -17,6 +17,7 @@ mod streams;
 
 pub(crate) use errands::{Burial, Errand};
 pub(crate) use opens::{OpenRequest, Opened};
+pub(crate) use servers::Told;
 pub(crate) use state::{Effects, State};
 pub(crate) use streams::ConnectionId;
 

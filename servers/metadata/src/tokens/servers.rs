@@ -5,17 +5,30 @@ use pfs_core::fence::Fences;
 use pfs_core::ids::{ServerId, Stamp};
 use pfs_core::session::coordinator::Victim;
 
+/// What a file server must refuse.
+pub(crate) struct Told {
+    pub(crate) version: u64,
+    pub(crate) fences: Fences,
+    /// Operations that must not be applied any more: stamp and sequence.
+    pub(crate) drains: Vec<(Stamp, u64)>,
+}
+
 impl State {
     /// A file server registers. Returns what it must refuse, with the version.
-    pub(crate) fn server_registered(&mut self, server: ServerId) -> (u64, Fences) {
+    pub(crate) fn server_registered(&mut self, server: ServerId) -> Told {
         self.coordinator.handle_server(server, None, Self::now_ms());
-        self.coordinator.fences()
+        self.told(server)
     }
 
     /// A file server has these fences of this boot in force. Returns what it must refuse, with the version.
-    pub(crate) fn server_heard(&mut self, server: ServerId, fence_version: u64) -> (u64, Fences) {
+    pub(crate) fn server_heard(&mut self, server: ServerId, fence_version: u64) -> Told {
         self.coordinator.handle_server(server, Some(fence_version), Self::now_ms());
-        self.coordinator.fences()
+        self.told(server)
+    }
+
+    fn told(&self, server: ServerId) -> Told {
+        let (version, fences) = self.coordinator.fences();
+        Told { version, fences, drains: self.coordinator.drains(server) }
     }
 
     /// It is durable that they are shut out.
