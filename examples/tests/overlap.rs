@@ -28,11 +28,21 @@ const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
 
 #[test]
 fn only_whole_writes_in_some_order_explain_the_bytes() -> Result<()> {
+    only_whole_writes(&[], number("PFS_TEST_ROUNDS", 1000))
+}
+
+/// The same with every rank as a holder of its own, and collectives of which each takes the tokens of all ranks at once.
+#[test]
+fn and_in_atomic_mode_too() -> Result<()> {
+    only_whole_writes(&["--atomic"], number("PFS_TEST_ROUNDS", 1000) / 4)
+}
+
+fn only_whole_writes(options: &[&str], rounds: u64) -> Result<()> {
     let cluster = ProcessCluster::builder(4).stripe_unit(65536).start_processes()?;
-    let rounds = number("PFS_TEST_ROUNDS", 1000);
     let seed = number("PFS_TEST_SEED", 1);
     let mut random = Random(seed);
-    let mut jobs = Jobs::launch(&cluster, 2, Duration::from_secs(120) + Duration::from_millis(400) * rounds as u32)?;
+    let mut jobs =
+        Jobs::launch(&cluster, 2, options, Duration::from_secs(120) + Duration::from_millis(400) * rounds as u32)?;
     let client = client(&cluster)?;
     let file = client.open(&PfsPath::parse("/shared")?, &OpenOptions::default())?;
     let before = Traffic::of(&client)?;
@@ -59,7 +69,7 @@ fn a_range_goes_back_and_forth_between_two_processes() -> Result<()> {
     const TURNS: u64 = 100;
     let cluster = ProcessCluster::start(2)?;
     let client = client(&cluster)?;
-    let mut jobs = Jobs::launch(&cluster, 1, Duration::from_secs(240))?;
+    let mut jobs = Jobs::launch(&cluster, 1, &[], Duration::from_secs(240))?;
     let write = |job: usize, seed: u64| WriteOf { job, rank: 0, collective: false, offset: 0, length: 65536, seed };
 
     let before = Traffic::of(&client)?;
@@ -216,11 +226,11 @@ struct Connection {
 }
 
 impl Jobs {
-    fn launch(cluster: &ProcessCluster, ranks: u32, limit: Duration) -> Result<Jobs> {
+    fn launch(cluster: &ProcessCluster, ranks: u32, options: &[&str], limit: Duration) -> Result<Jobs> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?.to_string();
-        let arguments = ["--file", "pfs:/shared", "--coordinator", &address];
+        let arguments = [&["--file", "pfs:/shared", "--coordinator", &address], options].concat();
         let mut jobs = Jobs { groups: Vec::new(), connections: BTreeMap::new() };
         for job in 0..2 {
             // One after the other: which connection is which job's is known.

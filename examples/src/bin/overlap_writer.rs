@@ -31,6 +31,9 @@ struct Options {
     /// The coordinator's address, as HOST:PORT
     #[arg(long)]
     coordinator: String,
+    /// Write in atomic mode
+    #[arg(long)]
+    atomic: bool,
 }
 
 fn main() -> ExitCode {
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
 fn run(options: &Options, world: &SimpleCommunicator) -> Result<()> {
     let mut coordinator = Coordinator::connect(&options.coordinator)?;
     let file = File::open(world, &options.file, AccessMode::CREATE | AccessMode::RDWR, &Info::new())?;
+    file.set_atomicity(options.atomic)?;
     coordinator.say(&format!("ready {}", world.rank()))?;
     loop {
         let line = coordinator.line()?;
