@@ -113,7 +113,7 @@ fn reads_see_all_or_nothing(context: &Context) -> Result<()> {
 /// Half of the ranks write together, the other half one by one, to one file.
 fn collectives_and_others(context: &Context) -> Result<()> {
     let amode = AccessMode::CREATE | AccessMode::RDWR;
-    let together = context.rank() % 2 == 0;
+    let together = context.rank().is_multiple_of(2);
     let half = context.world.split_by_color(mpi::topology::Color::with_value(i32::from(together)));
     let half = half.ok_or_else(|| anyhow::anyhow!("every rank has a color"))?;
     let hints = Info::new().with("striping_unit", 64 << 10);
