@@ -106,6 +106,12 @@ impl Worker<'_> {
         config.name = format!("worker-{}", self.flags.worker);
         config.operation_timeout = Duration::from_secs(5);
         config.retry_for = Duration::from_secs(20);
+        // Shorter than most cuts, so that the metadata server has to see to writes of unknown outcome.
+        config.drain_patience = Duration::from_millis(300);
+        // Every client has another cache: small ones are always full, and large accesses pass them by.
+        config.cache_block_bytes = 4096 << self.random.below(5);
+        config.cache_bytes = [0, 256 << 10, 8 << 20][usize::try_from(self.random.below(3)).expect("an index")];
+        config.cache_bypass_bytes = 16 << 10 << self.random.below(5);
         let client = Client::connect(config)?;
         self.sessions += 1;
         self.operations = 0;
