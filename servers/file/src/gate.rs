@@ -2,7 +2,8 @@
 //!
 //! Invariants: an access happens while a [`Chunk`] lives; a chunk begins only with a lasting lease and an operation that
 //! nothing refuses; a fence, drain or removal has returned only when no chunk of what it refuses lives; a lease that has
-//! ended begins anew only when no chunk lives that began under it, and what ran under it enters no further one (rule 16).
+//! ended begins anew only when no chunk lives that began under it, what ran under it enters no further one, and what comes on
+//! a connection of that time is not let in (rule 16): it may have been on its way since.
 //! An operation ends with its [`Running`], also when its client goes away or a thread panics.
 
 use crate::boot_time;
@@ -11,6 +12,7 @@ use pfs_core::fence::lease::ServerLease;
 use pfs_core::fence::{Admission, Fences, OperationId, Refused, Ticket};
 use pfs_core::ids::{FileId, Stamp};
 use pfs_proto::status::{ErrorCode, ErrorDetail};
+use pfs_server_runtime::ConnectionEpoch;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -88,7 +90,8 @@ impl Gate {
 
     /// Begins a lease: a registration that was sent at `sent_ns` was answered, and its fences are in force. If an earlier
     /// lease has ended, whatever ran under it is refused before, and this returns when it can touch no object any more.
-    pub async fn begin_lease(&self, sent_ns: u64, duration: Duration) {
+    /// `begin_anew` ends the connections and raises their epoch by one.
+    pub async fn begin_lease(&self, sent_ns: u64, duration: Duration, begin_anew: impl Fn()) {
         loop {
             let lapsing = {
                 let mut inside = self.inside.lock();
@@ -101,6 +104,7 @@ impl Gate {
             };
             if let Some(ticket) = lapsing {
                 self.wait(&ticket).await;
+                begin_anew();
                 self.inside.lock().lease.lapsed(boot_time::now_ns());
                 tracing::warn!("the lease had ended; whatever ran under it was refused");
             }
@@ -124,6 +128,21 @@ impl Gate {
             self.later_boot.notify_one();
         }
         Ok(Running { gate: self.clone(), id: begun?, ended: false })
+    }
+
+    /// The same for a write, which must have come on a connection of the present lease's time: a lapse raises the epoch by one.
+    pub fn begin_write(
+        self: &Arc<Self>,
+        stamp: Stamp,
+        sequence: u64,
+        file: FileId,
+        epoch: ConnectionEpoch,
+    ) -> Result<Running, Denied> {
+        let running = self.begin(stamp, Some(sequence), file)?;
+        if self.inside.lock().lease.lapses() != epoch.0 {
+            return Err(Refused::Lapsed { stamp }.into());
+        }
+        Ok(running)
     }
 
     /// Returns when a request has come that is of a later boot than any that was heard of.

@@ -25,13 +25,13 @@ fn file() -> FileId {
 
 async fn open_gate() -> Arc<Gate> {
     let gate = Gate::new(Fences::default());
-    gate.begin_lease(boot_time::now_ns(), HOUR).await;
+    gate.begin_lease(boot_time::now_ns(), HOUR, || {}).await;
     Arc::new(gate)
 }
 
 async fn gate_with_a_short_lease() -> Arc<Gate> {
     let gate = Gate::new(Fences::default());
-    gate.begin_lease(boot_time::now_ns(), Duration::from_millis(100)).await;
+    gate.begin_lease(boot_time::now_ns(), Duration::from_millis(100), || {}).await;
     Arc::new(gate)
 }
 
@@ -88,12 +88,27 @@ async fn what_ran_under_a_lease_that_ended_is_refused_under_the_next() {
     let running = gate.begin(stamp(), Some(1), file()).unwrap();
     drop(running.chunk().unwrap());
     wait_for_the_end_of_the_lease(&gate);
-    gate.begin_lease(boot_time::now_ns(), HOUR).await;
+    gate.begin_lease(boot_time::now_ns(), HOUR, || {}).await;
     assert!(matches!(running.chunk(), Err(Denied::Refused(Refused::Lapsed { .. }))));
     assert!(matches!(running.finish(), Err(Denied::Refused(Refused::Lapsed { .. }))));
     let again = gate.begin(stamp(), Some(2), file()).unwrap();
     drop(again.chunk().unwrap());
     again.finish().unwrap();
+}
+
+/// A write may lie in a socket for longer than the lease, while its client lives on and others were granted its bytes.
+#[tokio::test]
+async fn what_comes_on_a_connection_of_before_the_lapse_is_not_let_in() {
+    let gate = gate_with_a_short_lease().await;
+    let cuts = std::cell::Cell::new(0);
+    gate.begin_write(stamp(), 1, file(), ConnectionEpoch(0)).unwrap();
+    wait_for_the_end_of_the_lease(&gate);
+    gate.begin_lease(boot_time::now_ns(), HOUR, || cuts.set(cuts.get() + 1)).await;
+    assert_eq!(cuts.get(), 1);
+    let late = gate.begin_write(stamp(), 2, file(), ConnectionEpoch(0));
+    assert!(matches!(late, Err(Denied::Refused(Refused::Lapsed { .. }))));
+    gate.begin_write(stamp(), 3, file(), ConnectionEpoch(1)).unwrap();
+    assert_eq!(gate.inside.lock().admission.running(), 0);
 }
 
 #[tokio::test]
@@ -102,7 +117,7 @@ async fn the_next_lease_waits_for_a_chunk_of_the_last() {
     let running = gate.begin(stamp(), Some(1), file()).unwrap();
     let chunk = running.chunk().unwrap();
     wait_for_the_end_of_the_lease(&gate);
-    let mut beginning = std::pin::pin!(gate.begin_lease(boot_time::now_ns(), HOUR));
+    let mut beginning = std::pin::pin!(gate.begin_lease(boot_time::now_ns(), HOUR, || {}));
     assert!(timeout(Duration::from_millis(20), &mut beginning).await.is_err());
     assert!(!gate.has_lease(), "nothing newer is served before the old chunk has ended");
     assert_eq!(gate.begin(stamp(), Some(2), file()).unwrap_err(), Denied::NoLease);
@@ -115,7 +130,7 @@ async fn the_next_lease_waits_for_a_chunk_of_the_last() {
 async fn a_registration_while_the_lease_lasts_refuses_nothing() {
     let gate = open_gate().await;
     let running = gate.begin(stamp(), Some(1), file()).unwrap();
-    gate.begin_lease(boot_time::now_ns(), HOUR).await;
+    gate.begin_lease(boot_time::now_ns(), HOUR, || {}).await;
     drop(running.chunk().unwrap());
     running.finish().unwrap();
 }

@@ -19,7 +19,7 @@ use pfs_proto::secret::Secret;
 use pfs_proto::status::{ErrorCode, ErrorDetail};
 use pfs_proto::v1;
 use pfs_proto::v1::metadata_client::MetadataClient;
-use pfs_server_runtime::CancellationToken;
+use pfs_server_runtime::{CancellationToken, Connections};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -79,6 +79,8 @@ pub struct Registrar {
     pub metadata: Vec<String>,
     /// Proves who speaks.
     pub secret: Secret,
+    /// Those of the server, which end with a lease.
+    pub connections: Connections,
     /// Ends the thread.
     pub shutdown: CancellationToken,
 }
@@ -215,7 +217,7 @@ impl Session {
         self.take_label(&registration.label).await?;
         self.take_fences((registration.boot, registration.fence_version), registration.fences).await?;
         let lease = Duration::from_millis(registration.lease_ms);
-        server.gate.begin_lease(sent_ns, lease).await;
+        server.gate.begin_lease(sent_ns, lease, || self.registrar.connections.begin_anew()).await;
         tracing::info!(server = %registration.label.server, boot = %registration.boot, instance = %server.instance, "registered");
         let heartbeat = Duration::from_millis(registration.heartbeat_ms);
         Ok(Terms { server: registration.label.server, heartbeat, lease })

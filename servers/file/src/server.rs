@@ -20,7 +20,7 @@ use pfs_proto::data::{Commit, ObjectExtent, Read, Stat, Truncate, WriteHead, tot
 use pfs_proto::metadata::{Label, SpaceReport, VouchFile};
 use pfs_proto::status::{ErrorCode, ErrorDetail};
 use pfs_proto::v1;
-use pfs_server_runtime::DirectoryLock;
+use pfs_server_runtime::{ConnectionEpoch, DirectoryLock};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -71,9 +71,14 @@ pub struct FileServer {
 
 impl FileServer {
     /// Writes a payload as it arrives; all bytes are in the store, or an error says why not.
-    pub async fn write(self: &Arc<Self>, head: WriteHead, mut payload: impl Pieces) -> Result<(), ErrorDetail> {
+    pub async fn write(
+        self: &Arc<Self>,
+        head: WriteHead,
+        epoch: ConnectionEpoch,
+        mut payload: impl Pieces,
+    ) -> Result<(), ErrorDetail> {
         let WriteHead { stamp, sequence, object, extents } = head;
-        let running = Arc::new(self.gate.begin(stamp, Some(sequence), object.file)?);
+        let running = Arc::new(self.gate.begin_write(stamp, sequence, object.file, epoch)?);
         self.ensure(object, &running).await?;
         let mut targets = Targets::new(extents);
         while let Some((batch, share)) = payload.next().await? {

@@ -9,6 +9,7 @@ use pfs_proto::status::{ErrorCode, ErrorDetail, status};
 use pfs_proto::transport::MESSAGE_BYTES_MAX;
 use pfs_proto::v1;
 use pfs_proto::v1::data_server::{Data, DataServer};
+use pfs_server_runtime::ConnectionEpoch;
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
@@ -39,6 +40,11 @@ pub fn check_stamp(stamp: Option<&v1::Stamp>) -> Result<(), Status> {
     Err(status(ErrorCode::Stale, "a data request without a stamp was refused; ask for a token and send its stamp"))
 }
 
+/// When the connection was made on which a request has come.
+pub fn epoch_of(known: Option<&ConnectionEpoch>) -> Result<ConnectionEpoch, Status> {
+    known.copied().ok_or_else(|| status(ErrorCode::Internal, "a write came on no connection of this server"))
+}
+
 /// A payload that is all there.
 struct Whole(Option<(Bytes, Share)>);
 
@@ -52,12 +58,13 @@ impl Pieces for Whole {
 impl Data for DataService {
     /// For requests of an unusual shape; the others are written as they arrive and do not come here.
     async fn write(&self, request: Request<v1::WriteRequest>) -> Result<Response<v1::WriteReply>, Status> {
+        let epoch = epoch_of(request.extensions().get())?;
         let request = request.into_inner();
         check_stamp(request.stamp.as_ref())?;
         let Write { stamp, sequence, object, extents, payload } = Write::try_from(request)?;
         let share = self.server.writes.claim(payload.len() as u64).await;
         let head = WriteHead { stamp, sequence, object, extents };
-        self.server.write(head, Whole(Some((payload, share)))).await?;
+        self.server.write(head, epoch, Whole(Some((payload, share)))).await?;
         Ok(Response::new(v1::WriteReply { instance: self.instance() }))
     }
 

@@ -101,8 +101,14 @@ pub async fn start(config: Config) -> anyhow::Result<RunningServer> {
     let service = Streamed::new(DataService::new(server.clone()), server.clone());
     // Served before it is registered, so that the metadata server reaches it with truncations and fences.
     let mut running = serve(listener, &config.secret, Routes::new(service), shutdown.clone())?;
-    let registrar =
-        Registrar { server, address, metadata: config.metadata, secret: config.secret, shutdown: shutdown.clone() };
+    let registrar = Registrar {
+        server,
+        address,
+        metadata: config.metadata,
+        secret: config.secret,
+        connections: running.connections(),
+        shutdown: shutdown.clone(),
+    };
     let Registering { registered, ended } = registrar.start()?;
     running.attach("heartbeat", async move { ended.await.context("the thread of the heartbeats broke off") });
     running.attach("store", async move {

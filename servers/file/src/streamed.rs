@@ -13,7 +13,7 @@
 
 use crate::metered::{Budget, Share, hold_until_sent};
 use crate::server::{FileServer, Pieces};
-use crate::service::check_stamp;
+use crate::service::{check_stamp, epoch_of};
 use crate::write_head::{Scan, scan};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http_body::{Body as _, Frame};
@@ -21,6 +21,7 @@ use pfs_proto::data::WriteHead;
 use pfs_proto::status::{ErrorCode, ErrorDetail, error_detail};
 use pfs_proto::transport::MESSAGE_BYTES_MAX;
 use pfs_proto::v1;
+use pfs_server_runtime::ConnectionEpoch;
 use prost::Message;
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
@@ -88,7 +89,8 @@ where
             match open(body).await {
                 Opened::Regular { head, payload_bytes, rest } => {
                     let payload = Payload { left: payload_bytes, rest, budget: server.writes.clone() };
-                    let written = write(&server, head, payload).await;
+                    let epoch = epoch_of(parts.extensions.get());
+                    let written = write(&server, head, epoch, payload).await;
                     Ok(answer(written.map(|()| server.instance.get())))
                 }
                 Opened::Irregular(body) => inner.call(http::Request::from_parts(parts, body)).await,
@@ -97,10 +99,15 @@ where
     }
 }
 
-async fn write(server: &Arc<FileServer>, head: v1::WriteRequest, payload: Payload) -> Result<(), Status> {
+async fn write(
+    server: &Arc<FileServer>,
+    head: v1::WriteRequest,
+    epoch: Result<ConnectionEpoch, Status>,
+    payload: Payload,
+) -> Result<(), Status> {
     check_stamp(head.stamp.as_ref())?;
     let head = WriteHead::new(head, payload.left as u64)?;
-    Ok(server.write(head, payload).await?)
+    Ok(server.write(head, epoch?, payload).await?)
 }
 
 /// What the beginning of a request has shown.

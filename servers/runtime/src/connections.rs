@@ -1,27 +1,33 @@
 //! The open connections of a server, so that all of them can be cut at once.
 //!
 //! Invariants: a connection is in the table from its accept until it is dropped; after [`Connections::cut`] no
-//! connection of the table carries another byte, and new ones are cut when they enter it.
+//! connection of the table carries another byte, and new ones are cut when they enter it; after
+//! [`Connections::begin_anew`] every connection that peers had made before is cut, those that were not accepted yet too, and
+//! the later ones have the next [`ConnectionEpoch`].
 
 use futures::stream::{self, Stream};
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
-use std::net::{Shutdown, TcpStream as StdTcpStream};
+use std::net::{Shutdown, TcpListener as StdTcpListener, TcpStream as StdTcpStream};
 use std::os::fd::AsFd;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tonic::transport::server::{Connected, TcpConnectInfo};
+use tonic::transport::server::Connected;
 
 /// How long accepting rests after an error: without file descriptors it would fail again and again at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Tells the connections before a [`Connections::begin_anew`] from those after it. It is in the extensions of every request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ConnectionEpoch(pub u64);
+
 /// All open connections of one server.
 #[derive(Clone, Default)]
-pub(crate) struct Connections {
+pub struct Connections {
     table: Arc<Mutex<Table>>,
 }
 
@@ -29,23 +35,30 @@ pub(crate) struct Connections {
 struct Table {
     next: u64,
     cut: bool,
+    epoch: ConnectionEpoch,
+    /// The listener, for as long as connections are accepted.
+    backlog: Weak<StdTcpListener>,
     /// Duplicates of the sockets: a shutdown of one is a shutdown of both.
     open: BTreeMap<u64, StdTcpStream>,
 }
 
 impl Connections {
     /// Accepts for as long as it is polled; the listener closes with the stream.
-    pub(crate) fn accept(self, listener: TcpListener) -> impl Stream<Item = io::Result<Connection>> {
-        stream::unfold((self, listener), |(connections, listener)| async move {
+    pub(crate) fn accept(self, listener: TcpListener) -> io::Result<impl Stream<Item = io::Result<Connection>>> {
+        let backlog = Arc::new(StdTcpListener::from(listener.as_fd().try_clone_to_owned()?));
+        self.lock().backlog = Arc::downgrade(&backlog);
+        Ok(stream::unfold((self, listener, backlog), |(connections, listener, backlog)| async move {
             let connection = connections.next(&listener).await;
-            Some((Ok(connection), (connections, listener)))
-        })
+            Some((Ok(connection), (connections, listener, backlog)))
+        }))
     }
 
     async fn next(&self, listener: &TcpListener) -> Connection {
         loop {
+            // Asked before: a connection that was taken from the backlog meanwhile is of the time before.
+            let epoch = self.lock().epoch;
             match listener.accept().await {
-                Ok((stream, peer)) => match stream.set_nodelay(true).and_then(|()| self.enter(stream)) {
+                Ok((stream, peer)) => match stream.set_nodelay(true).and_then(|()| self.enter(stream, epoch)) {
                     Ok(connection) => return connection,
                     Err(error) => tracing::debug!(%peer, %error, "a new connection is lost"),
                 },
@@ -58,26 +71,34 @@ impl Connections {
     }
 
     /// Adds a connection to the table, for as long as the returned one lives.
-    fn enter(&self, stream: TcpStream) -> io::Result<Connection> {
+    fn enter(&self, stream: TcpStream, epoch: ConnectionEpoch) -> io::Result<Connection> {
         let duplicate = StdTcpStream::from(stream.as_fd().try_clone_to_owned()?);
         let mut table = self.lock();
-        if table.cut {
-            return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the server has ended"));
+        if table.cut || table.epoch != epoch {
+            return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the server has ended or begun anew"));
         }
         let number = table.next;
         table.next += 1;
         table.open.insert(number, duplicate);
-        Ok(Connection { stream, number, connections: self.clone() })
+        Ok(Connection { stream, number, epoch, connections: self.clone() })
     }
 
     /// Ends all connections at once, whatever they carry.
     pub(crate) fn cut(&self) {
         let mut table = self.lock();
         table.cut = true;
-        for socket in table.open.values() {
-            // An error says that the peer was faster.
-            let _ = socket.shutdown(Shutdown::Both);
+        table.shut_down();
+    }
+
+    /// Ends all connections that peers have made until now, and goes on with new ones.
+    pub fn begin_anew(&self) {
+        let mut table = self.lock();
+        if let Some(backlog) = table.backlog.upgrade() {
+            // Not blocking, as tokio has set it; whatever ends this, nothing is left that can be accepted.
+            while backlog.accept().is_ok() {}
         }
+        table.epoch.0 += 1;
+        table.shut_down();
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
@@ -85,10 +106,20 @@ impl Connections {
     }
 }
 
+impl Table {
+    fn shut_down(&self) {
+        for socket in self.open.values() {
+            // An error says that the peer was faster.
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+    }
+}
+
 /// A connection of the table.
 pub(crate) struct Connection {
     stream: TcpStream,
     number: u64,
+    epoch: ConnectionEpoch,
     connections: Connections,
 }
 
@@ -99,10 +130,10 @@ impl Drop for Connection {
 }
 
 impl Connected for Connection {
-    type ConnectInfo = TcpConnectInfo;
+    type ConnectInfo = ConnectionEpoch;
 
-    fn connect_info(&self) -> TcpConnectInfo {
-        self.stream.connect_info()
+    fn connect_info(&self) -> ConnectionEpoch {
+        self.epoch
     }
 }
 
@@ -135,5 +166,37 @@ impl AsyncWrite for Connection {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::StreamExt;
+    use tokio::io::AsyncReadExt;
+
+    async fn is_cut(stream: &mut TcpStream) -> bool {
+        tokio::time::timeout(Duration::from_secs(5), stream.read(&mut [0]))
+            .await
+            .is_ok_and(|read| !matches!(read, Ok(1..)))
+    }
+
+    /// Also those are cut that a peer has made and nobody has accepted yet.
+    #[tokio::test]
+    async fn what_peers_made_before_is_cut_and_what_they_make_later_is_told_apart() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let connections = Connections::default();
+        let mut accepting = std::pin::pin!(connections.clone().accept(listener).unwrap());
+        let mut accepted = TcpStream::connect(address).await.unwrap();
+        let known = accepting.next().await.unwrap().unwrap();
+        assert_eq!(known.connect_info(), ConnectionEpoch(0));
+        let mut waiting = TcpStream::connect(address).await.unwrap();
+        connections.begin_anew();
+        assert!(is_cut(&mut accepted).await);
+        assert!(is_cut(&mut waiting).await);
+        let _later = TcpStream::connect(address).await.unwrap();
+        let later = accepting.next().await.unwrap().unwrap();
+        assert_eq!(later.connect_info(), ConnectionEpoch(1));
     }
 }

@@ -35,6 +35,11 @@ impl RunningServer {
         RunningServer { address, serving, connections, shutdown, tasks: JoinSet::new(), ended: false }
     }
 
+    /// The connections, to begin anew with them.
+    pub fn connections(&self) -> Connections {
+        self.connections.clone()
+    }
+
     /// Cancelled when the server is to end.
     pub fn shutdown_token(&self) -> CancellationToken {
         self.shutdown.clone()

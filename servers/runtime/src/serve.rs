@@ -36,7 +36,7 @@ pub fn serve(
     // Everybody may ask for the health of the whole server: it is "serving" for as long as it answers.
     let (_, health) = tonic_health::server::health_reporter();
     let router = server_builder().add_routes(guarded(routes, secret).add_service(health));
-    let incoming = connections.clone().accept(listener);
+    let incoming = connections.clone().accept(listener).context("cannot duplicate the listener")?;
     let stop = shutdown.clone().cancelled_owned();
     let serving = tokio::spawn(async move { router.serve_with_incoming_shutdown(incoming, stop).await });
     tracing::info!(%address, "serving");
