@@ -519,7 +519,7 @@ impl World {
                 self.clients[at].write_back(which);
             }
             22 => self.give_up_doubt_one(number),
-            23 if number % 61 == 0 => self.restart(),
+            23 if number.is_multiple_of(61) => self.restart(),
             23 => self.rejoin(),
             0..5 => {
                 let at = self.pick_client();
