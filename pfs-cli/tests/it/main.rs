@@ -2,6 +2,7 @@
 //!
 //! Every command is bounded in time, and every cluster is stopped and removed when its test ends, however it ends.
 
+mod clients;
 mod failures;
 mod files;
 mod harness;
