@@ -179,6 +179,7 @@ pub struct Admission {
 impl Admission {
     /// An admission that starts with what is refused already.
     pub fn new(fences: Fences) -> Self {
+        let fences = if crate::mutant!(FencesForgotten) { Fences::default() } else { fences };
         Admission { fences, ..Self::default() }
     }
 
@@ -209,7 +210,9 @@ impl Admission {
     pub fn enter_chunk(&mut self, id: OperationId) -> Result<(), Refused> {
         let operation = self.operation(id);
         assert!(!operation.in_chunk, "an operation has one chunk at a time");
-        if let Some(refused) = operation.refused {
+        if let Some(refused) = operation.refused
+            && !crate::mutant!(ChunksUnchecked)
+        {
             return Err(refused);
         }
         operation.in_chunk = true;
@@ -234,6 +237,9 @@ impl Admission {
     pub fn fence(&mut self, fences: &Fences) -> Ticket {
         self.fences.merge(fences);
         self.drained.retain(|stamp, _| self.fences.lasting_verdict(*stamp).is_none());
+        if crate::mutant!(FenceAnsweredTooEarly) {
+            return Ticket::default();
+        }
         self.abort(|operation| fences.lasting_verdict(operation.stamp))
     }
 
@@ -245,6 +251,9 @@ impl Admission {
 
     /// Refuses the operations of one stamp up to a sequence, whether they run or have yet to arrive.
     pub fn drain(&mut self, stamp: Stamp, sequence: u64) -> Ticket {
+        if crate::mutant!(DrainForgotten) {
+            return Ticket::default();
+        }
         // A stamp of a boot that is not heard of yet will be served: its drain must be there before.
         if self.fences.lasting_verdict(stamp).is_none() {
             let up_to = self.drained.entry(stamp).or_default();

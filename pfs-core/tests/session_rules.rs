@@ -397,6 +397,22 @@ fn the_members_of_a_group_hear_of_a_loss() {
     assert!(actions.contains(&lost), "{actions:?}");
 }
 
+/// The metadata server gives a member up and ends before it has told the others. The next start does not know the dead
+/// member any more: whoever says that it was in its group is told then. Otherwise a collective would wait for it for ever.
+#[test]
+fn a_loss_that_was_not_told_before_a_restart_is_told_after_it() {
+    let mut story = Story::at_start(2);
+    story.coordinator.know_client(client(7));
+    story.coordinator.start(0);
+    story.coordinator.handle_hello(hello(7, 1, 0), 0).unwrap();
+    let members = vec![client(6), client(7)];
+    let said = Reassertion { holder: Holder::Group(group()), members, ..said(7, bytes(0, 10)) };
+    story.coordinator.handle_reassert(client(7), &said, 0).unwrap();
+    let lost = Action::MemberLost { group: group(), member: client(6), tell: vec![client(7)] };
+    let actions = story.actions();
+    assert!(actions.contains(&lost), "{actions:?}");
+}
+
 /// After what could be done was done, the next timeout is in the future: a shell that sleeps until it never spins.
 /// Clients are silent, too, for a server that stands still. Their signs of life are unread, not missing.
 #[test]

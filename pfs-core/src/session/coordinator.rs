@@ -376,6 +376,11 @@ impl<D: Clone> Coordinator<D> {
         self.clients.get(&client).is_some_and(|state| state.connected)
     }
 
+    /// How many victims are being shut out.
+    pub fn burials(&self) -> usize {
+        self.burials.len()
+    }
+
     /// All clients that are not being shut out.
     pub fn clients(&self) -> impl Iterator<Item = ClientId> {
         self.clients.iter().filter(|(_, state)| state.phase != Phase::GivenUp).map(|(client, _)| *client)
@@ -470,11 +475,22 @@ impl<D: Clone> Coordinator<D> {
             self.actions.push_back(Action::GroupLost { group, tell });
             return Ok(());
         }
+        self.tell_of_the_dead(client, reassertion);
         let taken_over = self.manager.reassert(client, reassertion);
         if taken_over.is_err() {
             self.give_up(client, now_ms);
         }
         taken_over
+    }
+
+    /// The earlier boot may have ended before it could tell everybody which members a group has lost.
+    fn tell_of_the_dead(&mut self, client: ClientId, reassertion: &Reassertion) {
+        let Holder::Group(group) = reassertion.holder else { return };
+        let lives = |member: &ClientId| self.clients.get(member).is_some_and(|state| state.phase != Phase::GivenUp);
+        let dead: Vec<ClientId> = reassertion.members.iter().filter(|member| !lives(member)).copied().collect();
+        for member in dead {
+            self.actions.push_back(Action::MemberLost { group, member, tell: vec![client] });
+        }
     }
 
     /// A client of an earlier boot has said all.

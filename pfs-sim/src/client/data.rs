@@ -1,0 +1,623 @@
+//! Requests to file servers, their answers, and those that stay without one.
+
+use super::{Process, Stage, What};
+use crate::file_server::{OpenDoubt, id_of, pieces};
+use crate::invariants::Invariant;
+use crate::model::FILE_BYTES;
+use crate::plan::{MS, Node};
+use crate::transitions::Transition;
+use crate::world::{Event, World};
+use pfs_core::cache::{Read, Write, may_use_hit};
+use pfs_core::extent::Extent;
+use pfs_core::fence::Refused;
+use pfs_core::ids::Stamp;
+use pfs_core::token::message::Undrained;
+
+/// Microseconds after which an answer is not expected any more.
+const TIMEOUT_US: u64 = 350 * MS;
+/// Microseconds for which a request that is refused for the moment is sent again.
+const PATIENCE_US: u64 = 3500 * MS;
+/// Attempts to drain before it is left to the metadata server.
+const DRAINS_MAX: u32 = 7;
+
+/// A request to a file server.
+#[derive(Clone, Debug)]
+pub struct DataRequest {
+    /// Who sends it.
+    pub client: usize,
+    /// Which of its processes.
+    pub life: u64,
+    /// Names it in the answer.
+    pub number: u64,
+    /// Where to.
+    pub server: usize,
+    /// Of which file.
+    pub file: usize,
+    /// Under whose token.
+    pub stamp: Stamp,
+    /// The number for drains.
+    pub sequence: u64,
+    /// What is to be done.
+    pub body: DataBody,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug)]
+pub enum DataBody {
+    /// Write these bytes.
+    Write(Vec<(Extent, Vec<u8>)>),
+    /// Read these ranges.
+    Read(Vec<Extent>),
+    /// Make everything durable.
+    Commit,
+    /// Make sure that a write up to `sequence` is not applied any more.
+    Drain,
+}
+
+/// An answer of a file server.
+#[derive(Clone, Debug)]
+pub struct DataAnswer {
+    /// The request's; 0 for a drain.
+    pub number: u64,
+    /// The server's start.
+    pub instance: u64,
+    /// What became of it.
+    pub body: AnswerBody,
+}
+
+/// What became of a request.
+#[derive(Clone, Debug)]
+pub enum AnswerBody {
+    /// It is done.
+    Done { read: Vec<u8> },
+    /// It is refused.
+    Refused(Refused),
+    /// The server serves nobody now.
+    NoLease,
+    /// The connection broke.
+    Broken,
+    /// The drain is in force.
+    Drained { server: usize, stamp: Stamp, sequence: u64 },
+}
+
+impl DataRequest {
+    /// Bytes that it reads or writes.
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
+        self.pieces().map(|(range, _)| range.len() as usize).sum()
+    }
+
+    /// For the trace.
+    pub fn text(&self) -> String {
+        let DataRequest { file, sequence, stamp, .. } = self;
+        let ranges: Vec<Extent> = self.pieces().map(|(range, _)| range).collect();
+        match self.body {
+            DataBody::Write(_) => format!("write #{sequence} {ranges:?} of file {} under {stamp}", file + 1),
+            DataBody::Read(_) => format!("read #{sequence} {ranges:?} of file {}", file + 1),
+            DataBody::Commit => "commit".into(),
+            DataBody::Drain => format!("drain up to #{sequence} of {stamp}"),
+        }
+    }
+
+    /// What it writes, or what it reads, in order.
+    pub fn pieces(&self) -> impl Iterator<Item = (Extent, Option<&[u8]>)> {
+        let (written, read) = match &self.body {
+            DataBody::Write(pieces) => (pieces.as_slice(), [].as_slice()),
+            DataBody::Read(ranges) => ([].as_slice(), ranges.as_slice()),
+            DataBody::Commit | DataBody::Drain => ([].as_slice(), [].as_slice()),
+        };
+        let written = written.iter().map(|(range, bytes)| (*range, Some(bytes.as_slice())));
+        written.chain(read.iter().map(|range| (*range, None)))
+    }
+}
+
+/// What a request is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    Access(u64),
+    WriteBack(u64),
+    Sync { instance: u64 },
+}
+
+/// A request that has not ended.
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub(super) server: usize,
+    /// The open file.
+    pub(super) at: usize,
+    pub(super) body: DataBody,
+    pub(super) purpose: Purpose,
+    pub(super) born: u64,
+    /// When it is given up; nothing: it is not on its way.
+    pub(super) sent: Option<Sent>,
+    /// Not to be sent before.
+    pub(super) not_before: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sent {
+    deadline: u64,
+    stamp: Stamp,
+    sequence: u64,
+}
+
+/// A write of unknown outcome.
+#[derive(Debug)]
+pub(super) struct Doubt {
+    pub(super) server: usize,
+    pub(super) stamp: Stamp,
+    pub(super) sequence: u64,
+    pub(super) purpose: Purpose,
+    tries: u32,
+    next: u64,
+    /// It was left to the metadata server; what this client writes there still waits for it.
+    pub(super) given_up: bool,
+}
+
+impl World {
+    /// Begins the transfer of a pinned access, or serves it from the cache.
+    pub(crate) fn run_access(&mut self, client: usize, number: u64) {
+        let servers = self.servers.len();
+        let now_ms = self.clock(Node::Client(client));
+        let now = self.now;
+        let Some(process) = self.process(client) else { return };
+        let Some(access) = process.accesses.get_mut(&number).filter(|a| a.stage == Stage::Pinned) else { return };
+        let open = &process.files[access.file];
+        let (key, boot, cached) = (open.key(), open.tokens.boot(), open.cached);
+        let mut missing = vec![access.range];
+        match &mut access.what {
+            What::Write { values, .. } if cached => {
+                if !may_use_hit(boot, boot, process.session.may_access(now_ms)) {
+                    return;
+                }
+                if process.cache.write(key, boot, access.range, values) == Write::Cached {
+                    self.reach(Transition::CacheWrite);
+                    return self.access_over(client, number);
+                }
+                // Past the cache: what it has there goes first, and out of it.
+                if process.cache.is_pending(key, access.range) {
+                    let (at, range) = (access.file, access.range);
+                    self.write_back(client, at, range);
+                    return;
+                }
+                process.cache.invalidate(key, access.range);
+            }
+            What::Read { out, .. } if cached => {
+                match process.cache.read(key, boot, access.range, out) {
+                    Read::Hit => {
+                        let after = process.files[access.file].tokens.boot();
+                        if may_use_hit(boot, after, process.session.may_access(now_ms)) {
+                            self.reach(Transition::CacheHit);
+                            self.access_over(client, number);
+                        }
+                        return;
+                    }
+                    Read::Miss(ranges) => missing = ranges,
+                }
+                access.fill = process.cache.begin_fill(key, boot, access.range);
+                self.stats.reach(Transition::CacheMiss);
+            }
+            _ => {}
+        }
+        let Some(process) = self.clients[client].process.as_deref_mut() else { return };
+        let Some(access) = process.accesses.get_mut(&number) else { return };
+        access.stage = Stage::Running;
+        let mut requests = Vec::new();
+        for range in missing {
+            for (server, ranges) in pieces(range, servers) {
+                let body = match &access.what {
+                    What::Read { .. } => DataBody::Read(ranges),
+                    What::Write { values, .. } => DataBody::Write(cut(&ranges, access.range, values)),
+                };
+                requests.push((server, body));
+            }
+        }
+        access.outstanding = requests.len();
+        let at = access.file;
+        for (server, body) in requests {
+            self.request(client, at, server, body, Purpose::Access(number), now);
+        }
+    }
+
+    /// Makes a request, which goes out as soon as it may.
+    pub(super) fn request(
+        &mut self,
+        client: usize,
+        at: usize,
+        server: usize,
+        body: DataBody,
+        purpose: Purpose,
+        born: u64,
+    ) {
+        let Some(process) = self.process(client) else { return };
+        process.last_number += 1;
+        let number = process.last_number;
+        process.data.insert(number, Pending { server, at, body, purpose, born, sent: None, not_before: 0 });
+        self.try_send(client, number);
+    }
+
+    fn try_send(&mut self, client: usize, number: u64) {
+        let now_ms = self.clock(Node::Client(client));
+        let now = self.now;
+        let life = self.clients[client].life;
+        let Some(process) = self.process(client) else { return };
+        let allowed = process.session.may_access(now_ms);
+        let Some(pending) = process.data.get_mut(&number) else { return };
+        // A read could be answered before the doubtful write is applied, and stay in the cache.
+        let transfers = matches!(pending.body, DataBody::Write(_) | DataBody::Read(_));
+        let doubtful = transfers && process.doubts.iter().any(|doubt| doubt.server == pending.server);
+        if pending.sent.is_some() || pending.not_before > now || !allowed || doubtful {
+            return;
+        }
+        let open = &process.files[pending.at];
+        let stamp = Stamp { boot: open.tokens.boot(), holder: open.holder, incarnation: process.id };
+        process.sequence += 1;
+        let sequence = process.sequence;
+        pending.sent = Some(Sent { deadline: now + TIMEOUT_US, stamp, sequence });
+        let (server, file, body) = (pending.server, open.file, pending.body.clone());
+        let request = DataRequest { client, life, number, server, file, stamp, sequence, body };
+        // The process may be stopped between the look at the lease and the sending.
+        let gap = self.rng.below(300);
+        self.after(gap, Event::DataSend { client, life, request: Box::new(request) });
+    }
+
+    /// A request leaves the client.
+    pub fn data_send(&mut self, client: usize, life: u64, request: Box<DataRequest>) {
+        if self.lives(client, life) {
+            let server = request.server;
+            self.note(|| format!("C{} sends {} to S{}", client + 1, request.text(), server + 1));
+            let instance = self.servers[server].instance;
+            self.send(Node::Client(client), Node::Server(server), Event::Data { server, instance, request });
+        }
+    }
+
+    /// Looks after requests that wait, that are late, and that are in doubt.
+    pub fn client_pump(&mut self, client: usize, life: u64) {
+        if !self.lives(client, life) {
+            return;
+        }
+        if let Some(process) = self.process(client) {
+            process.pumping = false;
+        }
+        self.pump(client);
+        self.client_settle(client);
+    }
+
+    pub(super) fn pump(&mut self, client: usize) {
+        let now = self.now;
+        let Some(process) = self.process(client) else { return };
+        let late = |pending: &Pending| pending.sent.is_some_and(|sent| sent.deadline <= now);
+        let late: Vec<u64> = process.data.iter().filter(|(_, p)| late(p)).map(|(number, _)| *number).collect();
+        let unsent: Vec<u64> =
+            process.data.iter().filter(|(_, p)| p.sent.is_none()).map(|(number, _)| *number).collect();
+        let parked = process.accesses.iter().filter(|(_, a)| a.stage == Stage::Pinned);
+        let parked: Vec<u64> = parked.map(|(number, _)| *number).collect();
+        late.into_iter().for_each(|number| self.unanswered(client, number));
+        self.try_drains(client);
+        unsent.into_iter().for_each(|number| self.try_send(client, number));
+        parked.into_iter().for_each(|number| self.run_access(client, number));
+    }
+
+    /// A request was not answered, or its connection broke.
+    fn unanswered(&mut self, client: usize, number: u64) {
+        let now = self.now;
+        let Some(process) = self.process(client) else { return };
+        let Some(pending) = process.data.remove(&number) else { return };
+        let Some(sent) = pending.sent else { return };
+        if !matches!(pending.body, DataBody::Write(_)) {
+            // Whatever comes of it later is not looked at.
+            return self.try_later(client, pending);
+        }
+        let Sent { stamp, sequence, .. } = sent;
+        let (server, purpose) = (pending.server, pending.purpose);
+        process.doubts.push(Doubt { server, stamp, sequence, purpose, tries: 0, next: now, given_up: false });
+        self.reach(Transition::Doubt);
+        self.note(|| format!("C{} does not know what became of its write {sequence} at S{}", client + 1, server + 1));
+        self.piece_over(client, purpose, false);
+        if let Purpose::Access(access) = purpose
+            && let Some(What::Write { write, .. }) =
+                self.process(client).and_then(|p| p.accesses.get(&access)).map(|a| a.what.clone())
+        {
+            self.open_doubts.push(OpenDoubt { server, stamp, sequence, write });
+        }
+    }
+
+    /// Sends a request again after a while, or gives it up.
+    fn try_later(&mut self, client: usize, pending: Pending) {
+        let now = self.now;
+        if now - pending.born > PATIENCE_US {
+            return self.piece_over(client, pending.purpose, false);
+        }
+        let Some(process) = self.process(client) else { return };
+        process.last_number += 1;
+        let pending = Pending { sent: None, not_before: now + 20 * MS, ..pending };
+        process.data.insert(process.last_number, pending);
+    }
+
+    /// A file server has answered.
+    pub fn client_answer(&mut self, client: usize, life: u64, answer: DataAnswer) {
+        if !self.lives(client, life) {
+            return;
+        }
+        let DataAnswer { number, instance, body } = answer;
+        if let AnswerBody::Drained { server, stamp, sequence } = body {
+            self.drained(client, server, stamp, sequence);
+            return self.client_settle(client);
+        }
+        let Some(process) = self.process(client) else { return };
+        match body {
+            AnswerBody::Broken => self.unanswered(client, number),
+            AnswerBody::Refused(refused) => {
+                let Some(pending) = process.data.remove(&number) else { return };
+                match refused {
+                    Refused::FencedClient { .. } | Refused::FencedGroup { .. } | Refused::Deleted(_) => {
+                        self.piece_over(client, pending.purpose, false);
+                    }
+                    _ => self.try_later(client, pending),
+                }
+            }
+            AnswerBody::NoLease => {
+                let Some(pending) = process.data.remove(&number) else { return };
+                self.try_later(client, pending);
+            }
+            AnswerBody::Done { read } => {
+                let Some(pending) = process.data.remove(&number) else { return };
+                process.session.note_progress();
+                self.done(client, pending, instance, &read);
+            }
+            AnswerBody::Drained { .. } => {}
+        }
+        self.client_settle(client);
+    }
+
+    fn done(&mut self, client: usize, pending: Pending, instance: u64, read: &[u8]) {
+        let Some(process) = self.clients[client].process.as_deref_mut() else { return };
+        let Pending { server, at, body, purpose, .. } = pending;
+        match &body {
+            DataBody::Write(pieces) => {
+                let file = process.files[at].file;
+                // A start of the server that is over may have lost it on the way of this answer.
+                let lost = self.servers[server].instance != instance;
+                pieces.iter().for_each(|(range, values)| self.model.ack(file, *range, values, lost));
+                let before = process.uncommitted.insert(server, instance);
+                process.commit_lost |= before.is_some_and(|before| before != instance);
+            }
+            DataBody::Read(ranges) => {
+                let Purpose::Access(number) = purpose else { return };
+                let Some(access) = process.accesses.get_mut(&number) else { return };
+                let mut from = 0;
+                for range in ranges {
+                    let bytes = &read[from..from + range.len() as usize];
+                    from += bytes.len();
+                    let to = (range.start() - access.range.start()) as usize;
+                    if let What::Read { out, .. } = &mut access.what {
+                        out[to..to + bytes.len()].copy_from_slice(bytes);
+                    }
+                    if let Some(fill) = access.fill {
+                        process.cache.fill(process.files[at].key(), fill, *range, bytes);
+                    }
+                }
+            }
+            DataBody::Commit | DataBody::Drain => {}
+        }
+        let same = !matches!(purpose, Purpose::Sync { instance: expected } if expected != instance);
+        self.piece_over(client, purpose, same);
+    }
+
+    fn piece_over(&mut self, client: usize, purpose: Purpose, well: bool) {
+        let Some(process) = self.process(client) else { return };
+        match purpose {
+            Purpose::Access(number) => {
+                let Some(access) = process.accesses.get_mut(&number) else { return };
+                access.outstanding -= 1;
+                access.failed |= !well;
+                if access.outstanding == 0 {
+                    self.access_over(client, number);
+                }
+            }
+            Purpose::WriteBack(number) => self.write_back_piece_over(client, number, well),
+            Purpose::Sync { .. } => self.commit_over(client, well),
+        }
+    }
+
+    /// All of an access is answered or given up.
+    fn access_over(&mut self, client: usize, number: u64) {
+        let now = self.now;
+        let Some(process) = self.clients[client].process.as_deref_mut() else { return };
+        let Some(access) = process.accesses.get_mut(&number) else { return };
+        let at = access.file;
+        if let Some(fill) = access.fill.take() {
+            process.cache.end_fill(process.files[at].key(), fill);
+        }
+        if access.failed {
+            return self.access_failed(client, number);
+        }
+        let file = process.files[at].file;
+        let (range, operation) = (access.range, access.operation);
+        match &access.what {
+            What::Read { began, out } => {
+                if let Err(text) = self.model.read(file, range, out, *began, now) {
+                    let text = format!("C{}: {text}", client + 1);
+                    return self.violate(Invariant::ReadsAreLinearizable, text);
+                }
+            }
+            What::Write { write, .. } => {
+                process.files[at].tokens.record_write(range.end());
+                if process.files[at].cached && access.stage == Stage::Running {
+                    process.cache.invalidate(process.files[at].key(), range);
+                }
+                self.model.succeed(*write, now);
+            }
+        }
+        self.stats.accesses += 1;
+        let Some(process) = self.process(client) else { return };
+        let Some(access) = process.accesses.get_mut(&number) else { return };
+        if let Some(collective) = access.collective {
+            access.stage = Stage::Done;
+            return self.rank_done(client, collective, true);
+        }
+        process.accesses.remove(&number);
+        process.end(at, operation);
+    }
+
+    fn access_failed(&mut self, client: usize, number: u64) {
+        let now = self.now;
+        let Some(process) = self.clients[client].process.as_deref_mut() else { return };
+        let Some(access) = process.accesses.get_mut(&number) else { return };
+        let in_doubt = process.doubts.iter().any(|doubt| doubt.purpose == Purpose::Access(number));
+        let (at, operation, collective) = (access.file, access.operation, access.collective.take());
+        if let What::Write { write, .. } = access.what {
+            self.model.doubt(write);
+            // What was written reaches as far as this, for all that is known.
+            process.files[at].tokens.record_write(access.range.end());
+            if !in_doubt {
+                self.model.end(write, now);
+            }
+        }
+        if in_doubt {
+            access.stage = Stage::Doubtful;
+            let last = &mut process.last_request;
+            process.files[at].tokens.doubt(operation, || Process::next_request(last));
+        } else {
+            process.accesses.remove(&number);
+            process.end(at, operation);
+        }
+        if let Some(collective) = collective {
+            self.rank_done(client, collective, false);
+        }
+    }
+
+    // ---- Doubt
+
+    fn try_drains(&mut self, client: usize) {
+        let now = self.now;
+        let life = self.clients[client].life;
+        let Some(process) = self.process(client) else { return };
+        let mut requests = Vec::new();
+        for doubt in process.doubts.iter_mut().filter(|doubt| doubt.next <= now) {
+            doubt.next = now + 90 * MS;
+            doubt.tries += 1;
+            let Doubt { server, stamp, sequence, .. } = *doubt;
+            requests.push(DataRequest {
+                client,
+                life,
+                number: 0,
+                server,
+                file: 0,
+                stamp,
+                sequence,
+                body: DataBody::Drain,
+            });
+        }
+        let tired = process.doubts.iter().filter(|d| d.tries > DRAINS_MAX && !d.given_up).map(|doubt| doubt.purpose);
+        let tired: Vec<Purpose> = tired.collect();
+        for request in requests {
+            self.data_send(client, life, Box::new(request));
+        }
+        tired.into_iter().for_each(|purpose| self.give_up_doubt(client, purpose));
+    }
+
+    fn drained(&mut self, client: usize, server: usize, stamp: Stamp, sequence: u64) {
+        let Some(process) = self.process(client) else { return };
+        let over = |doubt: &Doubt| doubt.server == server && doubt.stamp == stamp && doubt.sequence <= sequence;
+        let ended: Vec<Purpose> = process.doubts.iter().filter(|d| over(d) && !d.given_up).map(|d| d.purpose).collect();
+        process.doubts.retain(|doubt| !over(doubt));
+        for purpose in ended {
+            let Some(process) = self.process(client) else { return };
+            if process.doubts.iter().any(|doubt| doubt.purpose == purpose) {
+                continue;
+            }
+            self.reach(Transition::DoubtDrained);
+            match purpose {
+                Purpose::Access(number) => self.doubt_over(client, number),
+                Purpose::WriteBack(number) => self.write_back_drained(client, number),
+                Purpose::Sync { .. } => {}
+            }
+        }
+    }
+
+    fn doubt_over(&mut self, client: usize, number: u64) {
+        let now = self.now;
+        let Some(process) = self.clients[client].process.as_deref_mut() else { return };
+        let Some(access) = process.accesses.get(&number).filter(|a| a.stage == Stage::Doubtful) else { return };
+        let (at, operation) = (access.file, access.operation);
+        if let What::Write { write, .. } = access.what {
+            self.model.end(write, now);
+        }
+        process.accesses.remove(&number);
+        process.end(at, operation);
+    }
+
+    /// A server can not be asked: the metadata server must see to it.
+    fn give_up_doubt(&mut self, client: usize, purpose: Purpose) {
+        let Some(process) = self.process(client) else { return };
+        let mut undrained = Vec::new();
+        if let Purpose::Access(number) = purpose
+            && process.accesses.get(&number).is_some_and(|access| access.stage != Stage::Doubtful)
+        {
+            // Other parts of it are still on their way.
+            return;
+        }
+        for doubt in process.doubts.iter_mut().filter(|doubt| doubt.purpose == purpose) {
+            doubt.given_up = true;
+            let Doubt { server, stamp, sequence, .. } = *doubt;
+            undrained.push(Undrained { server: id_of(server), boot: stamp.boot, sequence });
+        }
+        if undrained.is_empty() {
+            return;
+        }
+        match purpose {
+            Purpose::Access(number) => {
+                let Some(access) = process.accesses.remove(&number) else { return };
+                let last = &mut process.last_request;
+                let next = || Process::next_request(last);
+                process.files[access.file].tokens.give_up_doubt(access.operation, undrained, next);
+            }
+            Purpose::WriteBack(number) => self.write_back_given_up(client, number, undrained),
+            Purpose::Sync { .. } => {}
+        }
+        self.reach(Transition::DoubtGivenUp);
+    }
+
+    /// Nothing of these doubts can be applied any more.
+    pub fn end_doubts(&mut self, server: usize, stamp: Stamp, sequence: u64) {
+        self.end_doubts_if(|d| d.server == server && d.stamp == stamp && d.sequence <= sequence);
+    }
+
+    /// Whatever was on its way to a server is gone with it.
+    pub fn end_writes_at(&mut self, server: usize) {
+        self.end_doubts_if(|doubt| doubt.server == server);
+    }
+
+    /// Nothing of a client can be applied any more.
+    pub fn end_writes_of(&mut self, client: pfs_core::ids::ClientId) {
+        self.end_doubts_if(|doubt| doubt.stamp.incarnation == client);
+        let now = self.now;
+        // It may not know yet that whatever it has in its cache is lost.
+        let lost = self.writers.get(&client).map(|writer| self.model.client_lost(*writer)).unwrap_or_default();
+        for write in lost.into_iter().chain(self.lost_writes.remove(&client).unwrap_or_default()) {
+            self.model.end(write, now);
+        }
+    }
+
+    fn end_doubts_if(&mut self, over: impl Fn(&OpenDoubt) -> bool) {
+        let ended: Vec<OpenDoubt> = self.open_doubts.iter().filter(|doubt| over(doubt)).copied().collect();
+        self.open_doubts.retain(|doubt| !over(doubt));
+        for doubt in ended {
+            if !self.open_doubts.iter().any(|other| other.write == doubt.write) {
+                let now = self.now;
+                self.model.end(doubt.write, now);
+            }
+        }
+    }
+}
+
+/// The bytes of these ranges out of those of a whole.
+fn cut(ranges: &[Extent], whole: Extent, bytes: &[u8]) -> Vec<(Extent, Vec<u8>)> {
+    let part = |range: &Extent| {
+        let from = (range.start() - whole.start()) as usize;
+        (*range, bytes[from..from + range.len() as usize].to_vec())
+    };
+    debug_assert!(whole.end() <= FILE_BYTES);
+    ranges.iter().map(part).collect()
+}

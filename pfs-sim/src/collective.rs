@@ -1,0 +1,606 @@
+//! Collective accesses: the part of the library that talks between ranks, in small.
+//!
+//! Rank 0 leads. Without atomic mode each rank tries to pin its part of what the group holds; if one can not, all let go and
+//! rank 0 asks once for the group and passes the grant on. In atomic mode rank 0 asks for a set, and each rank claims its
+//! part. The pins stay until all ranks have said how it went. A restart of the metadata server on the way begins it again.
+
+use crate::client::What;
+use crate::metadata::{Call, ClientMessage, file_id};
+use crate::model::{FILE_BYTES, WriteId};
+use crate::plan::MS;
+use crate::transitions::Transition;
+use crate::world::{Event, World};
+use pfs_core::extent::Extent;
+use pfs_core::ids::{ClientId, GroupId, Holder, OpenId, RequestId};
+use pfs_core::pattern::RangePattern;
+use pfs_core::token::holder::OperationId;
+use pfs_core::token::message::{Acquire, AcquireSet, FileSize, Grant, Mode, SetId, SetPart};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The file that groups open.
+const FILE: usize = 1;
+
+/// What ranks say to each other.
+#[derive(Clone, Debug)]
+pub enum MpiMessage {
+    /// The file is open for the group.
+    Opened { group: GroupId, open: OpenId, members: Vec<ClientId>, size: FileSize },
+    /// All ranks are there: a round begins.
+    Enter { collective: u64, round: u64 },
+    /// To rank 0: whether the part could be pinned.
+    Pinned { collective: u64, round: u64, well: bool },
+    /// Everybody has pinned.
+    Go { collective: u64, round: u64 },
+    /// Somebody could not.
+    LetGo { collective: u64, round: u64 },
+    /// Rank 0 was granted everything.
+    Granted { collective: u64, round: u64, grant: Grant, size: FileSize },
+    /// Rank 0 has asked for a set.
+    Set { collective: u64, round: u64, set: SetId },
+    /// To rank 0: the round is of no use any more.
+    Stale { collective: u64, round: u64 },
+    /// To rank 0: the transfer is over.
+    Done { collective: u64, rank: usize },
+    /// All transfers are over.
+    End { collective: u64 },
+}
+
+/// A collective at one rank.
+#[derive(Debug, Default)]
+pub(crate) struct Rank {
+    group: Option<GroupId>,
+    round: u64,
+    operation: Option<OperationId>,
+    access: Option<u64>,
+    set: Option<SetId>,
+    /// The transfer was done, in this round or an earlier one.
+    done: bool,
+    /// The round in which the transfer that runs was overtaken.
+    again: Option<u64>,
+}
+
+/// One part of a collective.
+#[derive(Clone, Debug)]
+struct Part {
+    range: Extent,
+    write: Option<(WriteId, Vec<u8>)>,
+}
+
+/// What all ranks know of a collective, and what rank 0 counts.
+#[derive(Debug)]
+struct Collective {
+    parts: Vec<Part>,
+    atomic: bool,
+    began: u64,
+    round: u64,
+    pinned: usize,
+    refused: bool,
+    done: BTreeSet<usize>,
+}
+
+#[derive(Debug)]
+struct Group {
+    /// Clients and their lives, by rank.
+    lives: Vec<u64>,
+    id: Option<GroupId>,
+    broken: bool,
+}
+
+/// All collectives, and the group that does them.
+#[derive(Debug, Default)]
+pub struct Collectives {
+    running: BTreeMap<u64, Collective>,
+    last: u64,
+    group: Option<Group>,
+    /// When the last message to each rank arrives.
+    last_message: BTreeMap<usize, u64>,
+}
+
+impl Collectives {
+    /// Whether none runs.
+    pub fn is_empty(&self) -> bool {
+        self.running.is_empty()
+    }
+
+    /// Whether a rank has one to do.
+    pub fn involve(&self, client: usize) -> bool {
+        self.group.as_ref().is_some_and(|group| client < group.lives.len()) && !self.is_empty()
+    }
+}
+
+impl World {
+    /// Rank 0 begins something: the group, if there is none, or a collective.
+    pub(crate) fn do_together(&mut self) {
+        let size = self.plan.group;
+        let ids: Vec<ClientId> = self.clients[..size].iter().filter_map(|client| client.id()).collect();
+        let lives: Vec<u64> = self.clients[..size].iter().map(|client| client.life).collect();
+        if ids.len() < size || !self.collectives.is_empty() {
+            return;
+        }
+        let usable = self.collectives.group.as_ref().is_some_and(|group| !group.broken && group.lives == lives);
+        if !usable {
+            self.collectives.group = Some(Group { lives, id: None, broken: false });
+            let now = self.now;
+            if let Some(process) = self.process(0) {
+                process.call(Call::OpenTogether { file: FILE, members: ids }, now);
+            }
+            return;
+        }
+        let Some(group) = self.collectives.group.as_ref().and_then(|group| group.id) else { return };
+        // MPI's rules: a rank has no access of its own under way where a collective goes.
+        let ready = (0..size).all(|rank| {
+            let holder = Holder::Group(group);
+            self.process(rank).is_some_and(|process| {
+                let at = process.find(holder, file_id(FILE));
+                let own = process.find(Holder::Client(process.id), file_id(FILE));
+                at.is_some_and(|at| !process.accesses.values().any(|access| access.file == at)) && own.is_some()
+            })
+        });
+        if ready {
+            self.begin_collective(size);
+        }
+    }
+
+    fn begin_collective(&mut self, size: usize) {
+        let write = self.rng.chance(700);
+        let atomic = self.plan.atomic;
+        let now = self.now;
+        let region = FILE_BYTES / size as u64;
+        let mut parts = Vec::new();
+        for rank in 0..size {
+            let (first, space) = match atomic {
+                true => (rank as u64 * region, region),
+                false => (rank as u64 * crate::client::REGION_BYTES, crate::client::REGION_BYTES),
+            };
+            let start = first + self.rng.below(space / 2);
+            let range = Extent::new(start, start + self.rng.between(1, space / 2)).expect("not empty");
+            let write = write && self.model.has_values(FILE, range);
+            let writer = self.process(rank).expect("it is there").writer;
+            let write = write.then(|| self.model.begin_write(FILE, range, writer, now));
+            parts.push(Part { range, write });
+        }
+        self.collectives.last += 1;
+        let collective = self.collectives.last;
+        self.note(|| {
+            format!("collective {collective} begins, {:?}", parts.iter().map(|p| p.range).collect::<Vec<_>>())
+        });
+        let done = BTreeSet::new();
+        let state = Collective { parts, atomic, began: now, round: 0, pinned: 0, refused: false, done };
+        self.collectives.running.insert(collective, state);
+        self.begin_round(collective);
+    }
+
+    fn begin_round(&mut self, collective: u64) {
+        let Some(state) = self.collectives.running.get_mut(&collective) else { return };
+        state.round += 1;
+        (state.pinned, state.refused) = (0, false);
+        let (round, atomic) = (state.round, state.atomic);
+        state.done.clear();
+        self.broadcast(MpiMessage::Enter { collective, round });
+        if atomic {
+            self.ask_for_set(collective, round);
+        }
+    }
+
+    fn mpi(&mut self, rank: usize, message: MpiMessage) {
+        // To the process that was in the group, not to one that came after it.
+        let Some(life) = self.collectives.group.as_ref().and_then(|group| group.lives.get(rank).copied()) else {
+            return;
+        };
+        let delay = self.rng.between(20, 300) + if self.rng.chance(30) { self.rng.between(1, 60) * MS } else { 0 };
+        // MPI keeps messages in order.
+        let at = self.collectives.last_message.get(&rank).map_or(0, |last| last + 1).max(self.now + delay);
+        self.collectives.last_message.insert(rank, at);
+        self.at(at, Event::Mpi { client: rank, life, message: Box::new(message) });
+    }
+
+    fn broadcast(&mut self, message: MpiMessage) {
+        for rank in 0..self.plan.group {
+            self.mpi(rank, message.clone());
+        }
+    }
+
+    /// A rank gets a message.
+    pub fn client_mpi(&mut self, client: usize, life: u64, message: MpiMessage) {
+        if self.clients[client].life != life || self.process(client).is_none() {
+            return;
+        }
+        match message {
+            MpiMessage::Opened { group, open, members, size } => {
+                self.opened(client, Holder::Group(group), FILE, open, members, size);
+            }
+            MpiMessage::Enter { collective, round } => self.enter(client, collective, round),
+            MpiMessage::Pinned { collective, round, well } => self.pinned(collective, round, well),
+            MpiMessage::Go { collective, round } => self.go(client, collective, round),
+            MpiMessage::LetGo { collective, round } => self.let_go(client, collective, round),
+            MpiMessage::Granted { collective, round, grant, size } => {
+                self.install(client, collective, round, &grant, size);
+            }
+            MpiMessage::Set { collective, round, set } => {
+                if let Some(rank) = self.rank(client, collective).filter(|rank| rank.round == round) {
+                    rank.set = Some(set);
+                } else if let Some(at) = self.own_file(client)
+                    && let Some(process) = self.process(client)
+                {
+                    let last = &mut process.last_request;
+                    let next = || crate::client::Process::next_request(last);
+                    process.files[at].tokens.abandon_set(set, next);
+                }
+            }
+            MpiMessage::Stale { collective, round } => {
+                if self.collectives.running.get(&collective).is_some_and(|state| state.round == round) {
+                    self.begin_round(collective);
+                }
+            }
+            MpiMessage::Done { collective, rank } => self.counted(collective, rank),
+            MpiMessage::End { collective } => self.end_rank(client, collective),
+        }
+        self.client_settle(client);
+    }
+
+    fn rank(&mut self, client: usize, collective: u64) -> Option<&mut Rank> {
+        self.process(client)?.ranks.get_mut(&collective)
+    }
+
+    fn group_file(&mut self, client: usize) -> Option<usize> {
+        let group = self.collectives.group.as_ref()?.id?;
+        self.process(client)?.find(Holder::Group(group), file_id(FILE))
+    }
+
+    fn own_file(&mut self, client: usize) -> Option<usize> {
+        let process = self.process(client)?;
+        process.find(Holder::Client(process.id), file_id(FILE))
+    }
+
+    // ---- The group
+
+    /// Rank 0 has opened the file for all.
+    pub(crate) fn group_opened(
+        &mut self,
+        client: usize,
+        group: GroupId,
+        _file: usize,
+        open: OpenId,
+        members: Vec<ClientId>,
+        size: FileSize,
+    ) {
+        let ids: Vec<Option<ClientId>> = self.clients[..self.plan.group].iter().map(|client| client.id()).collect();
+        let same = ids.iter().flatten().eq(members.iter());
+        if let Some(state) = self.collectives.group.as_mut().filter(|state| same && !state.broken) {
+            state.id = Some(group);
+            self.opened(client, Holder::Group(group), FILE, open, members.clone(), size);
+            self.broadcast(MpiMessage::Opened { group, open, members, size });
+        }
+    }
+
+    /// The group could not be made.
+    pub(crate) fn group_failed(&mut self) {
+        self.collectives.group = None;
+    }
+
+    /// A member of a group is gone, or the group itself: what it does together ends in an error.
+    pub(crate) fn rank_lost(&mut self, client: usize, group: GroupId, member: Option<ClientId>) {
+        if let Some(member) = member
+            && let Some(process) = self.process(client)
+        {
+            let last = &mut process.last_request;
+            for open in &mut process.files {
+                open.tokens.abandon_sets_of(member, || crate::client::Process::next_request(last));
+            }
+        }
+        if let Some(state) = self.collectives.group.as_mut().filter(|state| state.id == Some(group)) {
+            state.broken = true;
+        }
+        let Some(process) = self.process(client) else { return };
+        let of_group = process.ranks.iter().filter(|(_, rank)| rank.group == Some(group));
+        let ranks: Vec<u64> = of_group.map(|(collective, _)| *collective).collect();
+        ranks.into_iter().for_each(|collective| self.abort_rank(client, collective));
+    }
+
+    /// A rank's process is gone. When it was the last one, there is nobody to end what they did together.
+    pub(crate) fn rank_gone(&mut self, client: usize) {
+        let Some(group) = self.collectives.group.as_mut() else { return };
+        if client >= group.lives.len() {
+            return;
+        }
+        group.broken = true;
+        let lives = group.lives.clone();
+        let left = lives.iter().zip(&self.clients).any(|(life, client)| client.life == *life && client.id().is_some());
+        if !left {
+            let writes = self.collectives.running.values().flat_map(|state| &state.parts);
+            let writes: Vec<WriteId> = writes.filter_map(|part| part.write.as_ref().map(|(write, _)| *write)).collect();
+            self.collectives.running.clear();
+            writes.into_iter().for_each(|write| self.model.doubt(write));
+        }
+    }
+
+    fn abort_rank(&mut self, client: usize, collective: u64) {
+        let now = self.now;
+        if let Some(state) = self.collectives.running.remove(&collective) {
+            self.note(|| format!("collective {collective} ends in an error"));
+            for (write, _) in state.parts.iter().filter_map(|part| part.write.as_ref()) {
+                self.model.doubt(*write);
+            }
+        }
+        let _ = now;
+        self.leave_round(client, collective);
+        let Some(process) = self.process(client) else { return };
+        process.ranks.remove(&collective);
+        process.collective_requests.retain(|_, (of, _)| *of != collective);
+    }
+
+    // ---- Rounds at a rank
+
+    /// Lets go of whatever the rank has pinned. False: its transfer must end first.
+    fn leave_round(&mut self, client: usize, collective: u64) -> bool {
+        let (group, own) = (self.group_file(client), self.own_file(client));
+        let atomic = self.plan.atomic;
+        let Some(process) = self.process(client) else { return true };
+        let Some(rank) = process.ranks.get_mut(&collective) else { return true };
+        let file = if atomic { own } else { group };
+        let set = rank.set.take();
+        if let (Some(set), None) = (set, rank.operation)
+            && let Some(at) = own
+        {
+            let last = &mut process.last_request;
+            process.files[at].tokens.abandon_set(set, || crate::client::Process::next_request(last));
+        }
+        let Some(rank) = process.ranks.get_mut(&collective) else { return true };
+        if let Some(number) = rank.access {
+            let Some(access) = process.accesses.get_mut(&number) else {
+                rank.operation = None;
+                return true;
+            };
+            if !rank.done {
+                // It ends by itself.
+                access.collective = None;
+                (rank.access, rank.operation) = (None, None);
+                return true;
+            }
+            process.accesses.remove(&number);
+            rank.access = None;
+        }
+        if let (Some(operation), Some(at)) = (rank.operation.take(), file) {
+            process.end(at, operation);
+        }
+        true
+    }
+
+    fn enter(&mut self, client: usize, collective: u64, round: u64) {
+        let Some(state) = self.collectives.running.get(&collective) else { return };
+        let (atomic, range) = (state.atomic, state.parts[client].range);
+        let mode = mode_of(&state.parts[client]);
+        let Some(process) = self.process(client) else { return };
+        if let Some(rank) = process.ranks.get(&collective)
+            && rank.access.is_some_and(|number| process.accesses.contains_key(&number))
+            && !rank.done
+        {
+            self.rank(client, collective).expect("just seen").again = Some(round);
+            return;
+        }
+        // What was transferred in an earlier round, or has failed, is not written again: others may have written since.
+        let done = self.rank(client, collective).is_some_and(|rank| rank.done);
+        self.leave_round(client, collective);
+        let group = self.collectives.group.as_ref().and_then(|group| group.id);
+        let Some(process) = self.process(client) else { return };
+        process.ranks.insert(collective, Rank { group, round, done, ..Rank::default() });
+        if atomic {
+            return;
+        }
+        let at = self.group_file(client);
+        let Some(process) = self.process(client) else { return };
+        let operation = at.and_then(|at| process.files[at].tokens.try_begin(mode, &[range]));
+        process.ranks.get_mut(&collective).expect("just made").operation = operation;
+        self.mpi(0, MpiMessage::Pinned { collective, round, well: operation.is_some() });
+    }
+
+    fn pinned(&mut self, collective: u64, round: u64, well: bool) {
+        let size = self.plan.group;
+        let Some(state) = self.collectives.running.get_mut(&collective).filter(|state| state.round == round) else {
+            return;
+        };
+        state.pinned += 1;
+        state.refused |= !well;
+        if state.pinned < size {
+            return;
+        }
+        if !state.refused {
+            return self.broadcast(MpiMessage::Go { collective, round });
+        }
+        (1..size).for_each(|rank| self.mpi(rank, MpiMessage::LetGo { collective, round }));
+        // At once: the grant could be here before a message to itself.
+        self.leave_round(0, collective);
+        self.ask_for_group(collective, round);
+    }
+
+    fn ask_for_group(&mut self, collective: u64, round: u64) {
+        let Some(group) = self.collectives.group.as_ref().and_then(|group| group.id) else { return };
+        let Some(state) = self.collectives.running.get(&collective) else { return };
+        let required: Vec<RangePattern> = state.parts.iter().map(|part| RangePattern::from(part.range)).collect();
+        let mode = state.parts.iter().map(mode_of).max().expect("a group has members");
+        let desired = (round % 2 == 1).then_some(Extent::ALL);
+        let Some(process) = self.process(0) else { return };
+        let request = crate::client::Process::next_request(&mut process.last_request);
+        let holder = Holder::Group(group);
+        let acquire = Acquire { request, holder, file: file_id(FILE), mode, required, desired, collective: true };
+        process.collective_requests.insert(request, (collective, round));
+        process.session.send(ClientMessage::Acquire(acquire));
+    }
+
+    fn ask_for_set(&mut self, collective: u64, round: u64) {
+        let ids: Vec<Option<ClientId>> = self.clients[..self.plan.group].iter().map(|client| client.id()).collect();
+        let Some(state) = self.collectives.running.get(&collective) else { return };
+        let part = |(part, id): (&Part, &Option<ClientId>)| {
+            let required = vec![RangePattern::from(part.range)];
+            id.map(|id| SetPart { holder: Holder::Client(id), required })
+        };
+        let Some(parts) = state.parts.iter().zip(&ids).map(part).collect::<Option<Vec<_>>>() else { return };
+        let mode = state.parts.iter().map(mode_of).max().expect("a group has members");
+        let Some(process) = self.process(0) else { return };
+        let request: RequestId = crate::client::Process::next_request(&mut process.last_request);
+        process.collective_requests.insert(request, (collective, round));
+        let set = SetId { client: process.id, request };
+        process.session.send(ClientMessage::AcquireSet(AcquireSet { request, file: file_id(FILE), mode, parts }));
+        self.broadcast(MpiMessage::Set { collective, round, set });
+    }
+
+    fn go(&mut self, client: usize, collective: u64, round: u64) {
+        let Some(rank) = self.rank(client, collective).filter(|rank| rank.round == round) else { return };
+        if let (Some(operation), None) = (rank.operation, rank.access) {
+            let at = self.group_file(client);
+            self.transfer(client, collective, at, operation);
+        }
+    }
+
+    fn let_go(&mut self, client: usize, collective: u64, round: u64) {
+        if self.rank(client, collective).is_some_and(|rank| rank.round == round) {
+            self.leave_round(client, collective);
+        }
+    }
+
+    /// Rank 0 has the group's grant: it installs it at once, since a revoke may be right behind.
+    pub(crate) fn collective_granted(
+        &mut self,
+        client: usize,
+        collective: u64,
+        round: u64,
+        grant: Grant,
+        size: FileSize,
+    ) {
+        for rank in 1..self.plan.group {
+            self.mpi(rank, MpiMessage::Granted { collective, round, grant: grant.clone(), size });
+        }
+        self.install(client, collective, round, &grant, size);
+    }
+
+    fn install(&mut self, client: usize, collective: u64, round: u64, grant: &Grant, size: FileSize) {
+        let Some(group) = (match grant.holder {
+            Holder::Group(group) => Some(group),
+            Holder::Client(_) => None,
+        }) else {
+            return;
+        };
+        let part = self.collectives.running.get(&collective).map(|state| state.parts[client].clone());
+        let wanted = self.rank(client, collective).is_some_and(|rank| rank.round == round && rank.operation.is_none());
+        self.holders_changed = true;
+        let Some(process) = self.process(client) else { return };
+        let Some(at) = process.find(Holder::Group(group), grant.file) else { return };
+        let tokens = &mut process.files[at].tokens;
+        if grant.boot == tokens.boot() {
+            tokens.learn_size(size);
+        }
+        let part = part.filter(|_| wanted);
+        let mode = part.as_ref().map_or(Mode::Shared, mode_of);
+        let ranges = part.iter().map(|part| part.range).collect();
+        let installed = tokens.install(grant, mode, ranges);
+        process.files[at].collective_seen = grant.sequence;
+        match installed {
+            Err(_) => {
+                self.reach(Transition::StaleInstall);
+                self.mpi(0, MpiMessage::Stale { collective, round });
+            }
+            Ok(Some(operation)) => {
+                self.reach(Transition::Installed);
+                self.rank(client, collective).expect("just seen").operation = Some(operation);
+                self.transfer(client, collective, Some(at), operation);
+            }
+            Ok(None) if wanted => self.mpi(0, MpiMessage::Stale { collective, round }),
+            Ok(None) => {}
+        }
+    }
+
+    /// Claims the parts of sets that have arrived. False: there was none.
+    pub(crate) fn claim_sets(&mut self, client: usize) -> bool {
+        let Some(at) = self.own_file(client) else { return false };
+        let Some(process) = self.process(client) else { return false };
+        let waiting = process.ranks.iter().filter(|(_, rank)| rank.operation.is_none());
+        let waiting: Vec<(u64, SetId)> = waiting.filter_map(|(number, rank)| Some((*number, rank.set?))).collect();
+        for (collective, set) in waiting {
+            let Some(process) = self.process(client) else { return false };
+            match process.files[at].tokens.claim_set(set) {
+                Some(operation) => {
+                    process.ranks.get_mut(&collective).expect("just seen").operation = Some(operation);
+                    self.reach(Transition::SetClaimed);
+                    self.transfer(client, collective, Some(at), operation);
+                    return true;
+                }
+                None => self.reach(Transition::SetEarly),
+            }
+        }
+        false
+    }
+
+    fn transfer(&mut self, client: usize, collective: u64, at: Option<usize>, operation: OperationId) {
+        let (Some(at), Some(state)) = (at, self.collectives.running.get(&collective)) else { return };
+        let Part { range, write } = state.parts[client].clone();
+        let began = state.began;
+        if self.rank(client, collective).is_some_and(|rank| rank.done) {
+            return self.mpi(0, MpiMessage::Done { collective, rank: client });
+        }
+        let what = match write {
+            Some((write, values)) => What::Write { write, values },
+            None => What::Read { began, out: vec![0; range.len() as usize] },
+        };
+        let number = self.begin_collective_access(client, collective, at, operation, range, what);
+        if let Some(rank) = self.rank(client, collective) {
+            rank.access = Some(number);
+        }
+    }
+
+    /// A rank's transfer is over. One that failed has its pin no more.
+    pub(crate) fn rank_done(&mut self, client: usize, collective: u64, well: bool) {
+        let Some(rank) = self.rank(client, collective) else { return };
+        rank.done = true;
+        if !well {
+            (rank.access, rank.operation) = (None, None);
+        }
+        if let Some(round) = rank.again.take() {
+            self.enter(client, collective, round);
+        } else {
+            self.mpi(0, MpiMessage::Done { collective, rank: client });
+        }
+    }
+
+    fn counted(&mut self, collective: u64, rank: usize) {
+        let size = self.plan.group;
+        let Some(state) = self.collectives.running.get_mut(&collective) else { return };
+        state.done.insert(rank);
+        if state.done.len() == size {
+            self.collectives.running.remove(&collective);
+            self.note(|| format!("collective {collective} ends"));
+            self.broadcast(MpiMessage::End { collective });
+        }
+    }
+
+    fn end_rank(&mut self, client: usize, collective: u64) {
+        self.leave_round(client, collective);
+        if let Some(process) = self.process(client) {
+            process.ranks.remove(&collective);
+        }
+    }
+
+    /// Rank 0's request was refused.
+    pub(crate) fn collective_refused(&mut self, client: usize, collective: u64) {
+        if let Some(group) = self.collectives.group.as_mut() {
+            group.broken = true;
+        }
+        for rank in 0..self.plan.group {
+            self.abort_rank(rank, collective);
+        }
+        let _ = client;
+    }
+
+    /// The metadata server was restarted: what was asked for a collective is lost.
+    pub(crate) fn ranks_resumed(&mut self, client: usize) {
+        let Some(process) = self.process(client) else { return };
+        let stuck = process.ranks.iter().filter(|(_, rank)| rank.operation.is_none());
+        let stuck: Vec<(u64, u64)> = stuck.map(|(collective, rank)| (*collective, rank.round)).collect();
+        for (collective, round) in stuck {
+            self.mpi(0, MpiMessage::Stale { collective, round });
+        }
+    }
+}
+
+fn mode_of(part: &Part) -> Mode {
+    if part.write.is_some() { Mode::Exclusive } else { Mode::Shared }
+}

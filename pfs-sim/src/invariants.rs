@@ -1,0 +1,73 @@
+//! What must hold, each as a function that looks at the world after a step that may have changed it.
+
+use crate::metadata::server_number;
+use crate::plan::Node;
+use crate::world::World;
+use pfs_core::extent::Extent;
+use pfs_core::ids::{ClientId, Holder, Stamp};
+use pfs_core::token::message::Mode;
+
+/// The invariants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Invariant {
+    /// No two holders have a byte, one of them to write, and can both still reach a disk.
+    NoConflictingHolders,
+    /// No write lands after its fence or its drain was confirmed, or its client's tokens were freed.
+    NoWriteAfterItsFence,
+    /// Each byte that is read is of the last write before, or of one at the same time.
+    ReadsAreLinearizable,
+    /// What a sync has covered is not lost by a crash.
+    SyncedBytesAreKept,
+    /// A size that is asked for is neither smaller than what was written nor larger than what was cut.
+    SizesAreExact,
+    /// Once everything is healed, everything that waits is answered.
+    EverythingIsAnswered,
+}
+
+impl World {
+    /// Looks at everything that the last step may have changed.
+    pub(crate) fn check_the_step(&mut self) {
+        if std::mem::take(&mut self.holders_changed) {
+            self.no_conflicting_holders();
+        }
+    }
+
+    /// [`Invariant::NoConflictingHolders`]. What a client believes to hold counts as long as one file server would serve it.
+    fn no_conflicting_holders(&mut self) {
+        let mut claims: Vec<(Holder, ClientId, usize, Extent, Mode)> = Vec::new();
+        for client in 0..self.clients.len() {
+            for (id, open) in self.clients[client].holders() {
+                let stamp = Stamp { boot: open.tokens.boot(), holder: open.holder, incarnation: id };
+                if self.reaches_a_disk(stamp) {
+                    claims.extend(open.tokens.held().map(|(range, mode)| (open.holder, id, open.file, range, mode)));
+                }
+            }
+        }
+        for (number, a) in claims.iter().enumerate() {
+            for b in &claims[..number] {
+                if a.0 != b.0 && a.2 == b.2 && a.3.overlaps(b.3) && a.4.conflicts(b.4) {
+                    let text = format!(
+                        "{} ({}) has {} {:?} and {} ({}) has {} {:?} of file {}",
+                        a.0,
+                        a.1,
+                        a.4,
+                        a.3,
+                        b.0,
+                        b.1,
+                        b.4,
+                        b.3,
+                        a.2 + 1
+                    );
+                    return self.violate(Invariant::NoConflictingHolders, text);
+                }
+            }
+        }
+    }
+
+    fn reaches_a_disk(&self, stamp: Stamp) -> bool {
+        self.servers.iter().enumerate().any(|(number, server)| {
+            debug_assert_eq!(number, server_number(crate::file_server::id_of(number)));
+            server.can_be_reached(stamp, self.clock(Node::Server(number)))
+        })
+    }
+}
