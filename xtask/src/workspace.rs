@@ -55,7 +55,9 @@ pub enum Selection<'a> {
     Workspace,
     /// The same of these packages only.
     Packages(&'a [&'a str]),
-    /// These programs, in release, by package and name.
+    /// These programs, unoptimised, by package and name.
+    Programs(&'a [(&'a str, &'a str)]),
+    /// The same in release.
     ReleasePrograms(&'a [(&'a str, &'a str)]),
 }
 
@@ -67,12 +69,14 @@ impl Selection<'_> {
             Selection::Packages(packages) => {
                 packages.iter().flat_map(|package| ["--package", package]).chain(ALL_BUT_BENCHES).collect()
             }
-            Selection::ReleasePrograms(programs) => {
-                let named = programs.iter().flat_map(|(package, program)| ["--package", package, "--bin", program]);
-                std::iter::once("--release").chain(named).collect()
-            }
+            Selection::Programs(programs) => named(programs).collect(),
+            Selection::ReleasePrograms(programs) => std::iter::once("--release").chain(named(programs)).collect(),
         }
     }
+}
+
+fn named<'a>(programs: &'a [(&'a str, &'a str)]) -> impl Iterator<Item = &'a str> {
+    programs.iter().flat_map(|(package, program)| ["--package", package, "--bin", program])
 }
 
 /// A test program of a package.

@@ -14,10 +14,10 @@ use crate::setup::{self, Need};
 use crate::step::Step;
 use crate::workspace::{Selection, build};
 
-/// The packages whose programs take part.
-const PACKAGES: [&str; 2] = ["pfs-cli", "pfs-faults"];
 /// The program, as the build calls it.
 pub const PROGRAM: &str = "pfs-faults";
+/// The programs that take part, by package and name.
+const PROGRAMS: [(&str, &str); 2] = [("pfs-cli", "pfs"), ("pfs-faults", PROGRAM)];
 /// The longest that one round may take: its faults, and the patience with everybody who must come to an end.
 const ROUND_LIMIT: Duration = Duration::from_secs(150);
 
@@ -62,7 +62,7 @@ pub fn run(flags: &Flags) -> Result<ExitCode> {
     } else {
         setup::run(&[Need::Namespaces])?;
     }
-    let built = build(&Selection::Packages(&PACKAGES), Mpi::Open)?;
+    let built = build(&Selection::Programs(&PROGRAMS), Mpi::Open)?;
     run_built(built.program(PROGRAM)?, flags)
 }
 
