@@ -36,6 +36,20 @@ fn an_unknown_hint_warns_once() -> Result<()> {
     cluster.stop()
 }
 
+/// `PFS_REPORT` asks for one report for all ranks at a file's close.
+#[test]
+fn a_report_is_printed_on_request() -> Result<()> {
+    let cluster = ProcessCluster::start(2)?;
+    let program = env!("CARGO_BIN_EXE_hello_pfs");
+    for (form, count) in [("json", "\"read_misses\": "), ("text", "read misses")] {
+        let variables = [("PFS_REPORT", form)];
+        let finished = Ranks::launch_with(&cluster, 2, program, &["pfs:/hello"], &variables)?.finish()?;
+        ensure!(finished.status.success(), "{}", finished.errors);
+        ensure!(finished.errors.matches(count).count() == 1, "{}", finished.errors);
+    }
+    cluster.stop()
+}
+
 #[test]
 fn the_smallest_program_works() -> Result<()> {
     let cluster = ProcessCluster::start(2)?;

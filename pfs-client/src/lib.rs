@@ -33,6 +33,7 @@ pub use config::{CACHE_BYTES_VARIABLE, ClientConfig, METADATA_VARIABLE, SECRET_F
 pub use descriptor::FileDescriptor;
 pub use error::{Error, ErrorKind};
 pub use group::{CommitSummary, GroupGrant, GroupWatch, OpenedFile, SetGrant};
+pub use pfs_core::cache::CacheCounters;
 pub use state::ClientState;
 pub use token::Token;
 pub use types::{Access, DirectoryEntry, EntryKind, FileStatus, LayoutRequest, OpenOptions};

@@ -7,6 +7,7 @@ use crate::error::{Error, ErrorClass};
 use crate::group::{Call, Group, ROOT};
 use crate::info::Info;
 use crate::process::SharedClient;
+use crate::report::Since;
 use pfs_client::blocking;
 use pfs_client::{CommitSummary, EntryKind};
 use pfs_core::extent::MAX_FILE_BYTES;
@@ -31,6 +32,7 @@ pub struct File {
     path: PfsPath,
     /// At rank 0: what was made durable and could not be reported yet.
     unreported: RefCell<Option<CommitSummary>>,
+    since: Since,
 }
 
 /// A rank's part of the group's open. Only rank 0 closes it for all; the others let go, and all do if the group is lost.
@@ -76,8 +78,8 @@ impl File {
     ) -> File {
         group.watch(file.group_watch());
         let file = Attached { file: Some(file), is_root: group.is_root() };
-        let (atomic, unreported) = (Atomicity::default(), RefCell::new(None));
-        File { atomic, file, client, group, members, amode, hints, path, unreported }
+        let (atomic, unreported, since) = (Atomicity::default(), RefCell::new(None), Since::now(&client));
+        File { atomic, file, client, group, members, amode, hints, path, unreported, since }
     }
 
     /// The file's size in bytes. Not collective.
@@ -164,7 +166,7 @@ impl File {
             return Err(self.close_alone(lost));
         }
         let own = self.atomic.close();
-        let File { file, client, group, amode, path, .. } = self;
+        let File { file, client, group, amode, path, since, .. } = self;
         // The root closes for the group when nobody uses the file any more. From here on a dead rank is not told: the
         // group is no more. But nobody waits for anything that is not bounded in time.
         group.bounded();
@@ -178,7 +180,8 @@ impl File {
             closed?;
             Ok(Vec::new())
         });
-        durable.and(detached).and(closed.map(drop))
+        let reported = since.report(&group, &client, path.as_str());
+        durable.and(detached).and(closed.map(drop)).and(reported)
     }
 
     /// The end of a file whose group is lost: nobody can tell when the other ranks are done with it, so every rank lets go

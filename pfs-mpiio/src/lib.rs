@@ -41,6 +41,7 @@ mod open;
 mod pending;
 mod pin;
 mod process;
+mod report;
 mod status;
 
 pub use amode::AccessMode;

@@ -79,11 +79,23 @@ pub struct Finished {
 impl Ranks {
     /// Launches `ranks` ranks of a program against a cluster.
     pub fn launch(cluster: &ProcessCluster, ranks: u32, program: &str, arguments: &[&str]) -> Result<Ranks> {
+        Ranks::launch_with(cluster, ranks, program, arguments, &[])
+    }
+
+    /// The same with more in the environment of every rank.
+    pub fn launch_with(
+        cluster: &ProcessCluster,
+        ranks: u32,
+        program: &str,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Result<Ranks> {
         let mpirun = std::env::var("PFS_MPIRUN").unwrap_or_else(|_| MPIRUN_DEFAULT.to_owned());
         let mut words = mpirun.split_whitespace();
         let mut command = Command::new(words.next().context("PFS_MPIRUN is empty")?);
         command.args(words).args(["-n", &ranks.to_string()]).arg(program).args(arguments);
         command.env("PFS_METADATA", cluster.metadata_address()).env("PFS_SECRET_FILE", cluster.secret_file());
+        command.envs(variables.iter().copied());
         // With more ranks than cores, Open MPI's waiting ranks must let the others run.
         command.env("OMPI_MCA_mpi_yield_when_idle", "1");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
