@@ -165,8 +165,11 @@ async fn read_one(
     request: DataRequest,
     permit: OwnedSemaphorePermit,
 ) -> Result<Arrived, Error> {
+    let server = file.recipe.primary(request.slot);
     let attempt = || async {
         file.check_alive()?;
+        // A write of this client that may still be applied could change the bytes behind the back of its own cache.
+        state.servers.settle_doubts(server).await?;
         let message = v1::ReadRequest {
             stamp: Some(file.stamp().into()),
             sequence: state.next_sequence(),
@@ -174,7 +177,7 @@ async fn read_one(
             extents: request.extents.iter().copied().map(Into::into).collect(),
             must_exist: file.is_committed(request.slot),
         };
-        state.servers.read(file.recipe.primary(request.slot), message).await
+        state.servers.read(server, message).await
     };
     let answer = attempts::persist(&state, attempt).await.inspect_err(|error| file.note_failure(error));
     drop(token);
