@@ -16,7 +16,7 @@ const STORIES_MAX: usize = 3;
 /// Run many schedules, and say what was reached and what was found
 #[derive(Debug, Args)]
 pub struct Flags {
-    /// Number of schedules, besides those that failed once
+    /// Number of schedules; those that failed once come first
     #[arg(long, default_value_t = 20_000)]
     seeds: u64,
     /// The first one
@@ -33,6 +33,7 @@ pub struct Flags {
 pub fn run(flags: &Flags) -> Result<ExitCode> {
     let mut seeds = runner::regressions();
     seeds.extend(flags.first..flags.first + flags.seeds);
+    seeds.truncate(usize::try_from(flags.seeds).unwrap_or(usize::MAX));
     let count = seeds.len();
     let terminal = std::io::stderr().is_terminal();
     let summary = runner::run_many(&seeds, flags.threads, |done, violations| {
