@@ -450,6 +450,8 @@ impl World {
         let Some(started) = self.started(server) else { return };
         let Some(running) = started.running.get_mut(&operation) else { return };
         let file = running.request.file;
+        let stamp = running.request.stamp;
+        let mut landed: Vec<Extent> = Vec::new();
         let mut left = CHUNK_BYTES;
         let mut skip = running.done;
         for (range, bytes) in running.request.pieces() {
@@ -461,7 +463,10 @@ impl World {
             let take = left.min(length - skip);
             let from = range.start() as usize + skip;
             match bytes {
-                Some(bytes) => started.contents[file][from..from + take].copy_from_slice(&bytes[skip..skip + take]),
+                Some(bytes) => {
+                    started.contents[file][from..from + take].copy_from_slice(&bytes[skip..skip + take]);
+                    landed.extend(Extent::new(from as u64, (from + take) as u64));
+                }
                 None => running.read.extend_from_slice(&started.contents[file][from..from + take]),
             }
             running.done += take;
@@ -473,6 +478,7 @@ impl World {
         }
         running.inside = false;
         started.admission.leave_chunk(running.id);
+        landed.into_iter().for_each(|range| self.check_landed(server, stamp, file, range));
         self.look_at_tickets(server, false);
     }
 
@@ -513,6 +519,15 @@ impl World {
             _ => return,
         };
         self.violate(Invariant::NoWriteAfterItsFence, text);
+    }
+
+    /// Bytes of a write have reached the disk: nobody else may have a token there.
+    fn check_landed(&mut self, server: usize, stamp: Stamp, file: usize, range: Extent) {
+        let now_ms = self.clock(Node::Server(server));
+        // A chunk may outlast the lease; what it writes then nobody can read here.
+        if self.started(server).is_some_and(|started| started.lease.lasts_at(now_ms)) {
+            self.no_write_under_anothers_token(stamp, file, range);
+        }
     }
 
     fn count_refused(&mut self, refused: Refused) {

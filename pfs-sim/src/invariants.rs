@@ -14,6 +14,12 @@ pub enum Invariant {
     NoConflictingHolders,
     /// No write lands after its fence or its drain was confirmed, or its client's tokens were freed.
     NoWriteAfterItsFence,
+    /// No write lands where another holder has a token that a file server would accept: neither late nor in doubt.
+    NoWriteUnderAnothersToken,
+    /// Each numbered message of a session is handled once, and none before those before it.
+    MessagesAreHandledOnce,
+    /// No request is granted before an earlier one that it conflicts with and that still waits.
+    RequestsAreGrantedInOrder,
     /// Each byte that is read is of the last write before, or of one at the same time.
     ReadsAreLinearizable,
     /// What a sync has covered is not lost by a crash.
@@ -61,6 +67,29 @@ impl World {
                     return self.violate(Invariant::NoConflictingHolders, text);
                 }
             }
+        }
+    }
+
+    /// [`Invariant::NoWriteUnderAnothersToken`], when bytes of a write under this stamp reach a disk.
+    pub(crate) fn no_write_under_anothers_token(&mut self, stamp: Stamp, file: usize, range: Extent) {
+        let others = self.clients.iter().flat_map(|client| client.holders());
+        let found =
+            others.filter(|(_, open)| open.file == file && open.holder != stamp.holder).find_map(|(id, open)| {
+                let (held, mode) = open.tokens.held().find(|(held, _)| held.overlaps(range))?;
+                let other = Stamp { boot: open.tokens.boot(), holder: open.holder, incarnation: id };
+                self.reaches_a_disk(other).then(|| format!("{} ({id}) has {mode} {held:?}", open.holder))
+            });
+        if let Some(other) = found {
+            let text = format!("a write of {range:?} of file {} under {stamp} landed while {other}", file + 1);
+            self.violate(Invariant::NoWriteUnderAnothersToken, text);
+        }
+    }
+
+    /// [`Invariant::MessagesAreHandledOnce`]: message `number` is handled, the last one of its stream was `last`.
+    pub(crate) fn message_is_the_next(&mut self, last: u64, number: u64, of: impl FnOnce() -> String) {
+        if number != last + 1 {
+            let text = format!("message {number} {} was handled after message {last}", of());
+            self.violate(Invariant::MessagesAreHandledOnce, text);
         }
     }
 

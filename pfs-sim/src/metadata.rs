@@ -15,11 +15,14 @@ use pfs_core::ids::{Boot, ClientId, FileId, GroupId, Holder, OpenId, RequestId, 
 use pfs_core::session::coordinator::{Action, Coordinator, HelloRefused, Victim};
 use pfs_core::session::{Heartbeat, HeartbeatAnswer, Hello, Welcome};
 use pfs_core::token::manager::ManagerAction;
-use pfs_core::token::message::{Ack, Acquire, AcquireSet, FileSize, Grant, Reassertion, Refusal, Revoke};
+use pfs_core::token::message::{Ack, Acquire, AcquireSet, FileSize, Grant, Mode, Reassertion, Refusal, Revoke};
+use pfs_core::token::size::KnownSize;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Microseconds between two attempts at what a file server has not confirmed.
 const RETRY_US: u64 = 60 * MS;
+/// Requests for more ranges are not compared with others.
+const RANGES_COMPARED_MAX: u64 = 64;
 
 /// What a client sends on its connection.
 #[derive(Clone, Debug)]
@@ -184,11 +187,27 @@ enum RpcKey {
     Truncate(usize, u64),
 }
 
-/// A request whose grant or refusal is awaited, for the counts.
+/// A request whose grant or refusal is awaited, for the counts and for [`Invariant::RequestsAreGrantedInOrder`].
 #[derive(Debug)]
 struct Asked {
     required: Extent,
     step: u64,
+    /// The number of requests before it.
+    arrival: u64,
+    holder: Holder,
+    file: FileId,
+    mode: Mode,
+    /// The ranges, unless they are too many to be granted one by one.
+    ranges: Vec<Extent>,
+}
+
+impl Asked {
+    fn conflicts(&self, other: &Asked) -> bool {
+        self.file == other.file
+            && self.holder != other.holder
+            && self.mode.conflicts(other.mode)
+            && self.ranges.iter().any(|range| other.ranges.iter().any(|theirs| range.overlaps(*theirs)))
+    }
 }
 
 /// One start of the server.
@@ -196,12 +215,16 @@ struct Running {
     coordinator: Coordinator<ServerMessage>,
     connection_of: BTreeMap<ClientId, (usize, u64)>,
     client_of: BTreeMap<usize, ClientId>,
-    sizes: Vec<FileSize>,
+    /// The number of the last message of each client that was handled.
+    handled: BTreeMap<ClientId, u64>,
+    sizes: Vec<KnownSize>,
     cuttings: BTreeMap<u64, Cutting>,
     asks: BTreeMap<u64, SizeAsk>,
     early_calls: Vec<(ClientId, u64, Call)>,
     rpcs: BTreeSet<RpcKey>,
     asked: BTreeMap<(ClientId, RequestId), Asked>,
+    /// Requests that were asked for since the start.
+    arrivals: u64,
     /// When a sign of life of each client last came.
     heard_ms: BTreeMap<ClientId, u64>,
     timer_at: Option<u64>,
@@ -299,12 +322,14 @@ impl World {
             coordinator,
             connection_of: BTreeMap::new(),
             client_of: BTreeMap::new(),
-            sizes: store.sizes.clone(),
+            handled: BTreeMap::new(),
+            sizes: store.sizes.iter().copied().map(KnownSize::new).collect(),
             cuttings: BTreeMap::new(),
             asks: BTreeMap::new(),
             early_calls: Vec::new(),
             rpcs: BTreeSet::new(),
             asked: BTreeMap::new(),
+            arrivals: 0,
             heard_ms: BTreeMap::new(),
             timer_at: None,
             retrying: false,
@@ -391,7 +416,7 @@ impl World {
             DiskDone::Cut { operation } => self.cut_is_done(operation),
             DiskDone::Synced { client, number, file, size } => {
                 store.sizes[file].learn(size);
-                running.sizes[file].learn(size);
+                running.sizes[file].set(store.sizes[file]);
                 self.reply(client, number, Reply::Done);
             }
         }
@@ -417,6 +442,8 @@ impl World {
             (ClientFrame::Message(number, message), Some(client))
                 if running.coordinator.handle_arrival(client, number) =>
             {
+                let last = running.handled.insert(client, number).unwrap_or(0);
+                self.message_is_the_next(last, number, || format!("of {client}"));
                 self.message(client, message);
             }
             (ClientFrame::Fin, Some(_)) => {
@@ -471,7 +498,16 @@ impl World {
             ClientMessage::Acquire(acquire) if live => {
                 let hull = acquire.required.iter().map(|pattern| pattern.hull()).reduce(Extent::hull);
                 if let Some(required) = hull {
-                    running.asked.insert((client, acquire.request), Asked { required, step });
+                    running.arrivals += 1;
+                    let few =
+                        acquire.required.iter().map(|pattern| pattern.count()).sum::<u64>() <= RANGES_COMPARED_MAX;
+                    let ranges =
+                        acquire.required.iter().filter(|_| few).flat_map(|pattern| pattern.extents()).collect();
+                    let Acquire { request, holder, file, mode, .. } = acquire;
+                    let arrival = running.arrivals;
+                    running
+                        .asked
+                        .insert((client, request), Asked { required, step, arrival, holder, file, mode, ranges });
                 }
                 if running.coordinator.in_grace() {
                     self.stats.reach(Transition::GraceWaited);
@@ -542,7 +578,7 @@ impl World {
             Call::Open { file } => {
                 let open = store.open();
                 coordinator.manager().open(Holder::Client(client), file_id(file), open);
-                let size = running.sizes[file];
+                let size = running.sizes[file].get();
                 self.reply(client, number, Reply::Opened { open, group: None, size });
             }
             Call::OpenTogether { file, members } => {
@@ -552,7 +588,7 @@ impl World {
                 let (open, group) = (store.open(), GroupId::new(store.open().get()).expect("counts from 1"));
                 coordinator.manager().add_group(group, members);
                 coordinator.manager().open(Holder::Group(group), file_id(file), open);
-                let size = running.sizes[file];
+                let size = running.sizes[file].get();
                 self.reply(client, number, Reply::Opened { open, group: Some(group), size });
             }
             Call::SetSize { .. } | Call::GetSize { .. } if coordinator.in_grace() => {
@@ -581,7 +617,7 @@ impl World {
         for ask in ready {
             let Some(running) = self.running() else { return };
             if let Some(SizeAsk { client, number, file, .. }) = running.asks.remove(&ask) {
-                let size = running.sizes[file];
+                let size = running.sizes[file].get();
                 self.reply(client, number, Reply::Size(size));
             }
         }
@@ -598,7 +634,7 @@ impl World {
             return self.reply(client, number, Reply::Done);
         }
         let operation = store.open().get();
-        let from = Extent::from(bytes.min(running.sizes[file].bytes));
+        let from = Extent::from(bytes.min(running.sizes[file].get().bytes));
         let size = FileSize { generation: 0, bytes };
         let intent = Intent { file, size, client, number, write };
         running.cuttings.insert(operation, Cutting { intent, missing: BTreeSet::new(), durable: false });
@@ -613,7 +649,7 @@ impl World {
         if cutting.durable {
             return self.cut_objects(operation);
         }
-        cutting.intent.size.generation = running.sizes[cutting.intent.file].generation + 1;
+        cutting.intent.size.generation = running.sizes[cutting.intent.file].get().generation + 1;
         self.write(DiskDone::Intent { operation });
     }
 
@@ -628,7 +664,7 @@ impl World {
         let Intent { file, size, .. } = cutting.intent;
         store.intents.insert(operation, cutting.intent.clone());
         store.sizes[file].learn(size);
-        running.sizes[file].learn(size);
+        running.sizes[file].set(size);
         running.rpcs.extend((0..servers).map(|server| RpcKey::Truncate(server, operation)));
         self.note(|| format!("M cuts file {} to {} bytes, {operation}", file + 1, size.bytes));
         self.try_rpcs();
@@ -875,9 +911,14 @@ impl World {
         let Some(running) = self.meta.running.as_deref_mut() else { return };
         match action {
             ManagerAction::Grant { to, grant } => {
-                let size = running.sizes[file_number(grant.file)];
-                let asked = running.asked.remove(&(to, grant.request));
+                let size = running.sizes[file_number(grant.file)].get();
+                // The request of a set is another client's.
+                let own = grant.set.is_none().then_some((to, grant.request));
+                let asked = own.and_then(|own| running.asked.remove(&own));
                 self.count_grant(&grant, asked.as_ref(), step);
+                if let Some(asked) = asked {
+                    self.is_granted_in_order(to, &asked);
+                }
                 self.note(|| {
                     let Grant { holder, file, mode, ranges, sequence, .. } = &grant;
                     format!("M grants {holder} {mode} {ranges:?} of {file}, #{sequence}, to {to}")
@@ -907,6 +948,21 @@ impl World {
                 self.say(to, ServerMessage::Refused(request));
             }
             ManagerAction::ManagerGranted { operation, .. } => self.cut_is_granted(operation),
+        }
+    }
+
+    /// [`Invariant::RequestsAreGrantedInOrder`]. The requests of clients that are given up wait for nothing any more.
+    fn is_granted_in_order(&mut self, to: ClientId, granted: &Asked) {
+        let Some(running) = self.running() else { return };
+        let before = |((client, _), asked): &(&(ClientId, RequestId), &Asked)| {
+            asked.arrival < granted.arrival && running.coordinator.is_live(*client) && asked.conflicts(granted)
+        };
+        if let Some(((client, request), asked)) = running.asked.iter().find(before) {
+            let text = format!(
+                "{to} was granted {:?} of {} for {} before {request} of {client} for {}, which came earlier",
+                granted.ranges, granted.file, granted.holder, asked.holder
+            );
+            self.violate(Invariant::RequestsAreGrantedInOrder, text);
         }
     }
 

@@ -69,6 +69,7 @@ impl World {
                 let seen = process.seen;
                 if handle {
                     process.seen = number;
+                    self.message_is_the_next(seen, number, || format!("to C{}", client + 1));
                     self.client_told(client, message);
                 } else {
                     self.reach(if number <= seen { Transition::RepeatedIgnored } else { Transition::Gap });
