@@ -187,7 +187,15 @@ impl World {
         let Some(life) = self.collectives.group.as_ref().and_then(|group| group.lives.get(rank).copied()) else {
             return;
         };
-        let delay = self.rng.between(20, 300) + if self.rng.chance(30) { self.rng.between(1, 60) * MS } else { 0 };
+        let mut delay = self.rng.between(20, 300) + if self.rng.chance(30) { self.rng.between(1, 60) * MS } else { 0 };
+        if matches!(message, MpiMessage::Granted { .. })
+            && let Some(restarted) = self.plan.restart_soon_after(self.now)
+            && self.rng.chance(700)
+        {
+            // A rank that is busy for so long that the grant is of an earlier start when it looks.
+            delay = restarted - self.now + self.rng.between(300, 1800) * MS;
+        }
+        self.note(|| format!("C{} will be told in {delay} us: {message:?}", rank + 1));
         // MPI keeps messages in order.
         let at = self.collectives.last_message.get(&rank).map_or(0, |last| last + 1).max(self.now + delay);
         self.collectives.last_message.insert(rank, at);

@@ -114,9 +114,7 @@ impl FileServer {
     /// Whether a request with this stamp can touch the disk, now or later under this lease.
     pub fn can_be_reached(&self, stamp: Stamp, now_ms: u64) -> bool {
         self.started.as_ref().is_some_and(|started| {
-            started.boot.is_some()
-                && started.lease.lasts_at(now_ms)
-                && started.admission.fences().verdict(stamp).is_none()
+            started.lease.lasts_at(now_ms) && started.admission.fences().verdict(stamp).is_none()
         })
     }
 }
@@ -148,6 +146,7 @@ impl World {
             confirmed: state.fences.clone(),
             drained: BTreeMap::new(),
         });
+        self.holders_changed = true;
         self.note(|| format!("S{} starts", server + 1));
         self.server_timer(server, instance);
     }
@@ -420,8 +419,12 @@ impl World {
         if self.servers[server].instance != instance {
             return;
         }
-        let slow = self.rng.chance(40);
-        let wait = if slow { self.rng.between(MS, 30 * MS) } else { self.rng.between(10, 150) };
+        let wait = match self.rng.below(1000) {
+            // The disk hangs.
+            0..3 => self.rng.between(200 * MS, 2000 * MS),
+            3..43 => self.rng.between(MS, 30 * MS),
+            _ => self.rng.between(10, 150),
+        };
         let Some(started) = self.started(server) else { return };
         let Some(running) = started.running.get(&operation) else { return };
         if running.inside {

@@ -124,6 +124,13 @@ impl Plan {
         let faults = faults.into_iter().enumerate().filter_map(keep).collect();
         Plan { seed, clients, servers, group, atomic, faults }
     }
+
+    /// When the metadata server is back, if it crashes soon.
+    pub fn restart_soon_after(&self, now: u64) -> Option<u64> {
+        let soon =
+            |fault: &&Fault| fault.kind == FaultKind::Crash(Node::Meta) && (now..now + 400 * MS).contains(&fault.at_us);
+        self.faults.iter().find(soon).map(|fault| fault.at_us + fault.for_us)
+    }
 }
 
 fn fault(rng: &mut Rng, clients: usize, servers: usize) -> Fault {

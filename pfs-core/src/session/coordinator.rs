@@ -390,6 +390,11 @@ impl<D: Clone> Coordinator<D> {
     /// number.
     pub fn handle_hello(&mut self, hello: Hello, now_ms: u64) -> Result<(Welcome, u64), HelloRefused> {
         let Hello { client, boot, received } = hello;
+        if crate::mutant!(ReassertAcceptedLate) && boot < self.boot && !self.is_live(client) {
+            let state = self.clients.entry(client).or_insert_with(|| ClientState::new(now_ms));
+            state.phase = Phase::Reasserting;
+            self.manager.add_client(client);
+        }
         let state = self.clients.get_mut(&client).ok_or(HelloRefused::NoSession(client))?;
         match state.phase {
             Phase::Joining => return Err(HelloRefused::TooEarly(client)),
@@ -464,8 +469,7 @@ impl<D: Clone> Coordinator<D> {
     /// A client of an earlier boot says what it holds. A client that says what can not be true is given up.
     pub fn handle_reassert(&mut self, client: ClientId, reassertion: &Reassertion, now_ms: u64) -> Result<(), Refusal> {
         let phase = self.clients.get(&client).map(|state| state.phase);
-        let late = crate::mutant!(ReassertAcceptedLate) && phase == Some(Phase::GivenUp);
-        if phase != Some(Phase::Reasserting) && !late {
+        if phase != Some(Phase::Reasserting) {
             return Err(Refusal::NoSession(client));
         }
         if let Holder::Group(group) = reassertion.holder

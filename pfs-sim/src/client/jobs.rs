@@ -22,7 +22,8 @@ pub(super) struct WriteBack {
     operation: OperationId,
     batch: Option<Batch>,
     extents: Vec<Extent>,
-    outstanding: usize,
+    /// Requests that are under way, or are to be sent again.
+    pub(super) outstanding: usize,
     failed: bool,
 }
 
