@@ -57,6 +57,8 @@ pub(crate) struct Rank {
     done: bool,
     /// The round in which the transfer that runs was overtaken.
     again: Option<u64>,
+    /// The set of that round, and the round.
+    next_set: Option<(u64, SetId)>,
 }
 
 /// One part of a collective.
@@ -225,8 +227,12 @@ impl World {
                 self.install(client, collective, round, &grant, size);
             }
             MpiMessage::Set { collective, round, set } => {
-                if let Some(rank) = self.rank(client, collective).filter(|rank| rank.round == round) {
-                    rank.set = Some(set);
+                let rank = self.rank(client, collective);
+                if let Some(rank) = rank.filter(|rank| rank.round == round || rank.again == Some(round)) {
+                    match rank.round == round {
+                        true => rank.set = Some(set),
+                        false => rank.next_set = Some((round, set)),
+                    }
                 } else if let Some(at) = self.own_file(client)
                     && let Some(process) = self.process(client)
                 {
@@ -388,10 +394,12 @@ impl World {
         }
         // What was transferred in an earlier round, or has failed, is not written again: others may have written since.
         let done = self.rank(client, collective).is_some_and(|rank| rank.done);
+        let next = self.rank(client, collective).and_then(|rank| rank.next_set.take());
+        let set = next.filter(|(of, _)| *of == round).map(|(_, set)| set);
         self.leave_round(client, collective);
         let group = self.collectives.group.as_ref().and_then(|group| group.id);
         let Some(process) = self.process(client) else { return };
-        process.ranks.insert(collective, Rank { group, round, done, ..Rank::default() });
+        process.ranks.insert(collective, Rank { group, round, done, set, ..Rank::default() });
         if atomic {
             return;
         }
@@ -600,6 +608,12 @@ impl World {
 
     /// The metadata server was restarted: what was asked for a collective is lost.
     pub(crate) fn ranks_resumed(&mut self, client: usize) {
+        let Some(process) = self.process(client) else { return };
+        // Rank 0 may have begun a round, and asked for it, that its own rank has not heard of yet.
+        let asked = std::mem::take(&mut process.collective_requests);
+        for (collective, round) in asked.into_values() {
+            self.mpi(0, MpiMessage::Stale { collective, round });
+        }
         let Some(process) = self.process(client) else { return };
         let stuck = process.ranks.iter().filter(|(_, rank)| rank.operation.is_none());
         let stuck: Vec<(u64, u64)> = stuck.map(|(collective, rank)| (*collective, rank.round)).collect();

@@ -340,7 +340,6 @@ impl World {
         for (number, call) in again {
             process.session.send(ClientMessage::Call { number, call });
         }
-        process.collective_requests.clear();
         self.reach(Transition::ResumedHolder);
         self.ranks_resumed(client);
     }
