@@ -67,10 +67,12 @@ fn only_whole_writes(options: &[&str], rounds: u64) -> Result<()> {
 #[test]
 fn a_range_goes_back_and_forth_between_two_processes() -> Result<()> {
     const TURNS: u64 = 100;
+    // More than a cache collects, so that writes take long enough to be at once.
+    const LENGTH: u64 = 512 << 10;
     let cluster = ProcessCluster::start(2)?;
     let client = client(&cluster)?;
     let mut jobs = Jobs::launch(&cluster, 1, &[], Duration::from_secs(240))?;
-    let write = |job: usize, seed: u64| WriteOf { job, rank: 0, collective: false, offset: 0, length: 65536, seed };
+    let write = |job: usize, seed: u64| WriteOf { job, rank: 0, collective: false, offset: 0, length: LENGTH, seed };
 
     let before = Traffic::of(&client)?;
     for turn in 0..TURNS {
@@ -89,7 +91,7 @@ fn a_range_goes_back_and_forth_between_two_processes() -> Result<()> {
     let file = client.open(&PfsPath::parse("/shared")?, &OpenOptions::default())?;
     let actual = read_all(&file)?;
     let whole = |seed| pattern::first_wrong(seed, 0, &actual).is_none();
-    ensure!(actual.len() == 65536 && (whole(1000) || whole(2000)), "the last write is not whole");
+    ensure!(actual.len() as u64 == LENGTH && (whole(1000) || whole(2000)), "the last write is not whole");
     jobs.end()?;
     cluster.stop()
 }
