@@ -420,9 +420,8 @@ impl World {
             return;
         }
         let wait = match self.rng.below(1000) {
-            // The disk hangs.
-            0..3 => self.rng.between(200 * MS, 2000 * MS),
-            3..43 => self.rng.between(MS, 30 * MS),
+            0..4 => self.hung_for(server),
+            4..44 => self.rng.between(MS, 30 * MS),
             _ => self.rng.between(10, 150),
         };
         let Some(started) = self.started(server) else { return };
@@ -439,12 +438,33 @@ impl World {
         self.look_at_lease(server);
         let Some(started) = self.started(server) else { return };
         let Some(running) = started.running.get_mut(&operation) else { return };
+        if running.done >= running.request.len() {
+            return self.end_operation(server, operation, None);
+        }
         match started.admission.enter_chunk(running.id) {
             Ok(()) => {
                 running.inside = true;
                 self.after(wait, Event::ServerChunk { server, instance, operation });
             }
             Err(refused) => self.end_operation(server, operation, Some(refused)),
+        }
+    }
+
+    /// The disk hangs for this long, and not beyond the lease: rule 16 takes for granted that what a file server has begun
+    /// does not reach its disk long after that.
+    fn hung_for(&mut self, server: usize) -> u64 {
+        let wait = self.rng.between(100 * MS, 950 * MS);
+        let until_ms = self.clock(Node::Server(server)) + wait / MS;
+        let lasts = self.started(server).is_some_and(|started| started.lease.lasts_at(until_ms + 10));
+        if lasts { wait } else { MS }
+    }
+
+    /// A file server stands still, and its disk does not: what is in a chunk is done.
+    pub fn land_chunks(&mut self, server: usize) {
+        let Some(started) = self.started(server) else { return };
+        let inside = started.running.iter().filter(|(_, running)| running.inside).map(|(operation, _)| *operation);
+        for operation in inside.collect::<Vec<_>>() {
+            self.leave_chunk(server, operation);
         }
     }
 

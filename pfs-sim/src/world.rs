@@ -394,6 +394,9 @@ impl World {
             FaultKind::Isolate(node) => self.net.block(node, None, until),
             FaultKind::Cut(client) => self.cut_client(client),
             FaultKind::Pause(node) => {
+                if let Node::Server(server) = node {
+                    self.land_chunks(server);
+                }
                 self.paused.insert(node, until);
             }
             FaultKind::Crash(Node::Meta) => self.meta_crash(fault.for_us),

@@ -552,13 +552,10 @@ impl World {
     fn give_up_doubt(&mut self, client: usize, purpose: Purpose) {
         let Some(process) = self.process(client) else { return };
         let mut undrained = Vec::new();
-        let under_way = match purpose {
-            Purpose::Access(number) => process.accesses.get(&number).is_some_and(|a| a.stage != Stage::Doubtful),
-            Purpose::WriteBack(number) => process.write_backs.get(&number).is_some_and(|job| job.outstanding > 0),
-            Purpose::Sync { .. } => false,
-        };
-        if under_way {
-            // Other parts of it are still on their way, or will be sent again.
+        if let Purpose::Access(number) = purpose
+            && process.accesses.get(&number).is_some_and(|access| access.stage != Stage::Doubtful)
+        {
+            // Other parts of it are still on their way.
             return;
         }
         if let Purpose::WriteBack(_) = purpose {

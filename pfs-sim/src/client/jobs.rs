@@ -22,8 +22,7 @@ pub(super) struct WriteBack {
     operation: OperationId,
     batch: Option<Batch>,
     extents: Vec<Extent>,
-    /// Requests that are under way, or are to be sent again.
-    pub(super) outstanding: usize,
+    outstanding: usize,
     failed: bool,
 }
 

@@ -73,9 +73,10 @@ impl TokenHolder {
         }
     }
 
-    /// A restarted manager knows of no sets: what has not arrived never will, and nobody claims what has.
+    /// A restarted manager knows of no sets of before: nobody claims what has arrived. What was abandoned stays so: another
+    /// client may have asked the new manager for it already, before this one was taken over.
     pub(super) fn forget_sets(&mut self) {
-        for operation in std::mem::take(&mut self.sets).reserved.into_values() {
+        for operation in std::mem::take(&mut self.sets.reserved).into_values() {
             self.operations.remove(&operation);
         }
     }
