@@ -513,13 +513,19 @@ impl<D: Clone> Coordinator<D> {
     pub fn handle_ack(&mut self, from: ClientId, ack: Ack) {
         let Some(state) = self.clients.get_mut(&from).filter(|state| state.phase == Phase::Live) else { return };
         state.asked.remove(&ack.revoke);
-        if ack.undrained.is_empty() {
-            return self.manager.handle_ack(from, &ack);
-        }
-        let missing: BTreeSet<Undrained> = ack.undrained.iter().copied().collect();
-        for Undrained { server, boot, sequence } in &missing {
+        for Undrained { server, boot, sequence } in &ack.undrained {
             let stamp = Stamp { boot: *boot, holder: ack.holder, incarnation: from };
             self.actions.push_back(Action::Drain { server: *server, stamp, sequence: *sequence });
+        }
+        // An ack names each write once. Another one that gives up the same bytes waits for it, too.
+        let same_bytes = |held: &&HeldAck| {
+            (held.from, held.ack.holder, held.ack.file) == (from, ack.holder, ack.file)
+                && held.ack.released.iter().any(|range| ack.released.iter().any(|other| other.overlaps(*range)))
+        };
+        let before = self.held_acks.values().filter(same_bytes).flat_map(|held| &held.missing);
+        let missing: BTreeSet<Undrained> = ack.undrained.iter().chain(before).copied().collect();
+        if missing.is_empty() {
+            return self.manager.handle_ack(from, &ack);
         }
         self.held_acks.insert((from, ack.revoke), HeldAck { from, ack, missing });
     }
