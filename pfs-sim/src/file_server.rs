@@ -111,6 +111,12 @@ impl FileServer {
         (!self.is_quiet()).then(|| format!("S{} has operations under way, or is down", self.number + 1))
     }
 
+    /// Whether stamps of boots before this one are served.
+    pub fn serves_before(&self, boot: Boot, now_ms: u64) -> bool {
+        let floor = |started: &Started| started.admission.fences().boot_floor;
+        self.started.as_ref().is_some_and(|started| started.lease.lasts_at(now_ms) && floor(started) < Some(boot))
+    }
+
     /// Whether a request with this stamp can touch the disk, now or later under this lease.
     pub fn can_be_reached(&self, stamp: Stamp, now_ms: u64) -> bool {
         self.started.as_ref().is_some_and(|started| {

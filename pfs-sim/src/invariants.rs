@@ -4,7 +4,7 @@ use crate::metadata::server_number;
 use crate::plan::Node;
 use crate::world::World;
 use pfs_core::extent::Extent;
-use pfs_core::ids::{ClientId, Holder, Stamp};
+use pfs_core::ids::{Boot, ClientId, Holder, Stamp};
 use pfs_core::token::message::Mode;
 
 /// The invariants.
@@ -20,6 +20,10 @@ pub enum Invariant {
     MessagesAreHandledOnce,
     /// No request is granted before an earlier one that it conflicts with and that still waits.
     RequestsAreGrantedInOrder,
+    /// Nothing is taken over of a client whose end was recorded.
+    TheGivenUpStayOut,
+    /// At the end of a grace no file server serves an earlier boot.
+    EarlierBootsAreOver,
     /// Each byte that is read is of the last write before, or of one at the same time.
     ReadsAreLinearizable,
     /// What a sync has covered is not lost by a crash.
@@ -90,6 +94,15 @@ impl World {
         if number != last + 1 {
             let text = format!("message {number} {} was handled after message {last}", of());
             self.violate(Invariant::MessagesAreHandledOnce, text);
+        }
+    }
+
+    /// [`Invariant::EarlierBootsAreOver`].
+    pub(crate) fn earlier_boots_are_over(&mut self, boot: Boot) {
+        let serves = |number: &usize| self.servers[*number].serves_before(boot, self.clock(Node::Server(*number)));
+        if let Some(number) = (0..self.servers.len()).find(serves) {
+            let text = format!("S{} serves boots before {boot}, and its grace is over", number + 1);
+            self.violate(Invariant::EarlierBootsAreOver, text);
         }
     }
 

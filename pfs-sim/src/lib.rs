@@ -16,6 +16,8 @@
 //! Each invariant is a function with a name, called after every step that may have changed what it looks at:
 //! * `NoConflictingHolders`: no two holders of a byte that can both still reach a disk;
 //! * `NoWriteAfterItsFence`: no chunk of a write lands after its fence, boot floor or drain was confirmed;
+//! * `TheGivenUpStayOut`: nothing is taken over of a client whose end was recorded;
+//! * `EarlierBootsAreOver`: at the end of a grace no file server serves an earlier boot;
 //! * `ReadsAreLinearizable`: a byte that is read is of the last write before, or of one at the same time (`model.rs`);
 //! * `SyncedBytesAreKept`: a crash loses nothing that a sync has covered;
 //! * `SizesAreExact`: a size that was asked for misses no write and undoes no truncation;

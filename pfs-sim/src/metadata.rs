@@ -492,6 +492,7 @@ impl World {
     fn message(&mut self, client: ClientId, message: ClientMessage) {
         let now_ms = self.meta_ms();
         let step = self.stats.steps;
+        let store = &self.meta.store;
         let Some(running) = self.meta.running.as_deref_mut() else { return };
         let live = running.coordinator.is_live(client);
         match message {
@@ -531,6 +532,10 @@ impl World {
                     Ok(()) => {
                         if let Some(size) = reassertion.size {
                             running.sizes[file].learn(size);
+                        }
+                        if store.dead.contains(&client) || !store.clients.contains(&client) {
+                            let text = format!("{client} was given up, and what it says is taken over");
+                            self.violate(Invariant::TheGivenUpStayOut, text);
                         }
                     }
                     Err(refusal) => {
@@ -877,8 +882,10 @@ impl World {
                 }
             }
             Action::GraceOver => {
+                let boot = running.coordinator.boot();
                 self.note(|| "M ends the grace".into());
                 self.stats.reach(Transition::GraceOver);
+                self.earlier_boots_are_over(boot);
                 for (client, number, call) in std::mem::take(&mut self.running().expect("it is up").early_calls) {
                     self.call(client, number, call);
                 }

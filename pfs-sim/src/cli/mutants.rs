@@ -29,6 +29,7 @@ pub fn run(flags: &Flags) -> anyhow::Result<std::process::ExitCode> {
 
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    eprintln!("building pfs-sim with its mutants, into target/mutants");
     let built = Command::new(cargo)
         .args(["build", "--release", "--quiet", "--package", "pfs-sim", "--target-dir", "target/mutants"])
         .env("RUSTFLAGS", "--cfg pfs_mutants")
