@@ -59,7 +59,7 @@ fn assert_written(file: &File, members: u64, seed: u64) {
 #[test]
 fn a_group_goes_on_over_a_restart_of_the_metadata_server() {
     let mut cluster = Cluster::builder(2).lease_ms(3000).start().unwrap();
-    let clients = [support::client(&cluster), support::client(&cluster)];
+    let clients = [support::uncached(&cluster), support::uncached(&cluster)];
     let files = open_together(&clients, "/a");
     for seed in [10, 20, 30] {
         write_together(&files, seed);
@@ -68,7 +68,7 @@ fn a_group_goes_on_over_a_restart_of_the_metadata_server() {
         assert_written(&files[1], 2, seed);
     }
     write_together(&files, 40);
-    let other = support::client(&cluster).open(&path("/a"), &read_write()).unwrap();
+    let other = support::uncached(&cluster).open(&path("/a"), &read_write()).unwrap();
     assert_written(&other, 2, 40);
     assert!(files.iter().all(|file| file.group_error().is_none()));
 }
@@ -77,8 +77,9 @@ fn a_group_goes_on_over_a_restart_of_the_metadata_server() {
 fn the_others_hear_of_a_member_that_was_given_up_and_their_own_accesses_go_on() {
     let cluster = Cluster::builder(2).lease_ms(500).start().unwrap();
     let proxy = Proxy::start(cluster.metadata_address().parse().unwrap()).unwrap();
-    let by_proxy = ClientConfig { metadata: vec![proxy.address().to_string()], ..config(&cluster) };
-    let clients = [support::client(&cluster), Client::connect(by_proxy).unwrap()];
+    let metadata = vec![proxy.address().to_string()];
+    let by_proxy = ClientConfig { metadata, cache_bytes: 0, ..config(&cluster) };
+    let clients = [support::uncached(&cluster), Client::connect(by_proxy).unwrap()];
     let files = open_together(&clients, "/a");
     write_together(&files, 10);
     proxy.stall();
@@ -99,14 +100,14 @@ fn the_others_hear_of_a_member_that_was_given_up_and_their_own_accesses_go_on() 
 #[test]
 fn a_group_that_does_not_give_way_is_lost_as_a_whole() {
     let cluster = Cluster::builder(2).revoke_timeout_ms(500).start().unwrap();
-    let clients = [support::client(&cluster), support::client(&cluster)];
+    let clients = [support::uncached(&cluster), support::uncached(&cluster)];
     let files = open_together(&clients, "/a");
     write_together(&files, 10);
     let kept = files[0].try_pin(Mode::Exclusive, &[part(0)]).expect("it was just granted");
     let own = clients[0].open(&path("/b"), &read_write()).unwrap();
     own.write_at(b"before", 0).unwrap();
     let bytes = pattern(1, usize::try_from(PART_BYTES).unwrap());
-    let other = support::client(&cluster).open(&path("/a"), &read_write()).unwrap();
+    let other = support::uncached(&cluster).open(&path("/a"), &read_write()).unwrap();
     other.write_at(&bytes, 0).unwrap();
     for file in &files {
         until("the group is lost", || file.group_error().is_some());
@@ -125,6 +126,7 @@ fn a_group_that_does_not_give_way_is_lost_as_a_whole() {
 fn a_dead_file_server_does_not_keep_a_range_for_ever() {
     let mut cluster = Cluster::builder(2).lease_ms(1000).start().unwrap();
     let config = ClientConfig {
+        cache_bytes: 0,
         retry_for: Duration::from_millis(100),
         drain_patience: Duration::from_millis(100),
         ..config(&cluster)
@@ -135,7 +137,7 @@ fn a_dead_file_server_does_not_keep_a_range_for_ever() {
     cluster.kill_file_server(1);
     let error = file.write_at(&pattern(2, 8192), 0).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
-    let other = support::client(&cluster).open(&path("/a"), &read_write()).unwrap();
+    let other = support::uncached(&cluster).open(&path("/a"), &read_write()).unwrap();
     let bytes = pattern(3, 4096);
     other.write_at(&bytes, 0).unwrap();
     let mut seen = vec![0; 4096];

@@ -577,6 +577,7 @@ impl World {
     fn is_quiet(&self) -> bool {
         let quiet = |client: &Client| {
             client.operations.is_empty()
+                && client.write_backs.is_empty()
                 && client.up.is_empty()
                 && client.down.is_empty()
                 && client.broadcasts.values().all(VecDeque::is_empty)
