@@ -558,6 +558,13 @@ impl World {
             // Other parts of it are still on their way.
             return;
         }
+        if let Purpose::WriteBack(_) = purpose {
+            if process.data.values().any(|pending| pending.purpose == purpose && pending.sent.is_some()) {
+                return;
+            }
+            // The token goes with it: what was not sent yet may never be.
+            process.data.retain(|_, pending| pending.purpose != purpose);
+        }
         for doubt in process.doubts.iter_mut().filter(|doubt| doubt.purpose == purpose) {
             doubt.given_up = true;
             let Doubt { server, stamp, sequence, .. } = *doubt;
