@@ -385,6 +385,26 @@ fn an_ack_with_an_undrained_write_waits_for_the_drain() {
     }
 }
 
+/// Rule 7: a write is named once. Another ack that gives up the same bytes waits for its drain, too.
+#[test]
+fn acks_of_the_same_bytes_wait_for_the_same_drain() {
+    let mut story = Story::begin();
+    [10, 11, 12].into_iter().for_each(|number| story.joins(number));
+    story.asks(10, own(10), bytes(0, 10));
+    story.asks(11, own(11), bytes(0, 5));
+    story.asks(12, own(12), bytes(5, 10));
+    let asked = revokes(&story.actions());
+    story.acks(10, &asked[0], vec![Undrained { server: server(1), boot: boot(1), sequence: 5 }]);
+    let Some(Action::Drain { stamp, .. }) = story.actions().first().cloned() else { panic!("a drain") };
+    let released = vec![bytes(4, 10)];
+    let Revoke { revoke, holder, .. } = asked[1];
+    let second = Ack { revoke, holder, file: FILE, released, size: None, undrained: vec![] };
+    story.coordinator.handle_ack(client(10), second);
+    assert_eq!(grants(&story.actions()), []);
+    story.coordinator.handle_drained(server(1), stamp, 5);
+    assert_eq!(grants(&story.actions()).len(), 2);
+}
+
 /// The others of a group hear at once that a member was given up.
 #[test]
 fn the_members_of_a_group_hear_of_a_loss() {

@@ -5,8 +5,11 @@
 use pfs_core::extent::Extent;
 use pfs_core::ids::{Boot, ClientId, FileId, GroupId, Holder, OpenId, RequestId, RevokeId};
 use pfs_core::pattern::RangePattern;
+use pfs_core::token::holder::{HolderAction, TokenHolder};
 use pfs_core::token::manager::{ManagerAction, TokenManager};
-use pfs_core::token::message::{Ack, Acquire, AcquireSet, Mode, Reassertion, Release, SetPart};
+use pfs_core::token::message::{
+    Ack, Acquire, AcquireSet, FileSize, Grant, Mode, Reassertion, Release, Revoke, SetId, SetPart,
+};
 
 struct Story {
     manager: TokenManager,
@@ -713,4 +716,27 @@ fn a_holder_is_told_which_gaps_were_filled() {
         story.table(),
         ["[0, 11) exclusive [client-1]", "[11, 12) shared [client-2]", "[12, 1000001) exclusive [client-1]"]
     );
+}
+
+/// Rules 12, 18: a rank that has abandoned a set does not get its part from a restarted manager either, where nobody would
+/// claim it.
+#[test]
+fn an_abandoned_set_stays_abandoned_over_a_restart() {
+    let (holder, boot) = (own(2), |number| Boot::new(number).unwrap());
+    let mut tokens = TokenHolder::new(holder, file(), boot(1), FileSize { generation: 1, bytes: 0 }, true);
+    let request = RequestId::new(7).unwrap();
+    let set = SetId { client: client(1), request };
+    let next = || RequestId::new(1).unwrap();
+    tokens.abandon_set(set, next);
+    tokens.reassert();
+    tokens.resumed(boot(2), next);
+    let ranges = vec![Extent::new(0, 10).unwrap()];
+    let (mode, file, boot) = (Mode::Exclusive, file(), boot(2));
+    let set = Some(set);
+    let grant = Grant { request, holder, file, mode, ranges, sequence: 1, boot, collective: false, set };
+    tokens.handle_set_grant(&grant);
+    let (revoke, range) = (RevokeId::new(3).unwrap(), Extent::new(0, 5).unwrap());
+    tokens.handle_revoke(Revoke { revoke, holder, file, range, wanted: range, downgrade: false, covers_sequence: 0 });
+    let action = tokens.poll_action();
+    assert!(matches!(action, Some(HolderAction::WriteBack { .. })), "nothing is in its way: {action:?}");
 }
