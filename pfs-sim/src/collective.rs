@@ -381,6 +381,10 @@ impl World {
     }
 
     fn enter(&mut self, client: usize, collective: u64, round: u64) {
+        if self.collectives.group.as_ref().is_none_or(|group| group.broken) {
+            // A rank that has heard of the loss begins nothing more with the others, and they hear of it, too.
+            return self.abort_rank(client, collective);
+        }
         let Some(state) = self.collectives.running.get(&collective) else { return };
         let (atomic, range) = (state.atomic, state.parts[client].range);
         let mode = mode_of(&state.parts[client]);

@@ -554,11 +554,6 @@ impl<D: Clone> Coordinator<D> {
         state.connected = false;
         state.asked.clear();
         self.actions.push_back(Action::Cut(client));
-        for group in self.manager.groups_of(client) {
-            let mut tell = self.manager.members(Holder::Group(group));
-            tell.retain(|member| *member != client);
-            self.actions.push_back(Action::MemberLost { group, member: client, tell });
-        }
         self.bury(Victim::Client(client), false);
         self.check_grace(now_ms);
     }
@@ -585,6 +580,9 @@ impl<D: Clone> Coordinator<D> {
         {
             self.fences_version += 1;
             burial.version = self.fences_version;
+            if let Victim::Client(client) = victim {
+                self.tell_of_loss(client);
+            }
             self.send_fences(victim, now_ms);
             self.check_grace(now_ms);
         }
@@ -672,6 +670,16 @@ impl<D: Clone> Coordinator<D> {
                 Holder::Client(client) => self.give_up(client, now_ms),
                 Holder::Group(group) => self.give_up_group(group),
             }
+        }
+    }
+
+    /// Durable first, then told: a restart that found no record would take the client over again, and its group would have
+    /// given it up.
+    fn tell_of_loss(&mut self, client: ClientId) {
+        for group in self.manager.groups_of(client) {
+            let mut tell = self.manager.members(Holder::Group(group));
+            tell.retain(|member| *member != client);
+            self.actions.push_back(Action::MemberLost { group, member: client, tell });
         }
     }
 
