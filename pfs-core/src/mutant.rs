@@ -1,7 +1,7 @@
 //! Deliberate mistakes, for showing that the simulator would find them.
 //!
 //! Only a build with `--cfg pfs_mutants` has them, and there only the one that is switched on. In every other build
-//! [`mutant!`](crate::mutant) is the constant `false`.
+//! [`mutant!`](crate::mutant!) is the constant `false`.
 
 /// Whether a deliberate mistake is switched on: `mutant!(GrantBeforeAck)`. `false` in every build for use.
 #[cfg(not(pfs_mutants))]
