@@ -329,14 +329,12 @@ impl World {
     }
 
     fn abort_rank(&mut self, client: usize, collective: u64) {
-        let now = self.now;
         if let Some(state) = self.collectives.running.remove(&collective) {
             self.note(|| format!("collective {collective} ends in an error"));
             for (write, _) in state.parts.iter().filter_map(|part| part.write.as_ref()) {
                 self.model.doubt(*write);
             }
         }
-        let _ = now;
         self.leave_round(client, collective);
         let Some(process) = self.process(client) else { return };
         process.ranks.remove(&collective);
@@ -345,12 +343,12 @@ impl World {
 
     // ---- Rounds at a rank
 
-    /// Lets go of whatever the rank has pinned. False: its transfer must end first.
-    fn leave_round(&mut self, client: usize, collective: u64) -> bool {
+    /// Lets go of whatever the rank has pinned.
+    fn leave_round(&mut self, client: usize, collective: u64) {
         let (group, own) = (self.group_file(client), self.own_file(client));
         let atomic = self.plan.atomic;
-        let Some(process) = self.process(client) else { return true };
-        let Some(rank) = process.ranks.get_mut(&collective) else { return true };
+        let Some(process) = self.process(client) else { return };
+        let Some(rank) = process.ranks.get_mut(&collective) else { return };
         let file = if atomic { own } else { group };
         let set = rank.set.take();
         if let (Some(set), None) = (set, rank.operation)
@@ -359,17 +357,17 @@ impl World {
             let last = &mut process.last_request;
             process.files[at].tokens.abandon_set(set, || crate::client::Process::next_request(last));
         }
-        let Some(rank) = process.ranks.get_mut(&collective) else { return true };
+        let Some(rank) = process.ranks.get_mut(&collective) else { return };
         if let Some(number) = rank.access {
             let Some(access) = process.accesses.get_mut(&number) else {
                 rank.operation = None;
-                return true;
+                return;
             };
             if !rank.done {
                 // It ends by itself.
                 access.collective = None;
                 (rank.access, rank.operation) = (None, None);
-                return true;
+                return;
             }
             process.accesses.remove(&number);
             rank.access = None;
@@ -377,7 +375,6 @@ impl World {
         if let (Some(operation), Some(at)) = (rank.operation.take(), file) {
             process.end(at, operation);
         }
-        true
     }
 
     fn enter(&mut self, client: usize, collective: u64, round: u64) {
@@ -600,14 +597,13 @@ impl World {
     }
 
     /// Rank 0's request was refused.
-    pub(crate) fn collective_refused(&mut self, client: usize, collective: u64) {
+    pub(crate) fn collective_refused(&mut self, collective: u64) {
         if let Some(group) = self.collectives.group.as_mut() {
             group.broken = true;
         }
         for rank in 0..self.plan.group {
             self.abort_rank(rank, collective);
         }
-        let _ = client;
     }
 
     /// The metadata server was restarted: what was asked for a collective is lost.

@@ -137,7 +137,7 @@ impl World {
     fn refused(&mut self, client: usize, request: RequestId) {
         let Some(process) = self.process(client) else { return };
         if let Some((collective, _)) = process.collective_requests.remove(&request) {
-            return self.collective_refused(client, collective);
+            return self.collective_refused(collective);
         }
         for at in 0..process.files.len() {
             let last = &mut process.last_request;
