@@ -5,6 +5,7 @@
 //! be done; its shell does the I/O. So the servers, the clients and a simulation run the very same rules.
 
 pub mod cache;
+pub mod checksum;
 pub mod collective;
 pub mod extent;
 pub mod fence;

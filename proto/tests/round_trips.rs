@@ -1,6 +1,7 @@
 //! What is sent is what arrives: strict values through their wire bytes and back.
 
 use bytes::Bytes;
+use pfs_core::checksum::Checksum;
 use pfs_core::extent::{Extent, ExtentSet, MAX_FILE_BYTES, ObjectOffset};
 use pfs_core::ids::{
     Boot, ClientId, FileId, GroupId, Holder, Instance, ObjectId, OpenId, RequestId, RevokeId, ServerId, Stamp,
@@ -332,7 +333,8 @@ proptest! {
         let bytes = usize::try_from(data::total_bytes(&extents)).unwrap();
         let payload: Bytes = (0..bytes).map(|i| i.to_le_bytes()[0]).collect::<Vec<u8>>().into();
         check::<v1::ReadRequest, _>(data::Read { stamp, sequence, object, extents: extents.clone(), must_exist })?;
-        check::<v1::WriteRequest, _>(data::Write { stamp, sequence, object, extents, payload })?;
+        let checksums = data::pieces(&extents).map(|piece| Checksum(piece.block() as u32)).collect();
+        check::<v1::WriteRequest, _>(data::Write { stamp, sequence, object, extents, checksums, payload })?;
     }
 
     #[test]

@@ -131,6 +131,7 @@ pub(crate) async fn write_one(
             sequence,
             object: Some(ObjectId { file: file.id, slot: request.slot }.into()),
             extents: request.extents.iter().copied().map(Into::into).collect(),
+            checksums: Vec::new(),
             payload: payload.clone(),
         };
         let answer = state.servers.write(server, message).await;

@@ -1,18 +1,22 @@
 //! Requests to a file server.
 //!
 //! Invariants of every [`Write`] and [`Read`]: 1 to [`EXTENTS_PER_REQUEST_MAX`] extents, each with a byte and inside
-//! the largest file; all together at most [`DATA_REQUEST_BYTES_MAX`] bytes; a write's payload is exactly as long.
+//! the largest file; all together at most [`DATA_REQUEST_BYTES_MAX`] bytes; a write's payload is exactly as long, and it
+//! has one checksum for each piece, or none.
 
 use super::{ConvertError, Problem, Result, bounded, each, id, ids, nested};
 use crate::transport::{DATA_REQUEST_BYTES_MAX, EXTENTS_PER_REQUEST_MAX};
 use crate::v1;
 use bytes::Bytes;
+use pfs_core::checksum::{self, Checksum};
 use pfs_core::extent::{MAX_FILE_BYTES, ObjectOffset};
 use pfs_core::ids::{Boot, ClientId, FileId, GroupId, ObjectId, Stamp};
 use pfs_core::layout::STRIPE_COUNT_MAX;
 
 /// Most objects of one commit.
 pub const OBJECTS_PER_COMMIT_MAX: usize = 4096;
+/// Most objects of one scrub that names them.
+pub const OBJECTS_PER_SCRUB_MAX: usize = 65_536;
 /// Most clients, and most groups, of one fence.
 pub const FENCES_PER_REQUEST_MAX: usize = 65_536;
 
@@ -86,6 +90,29 @@ pub fn total_bytes(extents: &[ObjectExtent]) -> u64 {
     extents.iter().fold(0, |sum, extent| sum.saturating_add(extent.length))
 }
 
+/// The pieces of extents, which have a checksum each.
+pub fn pieces(extents: &[ObjectExtent]) -> impl Iterator<Item = checksum::Piece> + '_ {
+    checksum::pieces(extents.iter().map(|extent| (extent.offset, extent.length)))
+}
+
+/// How many pieces extents have.
+pub fn piece_count(extents: &[ObjectExtent]) -> usize {
+    checksum::count(extents.iter().map(|extent| (extent.offset, extent.length)))
+}
+
+/// Checksums on the wire.
+pub fn wire_checksums(checksums: &[Checksum]) -> Vec<u32> {
+    checksums.iter().map(|checksum| checksum.0).collect()
+}
+
+fn checksums(checksums: Vec<u32>, extents: &[ObjectExtent]) -> Result<Vec<Checksum>> {
+    let (given, pieces) = (checksums.len(), piece_count(extents));
+    if given > 0 && given != pieces {
+        return Err(ConvertError::new("checksums", Problem::Checksums { checksums: given, pieces }));
+    }
+    Ok(checksums.into_iter().map(Checksum).collect())
+}
+
 fn extents(extents: Vec<v1::ObjectExtent>) -> Result<Vec<ObjectExtent>> {
     if extents.is_empty() {
         return Err(ConvertError::new("extents", Problem::Empty));
@@ -113,6 +140,8 @@ pub struct Write {
     pub object: ObjectId,
     /// Where the payload goes, in the payload's order.
     pub extents: Vec<ObjectExtent>,
+    /// One for each piece, or none.
+    pub checksums: Vec<Checksum>,
     /// The bytes.
     pub payload: Bytes,
 }
@@ -122,8 +151,8 @@ impl TryFrom<v1::WriteRequest> for Write {
 
     fn try_from(mut request: v1::WriteRequest) -> Result<Self> {
         let payload = std::mem::take(&mut request.payload);
-        let WriteHead { stamp, sequence, object, extents } = WriteHead::new(request, payload.len() as u64)?;
-        Ok(Write { stamp, sequence, object, extents, payload })
+        let WriteHead { stamp, sequence, object, extents, checksums } = WriteHead::new(request, payload.len() as u64)?;
+        Ok(Write { stamp, sequence, object, extents, checksums, payload })
     }
 }
 
@@ -138,6 +167,8 @@ pub struct WriteHead {
     pub object: ObjectId,
     /// Where the payload goes, in the payload's order.
     pub extents: Vec<ObjectExtent>,
+    /// One for each piece, or none.
+    pub checksums: Vec<Checksum>,
 }
 
 impl WriteHead {
@@ -150,7 +181,8 @@ impl WriteHead {
         if payload_bytes != sum {
             return Err(ConvertError::new("payload", Problem::PayloadLength { payload: payload_bytes, extents: sum }));
         }
-        Ok(WriteHead { stamp, sequence: request.sequence, object, extents })
+        let checksums = checksums(request.checksums, &extents)?;
+        Ok(WriteHead { stamp, sequence: request.sequence, object, extents, checksums })
     }
 }
 
@@ -161,6 +193,7 @@ impl From<Write> for v1::WriteRequest {
             sequence: write.sequence,
             object: Some(write.object.into()),
             extents: wire_extents(write.extents),
+            checksums: wire_checksums(&write.checksums),
             payload: write.payload,
         }
     }
@@ -370,5 +403,101 @@ impl TryFrom<v1::DrainRequest> for Drain {
 impl From<Drain> for v1::DrainRequest {
     fn from(drain: Drain) -> Self {
         v1::DrainRequest { stamp: Some(drain.stamp.into()), sequence: drain.sequence }
+    }
+}
+
+/// What is done with the space of a range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Allocation {
+    /// Space is reserved; the bytes stay as they are.
+    Reserve,
+    /// The range becomes a hole.
+    Punch,
+}
+
+impl Allocation {
+    fn from_wire(number: i32, field: &str) -> Result<Self> {
+        match v1::Allocation::try_from(number) {
+            Ok(v1::Allocation::Reserve) => Ok(Allocation::Reserve),
+            Ok(v1::Allocation::Punch) => Ok(Allocation::Punch),
+            Ok(v1::Allocation::Unspecified) | Err(_) => Err(ConvertError::new(field, Problem::UnknownChoice(number))),
+        }
+    }
+}
+
+impl From<Allocation> for v1::Allocation {
+    fn from(allocation: Allocation) -> Self {
+        match allocation {
+            Allocation::Reserve => v1::Allocation::Reserve,
+            Allocation::Punch => v1::Allocation::Punch,
+        }
+    }
+}
+
+/// Reserves the space of a range, or makes a hole of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allocate {
+    /// Under whose token.
+    pub stamp: Stamp,
+    /// Names the operation in a drain; increasing per client.
+    pub sequence: u64,
+    /// The object.
+    pub object: ObjectId,
+    /// The range.
+    pub extent: ObjectExtent,
+    /// What is done with it.
+    pub allocation: Allocation,
+}
+
+impl TryFrom<v1::AllocateRequest> for Allocate {
+    type Error = ConvertError;
+
+    fn try_from(request: v1::AllocateRequest) -> Result<Self> {
+        Ok(Allocate {
+            stamp: nested(request.stamp, "stamp")?,
+            sequence: request.sequence,
+            object: nested(request.object, "object")?,
+            extent: nested(request.extent, "extent")?,
+            allocation: Allocation::from_wire(request.allocation, "allocation")?,
+        })
+    }
+}
+
+impl From<Allocate> for v1::AllocateRequest {
+    fn from(allocate: Allocate) -> Self {
+        v1::AllocateRequest {
+            stamp: Some(allocate.stamp.into()),
+            sequence: allocate.sequence,
+            object: Some(allocate.object.into()),
+            extent: Some(allocate.extent.into()),
+            allocation: v1::Allocation::from(allocate.allocation).into(),
+        }
+    }
+}
+
+/// Checks stored bytes against their checksums.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scrub {
+    /// Which objects; none: all of the store.
+    pub objects: Vec<ObjectId>,
+    /// Most bytes read in a second; 0: no limit.
+    pub bytes_per_second: u64,
+}
+
+impl TryFrom<v1::ScrubRequest> for Scrub {
+    type Error = ConvertError;
+
+    fn try_from(request: v1::ScrubRequest) -> Result<Self> {
+        let v1::ScrubRequest { objects, bytes_per_second } = request;
+        Ok(Scrub { objects: each(objects, "objects", OBJECTS_PER_SCRUB_MAX)?, bytes_per_second })
+    }
+}
+
+impl From<Scrub> for v1::ScrubRequest {
+    fn from(scrub: Scrub) -> Self {
+        v1::ScrubRequest {
+            objects: scrub.objects.into_iter().map(Into::into).collect(),
+            bytes_per_second: scrub.bytes_per_second,
+        }
     }
 }

@@ -93,6 +93,14 @@ pub enum Problem {
         /// Bytes of all extents.
         extents: u64,
     },
+    /// Not one checksum for each piece.
+    #[error("has {checksums} entries, but the extents have {pieces} pieces; give one for each, or none at all")]
+    Checksums {
+        /// Checksums given.
+        checksums: usize,
+        /// Pieces of all extents.
+        pieces: usize,
+    },
     /// A regular set of ranges that is impossible.
     #[error("is impossible: {0}")]
     Pattern(#[from] PatternError),

@@ -22,7 +22,8 @@ fn extent(offset: u64, length: u64) -> v1::ObjectExtent {
 
 fn write() -> v1::WriteRequest {
     let extents = vec![extent(0, 3), extent(4096, 2)];
-    v1::WriteRequest { stamp: stamp(), sequence: 1, object: object(), extents, payload: b"abcde"[..].into() }
+    let checksums = Vec::new();
+    v1::WriteRequest { stamp: stamp(), sequence: 1, object: object(), extents, checksums, payload: b"abcde"[..].into() }
 }
 
 fn read() -> v1::ReadRequest {

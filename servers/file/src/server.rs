@@ -12,7 +12,7 @@ use crate::fence_file::FenceFile;
 use crate::gate::{Denied, Gate, Running};
 use crate::metadata_link::MetadataLink;
 use crate::metered::{Budget, ReplyShare, Share};
-use crate::store::{ObjectStatus, ObjectStore, StoreError};
+use crate::store::{ObjectStatus, ObjectStore, StoreError, checksums_of};
 use bytes::Bytes;
 use pfs_core::fence::Fences;
 use pfs_core::ids::{FileId, Instance, ObjectId};
@@ -77,7 +77,7 @@ impl FileServer {
         epoch: ConnectionEpoch,
         mut payload: impl Pieces,
     ) -> Result<(), ErrorDetail> {
-        let WriteHead { stamp, sequence, object, extents } = head;
+        let WriteHead { stamp, sequence, object, extents, checksums: _ } = head;
         let running = Arc::new(self.gate.begin_write(stamp, sequence, object.file, epoch)?);
         self.ensure(object, &running).await?;
         let mut targets = Targets::new(extents);
@@ -105,7 +105,8 @@ impl FileServer {
             for chunk in chunks(&targets.take(piece.len())) {
                 let (bytes, after) = rest.split_at(bytes_of(&chunk));
                 let _chunk = running.chunk()?;
-                self.store.write(object, &chunk, bytes).map_err(logged)?;
+                let checksums: Vec<_> = checksums_of(&chunk, bytes).collect();
+                self.store.write(object, &chunk, &[bytes], &checksums).map_err(logged)?;
                 rest = after;
             }
         }
@@ -176,7 +177,7 @@ impl FileServer {
         for chunk in chunks(&read.extents) {
             let (bytes, after) = rest.split_at_mut(bytes_of(&chunk));
             let _chunk = running.chunk()?;
-            match self.store.read(read.object, &chunk, bytes) {
+            match self.store.read(read.object, &chunk, bytes, &mut Vec::new()) {
                 Err(StoreError::Missing { .. }) if read.must_exist => return Err(self.lost(read.object)),
                 Err(StoreError::Missing { .. }) => bytes.fill(0),
                 other => other.map_err(logged)?,

@@ -61,9 +61,9 @@ impl Data for DataService {
         let epoch = epoch_of(request.extensions().get())?;
         let request = request.into_inner();
         check_stamp(request.stamp.as_ref())?;
-        let Write { stamp, sequence, object, extents, payload } = Write::try_from(request)?;
+        let Write { stamp, sequence, object, extents, checksums, payload } = Write::try_from(request)?;
         let share = self.server.writes.claim(payload.len() as u64).await;
-        let head = WriteHead { stamp, sequence, object, extents };
+        let head = WriteHead { stamp, sequence, object, extents, checksums };
         self.server.write(head, epoch, Whole(Some((payload, share)))).await?;
         Ok(Response::new(v1::WriteReply { instance: self.instance() }))
     }
@@ -73,7 +73,7 @@ impl Data for DataService {
         check_stamp(request.stamp.as_ref())?;
         let answer = self.server.read(Read::try_from(request)?).await?;
         let payload = Bytes::from_owner(answer.payload);
-        let mut response = Response::new(v1::ReadReply { instance: self.instance(), payload });
+        let mut response = Response::new(v1::ReadReply { instance: self.instance(), checksums: Vec::new(), payload });
         response.extensions_mut().insert(answer.share);
         Ok(response)
     }
@@ -128,6 +128,31 @@ impl Data for DataService {
         let drain = Drain::try_from(request)?;
         self.server.gate.drain(drain.stamp, drain.sequence).await;
         Ok(Response::new(v1::DrainReply { instance: self.instance() }))
+    }
+
+    type ReadStreamStream = tonic::codegen::BoxStream<v1::ReadReply>;
+
+    async fn read_stream(&self, _: Request<v1::ReadRequest>) -> Result<Response<Self::ReadStreamStream>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    type SmallStream = tonic::codegen::BoxStream<v1::SmallReply>;
+
+    async fn small(
+        &self,
+        _: Request<tonic::Streaming<v1::SmallRequest>>,
+    ) -> Result<Response<Self::SmallStream>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn allocate(&self, _: Request<v1::AllocateRequest>) -> Result<Response<v1::AllocateReply>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    type ScrubStream = tonic::codegen::BoxStream<v1::ScrubReply>;
+
+    async fn scrub(&self, _: Request<v1::ScrubRequest>) -> Result<Response<Self::ScrubStream>, Status> {
+        Err(Status::unimplemented("not yet"))
     }
 
     async fn ping(&self, _: Request<v1::DataPingRequest>) -> Result<Response<v1::DataPingReply>, Status> {

@@ -90,6 +90,7 @@ mod tests {
             sequence: 1 << 40,
             object: Some(v1::ObjectId { file_id: 5, slot: 1 }),
             extents: vec![v1::ObjectExtent { offset: 1 << 50, length: 77 }; extents],
+            checksums: vec![7; extents],
             payload: vec![9; payload].into(),
         }
     }

@@ -3,6 +3,7 @@
 use super::generations::Generations;
 use super::{ObjectStatus, ObjectStore, StoreError};
 use parking_lot::Mutex;
+use pfs_core::checksum::Checksum;
 use pfs_core::ids::{FileId, ObjectId};
 use pfs_proto::data::ObjectExtent;
 use pfs_proto::metadata::SpaceReport;
@@ -86,17 +87,31 @@ impl ObjectStore for MemoryStore {
         self.state.lock().objects.contains_key(&object)
     }
 
-    fn write(&self, object: ObjectId, extents: &[ObjectExtent], payload: &[u8]) -> Result<(), StoreError> {
+    fn write(
+        &self,
+        object: ObjectId,
+        extents: &[ObjectExtent],
+        payload: &[&[u8]],
+        _checksums: &[Checksum],
+    ) -> Result<(), StoreError> {
+        let payload = payload.concat();
         let mut state = self.state.lock();
         let found = state.objects.get_mut(&object).ok_or(StoreError::Missing { object })?;
         split(extents).for_each(|(extent, range)| found.write(extent, &payload[range]));
         Ok(())
     }
 
-    fn read(&self, object: ObjectId, extents: &[ObjectExtent], into: &mut [u8]) -> Result<(), StoreError> {
+    fn read(
+        &self,
+        object: ObjectId,
+        extents: &[ObjectExtent],
+        into: &mut [u8],
+        checksums: &mut Vec<Checksum>,
+    ) -> Result<(), StoreError> {
         let state = self.state.lock();
         let found = state.objects.get(&object).ok_or(StoreError::Missing { object })?;
         split(extents).for_each(|(extent, range)| found.read(extent, &mut into[range]));
+        checksums.extend(super::checksums_of(extents, into));
         Ok(())
     }
 

@@ -15,8 +15,9 @@ pub use error::{Attempt, StoreError};
 pub use memory::MemoryStore;
 pub use posix::{PosixOptions, PosixStore};
 
+use pfs_core::checksum::Checksum;
 use pfs_core::ids::{FileId, ObjectId};
-use pfs_proto::data::ObjectExtent;
+use pfs_proto::data::{ObjectExtent, pieces};
 use pfs_proto::metadata::SpaceReport;
 
 /// What is known of an object.
@@ -49,13 +50,28 @@ pub trait ObjectStore: Send + Sync + 'static {
     /// Whether the object is known to exist, told without touching the disk. False says nothing.
     fn is_at_hand(&self, object: ObjectId) -> bool;
 
-    /// Writes the payload's bytes to the extents, in their order; the payload is as long as all of them together.
+    /// Writes the payload's bytes to the extents, in their order; the parts of the payload are as long as all of them
+    /// together. There is one checksum for each piece ([`pfs_core::checksum`]), and the caller has checked them.
     /// Fails with [`StoreError::Missing`] if there is no such object.
-    fn write(&self, object: ObjectId, extents: &[ObjectExtent], payload: &[u8]) -> Result<(), StoreError>;
+    fn write(
+        &self,
+        object: ObjectId,
+        extents: &[ObjectExtent],
+        payload: &[&[u8]],
+        checksums: &[Checksum],
+    ) -> Result<(), StoreError>;
 
-    /// Fills `into`, which is as long as all extents together, with their bytes in their order.
+    /// Fills `into`, which is as long as all extents together, with their bytes in their order, and appends the
+    /// checksum of each piece to `checksums`. For a whole block that is the stored one, and whoever uses the bytes has
+    /// to check them; a part of a block is checked here, and its checksum is made anew.
     /// Fails with [`StoreError::Missing`] if there is no such object, and leaves `into` as it was.
-    fn read(&self, object: ObjectId, extents: &[ObjectExtent], into: &mut [u8]) -> Result<(), StoreError>;
+    fn read(
+        &self,
+        object: ObjectId,
+        extents: &[ObjectExtent],
+        into: &mut [u8],
+        checksums: &mut Vec<Checksum>,
+    ) -> Result<(), StoreError>;
 
     /// Makes durable what was written, and tells the object's length; nothing for an object that does not exist.
     fn commit(&self, object: ObjectId) -> Result<Option<u64>, StoreError>;
@@ -77,4 +93,13 @@ pub trait ObjectStore: Send + Sync + 'static {
 
     /// Space of the file system below, and the number of objects.
     fn space(&self) -> Result<SpaceReport, StoreError>;
+}
+
+/// The checksums of the pieces of `extents`, whose bytes are `bytes`.
+pub(crate) fn checksums_of<'a>(extents: &'a [ObjectExtent], bytes: &'a [u8]) -> impl Iterator<Item = Checksum> + 'a {
+    pieces(extents).scan(0, move |at, piece| {
+        let start = *at;
+        *at += piece.length;
+        Some(Checksum::of(&bytes[start..*at]))
+    })
 }

@@ -16,16 +16,31 @@ fn extent(offset: u64, length: u64) -> ObjectExtent {
 fn read(store: &dyn ObjectStore, object: ObjectId, extents: &[ObjectExtent]) -> Vec<u8> {
     let length = extents.iter().map(|extent| extent.length()).sum::<u64>();
     let mut bytes = vec![0xaa; usize::try_from(length).unwrap()];
-    store.read(object, extents, &mut bytes).unwrap();
+    let mut checksums = Vec::new();
+    store.read(object, extents, &mut bytes, &mut checksums).unwrap();
+    assert_eq!(checksums, checksums_of(extents, &bytes).collect::<Vec<_>>());
     bytes
+}
+
+fn write(
+    store: &dyn ObjectStore,
+    object: ObjectId,
+    extents: &[ObjectExtent],
+    payload: &[u8],
+) -> Result<(), StoreError> {
+    let checksums: Vec<_> = checksums_of(extents, payload).collect();
+    store.write(object, extents, &[payload], &checksums)
 }
 
 fn nothing_is_made_unasked(store: &dyn ObjectStore) {
     let missing = object(1, 0);
     let mut untouched = [0xaa; 4];
-    assert!(matches!(store.read(missing, &[extent(0, 4)], &mut untouched), Err(StoreError::Missing { .. })));
+    assert!(matches!(
+        store.read(missing, &[extent(0, 4)], &mut untouched, &mut Vec::new()),
+        Err(StoreError::Missing { .. })
+    ));
     assert_eq!(untouched, [0xaa; 4]);
-    assert!(matches!(store.write(missing, &[extent(0, 4)], b"data"), Err(StoreError::Missing { .. })));
+    assert!(matches!(write(store, missing, &[extent(0, 4)], b"data"), Err(StoreError::Missing { .. })));
     assert_eq!(store.commit(missing).unwrap(), None);
     assert_eq!(store.stat(missing).unwrap(), None);
     assert!(!store.is_at_hand(missing));
@@ -41,7 +56,7 @@ fn one_write_fills_many_extents(store: &dyn ObjectStore) {
     assert_eq!(store.stat(id).unwrap().unwrap().length, 0);
     assert!(store.is_at_hand(id), "it was used just now");
     let extents = [extent(10, 3), extent(100_000, 2), extent(13, 1), extent(0, 1)];
-    store.write(id, &extents, b"abcdefg").unwrap();
+    write(store, id, &extents, b"abcdefg").unwrap();
     assert_eq!(read(store, id, &[extent(0, 16)]), b"g\0\0\0\0\0\0\0\0\0abcf\0\0");
     assert_eq!(read(store, id, &[extent(99_999, 4), extent(12, 2)]), b"\0de\0cf");
     assert_eq!(store.stat(id).unwrap().unwrap().length, 100_002);
@@ -54,7 +69,7 @@ fn past_the_end_is_zero(store: &dyn ObjectStore) {
     let id = object(3, 0);
     store.create(id).unwrap();
     assert_eq!(read(store, id, &[extent(MAX_FILE_BYTES - 8, 8)]), [0; 8]);
-    store.write(id, &[extent(0, 5)], b"hello").unwrap();
+    write(store, id, &[extent(0, 5)], b"hello").unwrap();
     assert_eq!(read(store, id, &[extent(3, 4), extent(5000, 2)]), b"lo\0\0\0\0");
     assert_eq!(store.stat(id).unwrap().unwrap().length, 5, "reading makes nothing longer");
 }
@@ -62,7 +77,7 @@ fn past_the_end_is_zero(store: &dyn ObjectStore) {
 fn truncation_cuts_and_extends(store: &dyn ObjectStore) {
     let id = object(4, 1);
     store.create(id).unwrap();
-    store.write(id, &[extent(0, 10_000)], &[7; 10_000]).unwrap();
+    write(store, id, &[extent(0, 10_000)], &[7; 10_000]).unwrap();
     store.truncate(id, 5000, 1).unwrap();
     assert_eq!(store.commit(id).unwrap(), Some(5000));
     store.truncate(id, 9000, 2).unwrap();
@@ -77,7 +92,7 @@ fn late_truncations_are_ignored(store: &dyn ObjectStore) {
     let id = object(5, 0);
     store.truncate(id, 0, 4).unwrap();
     store.create(id).unwrap();
-    store.write(id, &[extent(0, 4)], b"data").unwrap();
+    write(store, id, &[extent(0, 4)], b"data").unwrap();
     for generation in 1..=4 {
         store.truncate(id, 0, generation).unwrap();
         assert_eq!(read(store, id, &[extent(0, 4)]), b"data", "generation {generation} was applied before the write");
@@ -91,7 +106,7 @@ fn a_removal_takes_all_slots_of_one_file(store: &dyn ObjectStore) {
     let before = store.space().unwrap().objects;
     for id in [object(6, 0), object(6, 1), object(6, 4095), object(7, 0)] {
         store.create(id).unwrap();
-        store.write(id, &[extent(0, 1)], b"x").unwrap();
+        write(store, id, &[extent(0, 1)], b"x").unwrap();
     }
     assert_eq!(store.space().unwrap().objects, before + 4);
     assert_eq!(store.remove_file(object(6, 0).file).unwrap(), 3);
@@ -116,7 +131,7 @@ fn threads_share_objects(store: &dyn ObjectStore) {
                     let mine = [extent((round * THREADS + thread) * 16, 8)];
                     let bytes = [u8::try_from(thread + 1).unwrap(); 8];
                     store.create(id).unwrap();
-                    store.write(id, &mine, &bytes).unwrap();
+                    write(store, id, &mine, &bytes).unwrap();
                     assert!(store.commit(id).unwrap().unwrap() >= mine[0].end().0);
                     assert_eq!(read(store, id, &mine), bytes);
                 }
@@ -187,7 +202,7 @@ fn follow_the_model(store: &dyn ObjectStore, steps: Vec<Step>) {
                 let payload: Vec<u8> = (0..total).map(|i| seed.wrapping_add((i % 251) as u8)).collect();
                 let strict: Vec<_> = extents.iter().map(|&(offset, length)| extent(offset, length)).collect();
                 store.create(object(file, 0)).unwrap();
-                store.write(object(file, 0), &strict, &payload).unwrap();
+                write(store, object(file, 0), &strict, &payload).unwrap();
                 let bytes = model.entry(file).or_default();
                 let mut rest = &payload[..];
                 for (offset, length) in extents {

@@ -52,6 +52,7 @@ pub fn write_request(file: u64, offset: u64, bytes: &[u8]) -> v1::WriteRequest {
         stamp: Some(stamp_of(1, CLIENT)),
         sequence: 1,
         object: Some(object(file)),
+        checksums: Vec::new(),
         extents: vec![extent(offset, bytes.len() as u64)],
         payload: bytes.to_vec().into(),
     }

@@ -157,6 +157,28 @@ impl Data for FakeData {
         no_data()
     }
 
+    type ReadStreamStream = tonic::codegen::BoxStream<v1::ReadReply>;
+
+    async fn read_stream(&self, _: Request<v1::ReadRequest>) -> Answer<Self::ReadStreamStream> {
+        no_data()
+    }
+
+    type SmallStream = tonic::codegen::BoxStream<v1::SmallReply>;
+
+    async fn small(&self, _: Request<tonic::Streaming<v1::SmallRequest>>) -> Answer<Self::SmallStream> {
+        no_data()
+    }
+
+    async fn allocate(&self, _: Request<v1::AllocateRequest>) -> Answer<v1::AllocateReply> {
+        no_data()
+    }
+
+    type ScrubStream = tonic::codegen::BoxStream<v1::ScrubReply>;
+
+    async fn scrub(&self, _: Request<v1::ScrubRequest>) -> Answer<Self::ScrubStream> {
+        no_data()
+    }
+
     async fn commit(&self, _: Request<v1::CommitRequest>) -> Answer<v1::CommitReply> {
         no_data()
     }

@@ -25,6 +25,7 @@ use bucket::{BUCKETS, Bucket};
 use cache::ObjectCache;
 use directory::SyncedDirectory;
 use object::OpenObject;
+use pfs_core::checksum::Checksum;
 use pfs_core::ids::{FileId, ObjectId};
 use pfs_proto::data::ObjectExtent;
 use pfs_proto::metadata::SpaceReport;
@@ -128,12 +129,27 @@ impl ObjectStore for PosixStore {
         self.cache.get(object).is_some()
     }
 
-    fn write(&self, object: ObjectId, extents: &[ObjectExtent], payload: &[u8]) -> Result<(), StoreError> {
-        self.existing(object)?.write(extents, payload)
+    fn write(
+        &self,
+        object: ObjectId,
+        extents: &[ObjectExtent],
+        payload: &[&[u8]],
+        _checksums: &[Checksum],
+    ) -> Result<(), StoreError> {
+        let payload = payload.concat();
+        self.existing(object)?.write(extents, &payload)
     }
 
-    fn read(&self, object: ObjectId, extents: &[ObjectExtent], into: &mut [u8]) -> Result<(), StoreError> {
-        self.existing(object)?.read(extents, into)
+    fn read(
+        &self,
+        object: ObjectId,
+        extents: &[ObjectExtent],
+        into: &mut [u8],
+        checksums: &mut Vec<Checksum>,
+    ) -> Result<(), StoreError> {
+        self.existing(object)?.read(extents, into)?;
+        checksums.extend(super::checksums_of(extents, into));
+        Ok(())
     }
 
     fn commit(&self, id: ObjectId) -> Result<Option<u64>, StoreError> {

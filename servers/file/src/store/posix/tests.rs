@@ -11,9 +11,14 @@ fn extent(offset: u64, length: u64) -> ObjectExtent {
     ObjectExtent::new(ObjectOffset(offset), length).unwrap()
 }
 
+fn write(store: &PosixStore, object: ObjectId, extents: &[ObjectExtent], payload: &[u8]) -> Result<(), StoreError> {
+    let checksums: Vec<_> = super::super::checksums_of(extents, payload).collect();
+    store.write(object, extents, &[payload], &checksums)
+}
+
 fn read(store: &PosixStore, object: ObjectId, offset: u64, length: usize) -> Vec<u8> {
     let mut bytes = vec![0xaa; length];
-    store.read(object, &[extent(offset, length as u64)], &mut bytes).unwrap();
+    store.read(object, &[extent(offset, length as u64)], &mut bytes, &mut Vec::new()).unwrap();
     bytes
 }
 
@@ -24,7 +29,7 @@ fn objects_are_there_again_after_a_restart() {
     let store = PosixStore::open(&objects, PosixOptions::default()).unwrap();
     for file in 1..=3 {
         store.create(object(file)).unwrap();
-        store.write(object(file), &[extent(100, 4)], b"data").unwrap();
+        write(&store, object(file), &[extent(100, 4)], b"data").unwrap();
     }
     store.remove_file(object(2).file).unwrap();
     drop(store);
@@ -41,7 +46,7 @@ fn holes_take_no_space() {
     let directory = tempfile::tempdir().unwrap();
     let store = PosixStore::open(directory.path(), PosixOptions::default()).unwrap();
     store.create(object(1)).unwrap();
-    store.write(object(1), &[extent(1 << 40, 1)], b"x").unwrap();
+    write(&store, object(1), &[extent(1 << 40, 1)], b"x").unwrap();
     let status = store.stat(object(1)).unwrap().unwrap();
     assert_eq!(status.length, (1 << 40) + 1);
     assert!(status.allocated_bytes < 1 << 20, "{status:?}");
@@ -58,7 +63,7 @@ fn open_files_are_bounded() {
             scope.spawn(move || {
                 for file in 1..=40 {
                     store.create(object(file)).unwrap();
-                    store.write(object(file), &[extent(thread, 1)], b"x").unwrap();
+                    write(&store, object(file), &[extent(thread, 1)], b"x").unwrap();
                     assert_eq!(read(store, object(file), thread, 1), b"x");
                 }
             });
