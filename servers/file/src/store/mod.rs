@@ -1,8 +1,9 @@
 //! Objects: where a file server keeps its pieces of files.
 //!
-//! [`ObjectStore`] carries the promises. There are two stores, [`PosixStore`] in a local directory and
-//! [`MemoryStore`] for tests of what lies above; one suite holds both to the same promises.
+//! [`ObjectStore`] carries the promises. There are two stores, [`PosixStore`] in a local directory, on a
+//! [`disk::Disk`], and [`MemoryStore`] for tests of what lies above; one suite holds both to the same promises.
 
+pub mod disk;
 mod error;
 mod generations;
 mod memory;

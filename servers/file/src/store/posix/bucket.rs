@@ -1,12 +1,12 @@
 //! One part of the fan-out: its names, their durability, and the truncations of its objects.
 
+use super::super::disk::Disk;
 use super::super::generations::Generations;
 use super::super::sync_ledger::{Loss, PieceCount};
 use super::super::{Attempt, StoreError};
 use super::directory::SyncedDirectory;
 use parking_lot::{Mutex, MutexGuard, RwLock, RwLockReadGuard};
 use pfs_core::ids::{FileId, ObjectId};
-use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,21 +23,26 @@ pub(super) fn index(file: FileId) -> usize {
 
 /// One part of the fan-out.
 #[derive(Debug)]
-pub(super) struct Bucket {
+pub(super) struct Bucket<D: Disk> {
     /// The directory, made with its first object.
-    directory: SyncedDirectory,
+    directory: SyncedDirectory<D>,
     /// The directory that the buckets are in.
-    store: Arc<SyncedDirectory>,
+    store: Arc<SyncedDirectory<D>>,
     /// Shared by who opens or makes an object, exclusive for who unlinks some.
     names: RwLock<()>,
     /// Held while an object of this bucket is truncated or removed.
     generations: Mutex<Generations>,
 }
 
-impl Bucket {
-    pub(super) fn new(store: Arc<SyncedDirectory>, index: usize, pieces: PieceCount) -> Self {
-        let directory = SyncedDirectory::new(store.path().join(format!("{index:03x}")), pieces);
+impl<D: Disk> Bucket<D> {
+    pub(super) fn new(store: Arc<SyncedDirectory<D>>, index: usize, pieces: PieceCount) -> Self {
+        let path = store.path().join(format!("{index:03x}"));
+        let directory = SyncedDirectory::new(store.disk().clone(), path, pieces);
         Bucket { directory, store, names: RwLock::default(), generations: Mutex::default() }
+    }
+
+    fn disk(&self) -> &D {
+        self.store.disk()
     }
 
     /// Where an object lies.
@@ -56,9 +61,9 @@ impl Bucket {
     }
 
     /// Opens an object's file; nothing if there is none.
-    pub(super) fn open(&self, object: ObjectId) -> Result<Option<File>, StoreError> {
+    pub(super) fn open(&self, object: ObjectId) -> Result<Option<D::File>, StoreError> {
         let path = self.path(object);
-        match OpenOptions::new().read(true).write(true).open(&path) {
+        match self.disk().open(&path) {
             Ok(file) => Ok(Some(file)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(StoreError::of_object(object, Attempt::Open, &path, error)),
@@ -66,9 +71,9 @@ impl Bucket {
     }
 
     /// Makes an object's file; nothing if there is one already.
-    pub(super) fn create(&self, object: ObjectId) -> Result<Option<File>, StoreError> {
+    pub(super) fn create(&self, object: ObjectId) -> Result<Option<D::File>, StoreError> {
         let path = self.path(object);
-        let make = || self.directory.change(|| OpenOptions::new().read(true).write(true).create_new(true).open(&path));
+        let make = || self.directory.change(|| self.disk().create(&path));
         let made = match make() {
             Err(error) if error.kind() == ErrorKind::NotFound => self.make_directory().and_then(|()| make()),
             other => other,
@@ -81,7 +86,7 @@ impl Bucket {
     }
 
     fn make_directory(&self) -> io::Result<()> {
-        match self.store.change(|| fs::create_dir(self.directory.path())) {
+        match self.store.change(|| self.disk().make_directory(self.directory.path())) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
             other => other,
         }
@@ -94,7 +99,7 @@ impl Bucket {
         for object in self.list()?.into_iter().filter(|object| object.file == file) {
             let path = self.path(object);
             self.directory
-                .change(|| fs::remove_file(&path))
+                .change(|| self.disk().unlink(&path))
                 .map_err(|error| StoreError::of_object(object, Attempt::Remove, &path, error))?;
             unlinked(object);
             count += 1;
@@ -113,13 +118,12 @@ impl Bucket {
     pub(super) fn list(&self) -> Result<Vec<ObjectId>, StoreError> {
         let directory = self.directory.path();
         let failed = |error| StoreError::of_disk(Attempt::List, directory, error);
-        let entries = match fs::read_dir(directory) {
+        let entries = match self.disk().list(directory) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
             other => other.map_err(failed)?,
         };
         let mut objects = Vec::new();
-        for entry in entries {
-            let name = entry.map_err(failed)?.file_name();
+        for name in entries {
             match name.to_str().and_then(parse_name) {
                 Some(object) => objects.push(object),
                 None => tracing::warn!(directory = %directory.display(), ?name, "a file in the store is no object"),
@@ -140,11 +144,12 @@ fn parse_name(name: &str) -> Option<ObjectId> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::disk::RealDisk;
     use super::*;
 
     #[test]
     fn names_lead_back_to_objects() {
-        let store = SyncedDirectory::new("/store".into(), PieceCount::default());
+        let store = SyncedDirectory::new(RealDisk, "/store".into(), PieceCount::default());
         let bucket = Bucket::new(Arc::new(store), 0x3a, PieceCount::default());
         let object = ObjectId { file: FileId::new(42).unwrap(), slot: 0xfff };
         let path = bucket.path(object);

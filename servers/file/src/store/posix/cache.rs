@@ -7,6 +7,7 @@
 //!
 //! So the cache passes its bound only for as long as that many objects are in use, or lost bytes.
 
+use super::super::disk::DiskFile;
 use super::super::sync_ledger::Standing;
 use super::object::OpenObject;
 use parking_lot::Mutex;
@@ -21,43 +22,44 @@ const SYNCS_PER_TRIM_MAX: usize = 4;
 
 /// A bounded cache of open objects.
 #[derive(Debug)]
-pub(super) struct ObjectCache {
+pub(super) struct ObjectCache<F: DiskFile> {
     open_max: usize,
-    state: Mutex<State>,
+    state: Mutex<State<F>>,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    open: HashMap<ObjectId, Entry>,
+#[derive(Debug)]
+struct State<F: DiskFile> {
+    open: HashMap<ObjectId, Entry<F>>,
     by_use: BTreeMap<u64, ObjectId>,
     uses: u64,
 }
 
 #[derive(Debug)]
-struct Entry {
-    object: Arc<OpenObject>,
+struct Entry<F: DiskFile> {
+    object: Arc<OpenObject<F>>,
     last_use: u64,
 }
 
-enum Room {
+enum Room<F: DiskFile> {
     Enough,
     Made,
-    AfterSync(Arc<OpenObject>),
+    AfterSync(Arc<OpenObject<F>>),
     None,
 }
 
-impl ObjectCache {
+impl<F: DiskFile> ObjectCache<F> {
     pub(super) fn new(open_max: usize) -> Self {
-        ObjectCache { open_max: open_max.max(1), state: Mutex::default() }
+        let state = State { open: HashMap::new(), by_use: BTreeMap::new(), uses: 0 };
+        ObjectCache { open_max: open_max.max(1), state: Mutex::new(state) }
     }
 
     /// An open object.
-    pub(super) fn get(&self, id: ObjectId) -> Option<Arc<OpenObject>> {
+    pub(super) fn get(&self, id: ObjectId) -> Option<Arc<OpenObject<F>>> {
         self.state.lock().touch(id)
     }
 
     /// Adds an object that was just opened, unless somebody was faster: then theirs is returned.
-    pub(super) fn insert(&self, object: OpenObject) -> Arc<OpenObject> {
+    pub(super) fn insert(&self, object: OpenObject<F>) -> Arc<OpenObject<F>> {
         let mut state = self.state.lock();
         let id = object.id();
         if let Some(theirs) = state.touch(id) {
@@ -99,8 +101,8 @@ impl ObjectCache {
     }
 }
 
-impl State {
-    fn touch(&mut self, id: ObjectId) -> Option<Arc<OpenObject>> {
+impl<F: DiskFile> State<F> {
+    fn touch(&mut self, id: ObjectId) -> Option<Arc<OpenObject<F>>> {
         let entry = self.open.get_mut(&id)?;
         self.by_use.remove(&entry.last_use);
         self.uses += 1;
@@ -115,7 +117,7 @@ impl State {
         }
     }
 
-    fn make_room(&mut self, open_max: usize) -> Room {
+    fn make_room(&mut self, open_max: usize) -> Room<F> {
         if self.open.len() <= open_max {
             return Room::Enough;
         }

@@ -1,23 +1,28 @@
 //! A directory whose names are made durable when that is asked for.
 
+use super::super::disk::Disk;
 use super::super::sync_ledger::{Loss, PieceCount, SyncLedger};
 use pfs_core::extent::Extent;
-use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// One directory, and which changes of its names are not durable.
 #[derive(Debug)]
-pub(super) struct SyncedDirectory {
+pub(super) struct SyncedDirectory<D: Disk> {
+    disk: D,
     path: PathBuf,
     ledger: SyncLedger,
     changes: AtomicU64,
 }
 
-impl SyncedDirectory {
-    pub(super) fn new(path: PathBuf, pieces: PieceCount) -> Self {
-        SyncedDirectory { path, ledger: SyncLedger::new(pieces), changes: AtomicU64::new(0) }
+impl<D: Disk> SyncedDirectory<D> {
+    pub(super) fn new(disk: D, path: PathBuf, pieces: PieceCount) -> Self {
+        SyncedDirectory { disk, path, ledger: SyncLedger::new(pieces), changes: AtomicU64::new(0) }
+    }
+
+    pub(super) fn disk(&self) -> &D {
+        &self.disk
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -36,10 +41,9 @@ impl SyncedDirectory {
 
     /// Makes all changes so far durable. A directory that does not exist has no names.
     pub(super) fn commit(&self) -> Result<(), Loss> {
-        self.ledger.commit(|| match File::open(&self.path) {
-            Ok(directory) => directory.sync_all(),
+        self.ledger.commit(|| match self.disk.sync_directory(&self.path) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(error),
+            other => other,
         })
     }
 }

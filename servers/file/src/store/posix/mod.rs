@@ -19,6 +19,7 @@ mod cache;
 mod directory;
 mod object;
 
+use super::disk::{Disk, DiskSpace, RealDisk};
 use super::sync_ledger::PieceCount;
 use super::{Attempt, ObjectStatus, ObjectStore, StoreError};
 use bucket::{BUCKETS, Bucket};
@@ -29,7 +30,6 @@ use pfs_core::checksum::Checksum;
 use pfs_core::ids::{FileId, ObjectId};
 use pfs_proto::data::ObjectExtent;
 use pfs_proto::metadata::SpaceReport;
-use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -50,10 +50,11 @@ impl Default for PosixOptions {
 
 /// A store in a local directory.
 #[derive(Debug)]
-pub struct PosixStore {
+pub struct PosixStore<D: Disk = RealDisk> {
+    disk: D,
     directory: PathBuf,
-    buckets: Vec<Bucket>,
-    cache: ObjectCache,
+    buckets: Vec<Bucket<D>>,
+    cache: ObjectCache<D::File>,
     pieces: PieceCount,
     objects: AtomicU64,
 }
@@ -61,11 +62,20 @@ pub struct PosixStore {
 impl PosixStore {
     /// Opens the store in `directory`, which is made if it is not there. One store at a time for one directory.
     pub fn open(directory: &Path, options: PosixOptions) -> Result<Self, StoreError> {
+        Self::open_on(RealDisk, directory, options)
+    }
+}
+
+impl<D: Disk> PosixStore<D> {
+    /// The same on another disk.
+    pub fn open_on(disk: D, directory: &Path, options: PosixOptions) -> Result<Self, StoreError> {
         let pieces = PieceCount::default();
-        make_durable_directory(directory).map_err(|error| StoreError::of_disk(Attempt::Create, directory, error))?;
-        let fan_out = Arc::new(SyncedDirectory::new(directory.to_owned(), pieces.clone()));
+        make_durable_directory(&disk, directory)
+            .map_err(|error| StoreError::of_disk(Attempt::Create, directory, error))?;
+        let fan_out = Arc::new(SyncedDirectory::new(disk.clone(), directory.to_owned(), pieces.clone()));
         let buckets = (0..BUCKETS).map(|index| Bucket::new(fan_out.clone(), index, pieces.clone())).collect();
         let store = PosixStore {
+            disk,
             directory: directory.to_owned(),
             buckets,
             cache: ObjectCache::new(options.open_objects_max),
@@ -77,12 +87,12 @@ impl PosixStore {
         Ok(store)
     }
 
-    fn bucket(&self, file: FileId) -> &Bucket {
+    fn bucket(&self, file: FileId) -> &Bucket<D> {
         &self.buckets[bucket::index(file)]
     }
 
     /// The object, opened if it is not open yet; nothing if it does not exist.
-    fn find(&self, id: ObjectId) -> Result<Option<Arc<OpenObject>>, StoreError> {
+    fn find(&self, id: ObjectId) -> Result<Option<Arc<OpenObject<D::File>>>, StoreError> {
         if let Some(object) = self.cache.get(id) {
             return Ok(Some(object));
         }
@@ -96,23 +106,25 @@ impl PosixStore {
         Ok(Some(object))
     }
 
-    fn existing(&self, object: ObjectId) -> Result<Arc<OpenObject>, StoreError> {
+    fn existing(&self, object: ObjectId) -> Result<Arc<OpenObject<D::File>>, StoreError> {
         self.find(object)?.ok_or(StoreError::Missing { object })
     }
 }
 
-fn make_durable_directory(directory: &Path) -> io::Result<()> {
-    if directory.is_dir() {
+/// Makes the directory and what is missing above it, each durable in the one above.
+fn make_durable_directory<D: Disk>(disk: &D, directory: &Path) -> io::Result<()> {
+    if disk.is_directory(directory)? {
         return Ok(());
     }
-    fs::create_dir_all(directory)?;
-    match directory.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        Some(parent) => File::open(parent)?.sync_all(),
-        None => Ok(()),
+    let above = directory.parent().filter(|parent| !parent.as_os_str().is_empty());
+    if let Some(parent) = above {
+        make_durable_directory(disk, parent)?;
     }
+    disk.make_directory(directory)?;
+    above.map_or(Ok(()), |parent| disk.sync_directory(parent))
 }
 
-impl ObjectStore for PosixStore {
+impl<D: Disk> ObjectStore for PosixStore<D> {
     fn create(&self, id: ObjectId) -> Result<(), StoreError> {
         let bucket = self.bucket(id.file);
         {
@@ -198,13 +210,9 @@ impl ObjectStore for PosixStore {
     }
 
     fn space(&self) -> Result<SpaceReport, StoreError> {
-        let disk = rustix::fs::statvfs(&self.directory)
-            .map_err(|error| StoreError::of_disk(Attempt::Space, &self.directory, error.into()))?;
-        Ok(SpaceReport {
-            total_bytes: disk.f_blocks.saturating_mul(disk.f_frsize),
-            free_bytes: disk.f_bavail.saturating_mul(disk.f_frsize),
-            objects: self.objects.load(Ordering::Relaxed),
-        })
+        let failed = |error| StoreError::of_disk(Attempt::Space, &self.directory, error);
+        let DiskSpace { total_bytes, free_bytes } = self.disk.space(&self.directory).map_err(failed)?;
+        Ok(SpaceReport { total_bytes, free_bytes, objects: self.objects.load(Ordering::Relaxed) })
     }
 }
 

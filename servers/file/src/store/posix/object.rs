@@ -1,13 +1,12 @@
 //! One open object: its file and what of it is not durable.
 
+use super::super::disk::DiskFile;
 use super::super::sync_ledger::{Loss, PieceCount, Standing, SyncLedger};
 use super::super::{Attempt, ObjectStatus, StoreError};
 use pfs_core::extent::Extent;
 use pfs_core::ids::ObjectId;
 use pfs_proto::data::ObjectExtent;
-use std::fs::File;
-use std::io::{self, ErrorKind};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::io;
 use std::path::PathBuf;
 
 /// Most separate pieces of bytes that are not durable, in all objects of a store together: about 16 MiB of memory.
@@ -15,21 +14,18 @@ use std::path::PathBuf;
 const PIECES_MAX: usize = 262_144;
 const PIECES_KEPT_PER_OBJECT: usize = 64;
 
-/// `st_blocks` counts in these, whatever the file system's own blocks are.
-const STAT_BLOCK_BYTES: u64 = 512;
-
 /// One open object.
 #[derive(Debug)]
-pub(super) struct OpenObject {
+pub(super) struct OpenObject<F: DiskFile> {
     id: ObjectId,
     path: PathBuf,
-    file: File,
+    file: F,
     ledger: SyncLedger,
     pieces: PieceCount,
 }
 
-impl OpenObject {
-    pub(super) fn new(id: ObjectId, path: PathBuf, file: File, pieces: PieceCount) -> Self {
+impl<F: DiskFile> OpenObject<F> {
+    pub(super) fn new(id: ObjectId, path: PathBuf, file: F, pieces: PieceCount) -> Self {
         OpenObject { id, path, file, ledger: SyncLedger::new(pieces.clone()), pieces }
     }
 
@@ -58,7 +54,7 @@ impl OpenObject {
         for extent in joined(extents) {
             let (bytes, after) = rest.split_at(bytes_of(extent));
             self.file
-                .write_all_at(bytes, extent.offset().0)
+                .write_all(bytes, extent.offset().0)
                 .map_err(|error| self.failed(Attempt::Write(extent), error))?;
             rest = after;
         }
@@ -71,6 +67,7 @@ impl OpenObject {
         for extent in joined(extents) {
             let (bytes, after) = rest.split_at_mut(bytes_of(extent));
             let read = self
+                .file
                 .read_to_end(bytes, extent.offset().0)
                 .map_err(|error| self.failed(Attempt::Read(extent), error))?;
             bytes[read..].fill(0);
@@ -78,20 +75,6 @@ impl OpenObject {
         }
         assert!(rest.is_empty(), "a buffer is as long as its extents");
         Ok(())
-    }
-
-    /// Reads until the buffer is full or the file ends.
-    fn read_to_end(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
-        let mut read = 0;
-        while read < into.len() {
-            match self.file.read_at(&mut into[read..], offset + read as u64) {
-                Ok(0) => break,
-                Ok(count) => read += count,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(read)
     }
 
     pub(super) fn commit(&self) -> Result<(), StoreError> {
@@ -119,9 +102,8 @@ impl OpenObject {
     }
 
     pub(super) fn status(&self) -> Result<ObjectStatus, StoreError> {
-        let metadata = self.file.metadata().map_err(|error| self.failed(Attempt::Stat, error))?;
-        let allocated_bytes = metadata.blocks().saturating_mul(STAT_BLOCK_BYTES);
-        Ok(ObjectStatus { length: metadata.len(), allocated_bytes })
+        let status = self.file.status().map_err(|error| self.failed(Attempt::Stat, error))?;
+        Ok(ObjectStatus { length: status.length, allocated_bytes: status.allocated_bytes })
     }
 
     fn failed(&self, attempt: Attempt, error: io::Error) -> StoreError {

@@ -2,6 +2,7 @@
 
 use super::*;
 use pfs_core::extent::ObjectOffset;
+use std::fs;
 
 fn object(file: u64) -> ObjectId {
     ObjectId { file: FileId::new(file).unwrap(), slot: 3 }
@@ -63,7 +64,7 @@ fn open_files_are_bounded() {
             scope.spawn(move || {
                 for file in 1..=40 {
                     store.create(object(file)).unwrap();
-                    write(&store, object(file), &[extent(thread, 1)], b"x").unwrap();
+                    write(store, object(file), &[extent(thread, 1)], b"x").unwrap();
                     assert_eq!(read(store, object(file), thread, 1), b"x");
                 }
             });
