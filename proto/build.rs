@@ -7,6 +7,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     tonic_prost_build::configure()
         .bytes(".pfs.v1.WriteRequest.payload")
         .bytes(".pfs.v1.ReadReply.payload")
+        .type_attribute(".pfs.v1.CacheCounters", "#[derive(serde::Serialize)]")
         .compile_fds(descriptors)?;
     Ok(())
 }

@@ -7,7 +7,7 @@ use crate::error::{Error, ErrorClass};
 use crate::group::{Call, Group, ROOT};
 use crate::info::Info;
 use crate::process::SharedClient;
-use crate::report::Since;
+use crate::report::{Form, Report};
 use pfs_client::blocking;
 use pfs_client::{CommitSummary, EntryKind};
 use pfs_core::extent::MAX_FILE_BYTES;
@@ -32,7 +32,15 @@ pub struct File {
     path: PfsPath,
     /// At rank 0: what was made durable and could not be reported yet.
     unreported: RefCell<Option<CommitSummary>>,
-    since: Since,
+    report: Report,
+}
+
+/// What the ranks have agreed about an open.
+pub(crate) struct Terms {
+    pub(crate) path: PfsPath,
+    pub(crate) amode: AccessMode,
+    pub(crate) hints: Hints,
+    pub(crate) report: Form,
 }
 
 /// A rank's part of the group's open. Only rank 0 closes it for all; the others let go, and all do if the group is lost.
@@ -72,14 +80,14 @@ impl File {
         members: Vec<ClientId>,
         client: SharedClient,
         file: blocking::File,
-        path: PfsPath,
-        amode: AccessMode,
-        hints: Hints,
+        terms: Terms,
     ) -> File {
+        let Terms { path, amode, hints, report } = terms;
+        let report = Report::begin(report, &client);
         group.watch(file.group_watch());
         let file = Attached { file: Some(file), is_root: group.is_root() };
-        let (atomic, unreported, since) = (Atomicity::default(), RefCell::new(None), Since::now(&client));
-        File { atomic, file, client, group, members, amode, hints, path, unreported, since }
+        let (atomic, unreported) = (Atomicity::default(), RefCell::new(None));
+        File { atomic, file, client, group, members, amode, hints, path, unreported, report }
     }
 
     /// The file's size in bytes. Not collective.
@@ -166,7 +174,7 @@ impl File {
             return Err(self.close_alone(lost));
         }
         let own = self.atomic.close();
-        let File { file, client, group, amode, path, since, .. } = self;
+        let File { file, client, group, amode, path, report, .. } = self;
         // The root closes for the group when nobody uses the file any more. From here on a dead rank is not told: the
         // group is no more. But nobody waits for anything that is not bounded in time.
         group.bounded();
@@ -180,7 +188,7 @@ impl File {
             closed?;
             Ok(Vec::new())
         });
-        let reported = since.report(&group, &client, path.as_str());
+        let reported = report.print(&group, &client, path.as_str());
         durable.and(detached).and(closed.map(drop)).and(reported)
     }
 

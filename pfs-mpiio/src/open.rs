@@ -5,10 +5,11 @@
 
 use crate::amode::AccessMode;
 use crate::error::{Error, ErrorClass};
-use crate::file::File;
+use crate::file::{File, Terms};
 use crate::group::{Group, ROOT};
 use crate::info::Info;
 use crate::process::{self, SharedClient};
+use crate::report::Form;
 use mpi::traits::*;
 use pfs_client::blocking;
 use pfs_client::{EntryKind, LayoutRequest, OpenOptions, OpenedFile, parse_url};
@@ -24,6 +25,7 @@ struct Arguments {
     path: PfsPath,
     hints: Hints,
     options: OpenOptions,
+    report: Form,
 }
 
 impl File {
@@ -39,7 +41,10 @@ impl File {
         let opened = group.ask(ROOT, || open_for_all(&client, &arguments, &members))?;
         let attached = attach(&client, &opened, &arguments);
         match agree_attached(&group, attached) {
-            Ok(file) => Ok(File::new(group, members, client, file, arguments.path, amode, arguments.hints)),
+            Ok(file) => {
+                let Arguments { path, hints, report, .. } = arguments;
+                Ok(File::new(group, members, client, file, Terms { path, amode, hints, report }))
+            }
             Err(error) => Err(error),
         }
     }
@@ -56,10 +61,13 @@ impl File {
 fn agree_arguments(group: &Group, path: &str, amode: AccessMode, info: &Info) -> Result<Arguments, Error> {
     let own = group.agree(check_arguments(path, amode, info, group.is_root()))?;
     let first_open = group.ask(ROOT, || Ok(format!("{} with {amode}", own.path).into_bytes()))?;
-    let first_hints = group.ask(ROOT, || Ok(encode_hints(&own.hints)))?;
+    let first_terms = group.ask(ROOT, || Ok(encode_terms(own.report, &own.hints)))?;
     let own_open = format!("{} with {amode}", own.path);
     let same = if first_open == own_open.as_bytes() {
-        decode_hints(&first_hints).map(|hints| Arguments { options: options(amode, &hints, own.options), hints, ..own })
+        decode_terms(&first_terms).map(|(report, hints)| {
+            let options = options(amode, &hints, own.options);
+            Arguments { options, hints, report, ..own }
+        })
     } else {
         let first = String::from_utf8_lossy(&first_open);
         Err(Error::new(ErrorClass::NotSame, format!("opens {own_open}, and rank 0 opens {first}")))
@@ -75,7 +83,8 @@ fn check_arguments(path: &str, amode: AccessMode, info: &Info, is_root: bool) ->
         unknown.into_iter().for_each(warn_once);
     }
     let options = OpenOptions { access, ..OpenOptions::default() };
-    Ok(Arguments { address, path, hints, options })
+    let report = if is_root { Form::from_environment()? } else { Form::None };
+    Ok(Arguments { address, path, hints, options, report })
 }
 
 /// MPI lets a library pass over hints that it does not know; a misspelt one should not pass unseen.
@@ -137,14 +146,17 @@ fn agree_attached(group: &Group, own: Result<blocking::File, Error>) -> Result<b
     }
 }
 
-/// Hints travel as `key=value` lines: neither has a line's end in it.
-fn encode_hints(hints: &Hints) -> Vec<u8> {
-    let lines: Vec<String> = hints.pairs().iter().map(|(key, value)| format!("{key}={value}")).collect();
-    lines.join("\n").into_bytes()
+/// What the others take over from rank 0 travels as lines: the form of the report, then `key=value` for each hint.
+/// None of them has a line's end in it.
+fn encode_terms(report: Form, hints: &Hints) -> Vec<u8> {
+    let hints = hints.pairs();
+    let lines = hints.iter().map(|(key, value)| format!("{key}={value}"));
+    std::iter::once(report.name().to_owned()).chain(lines).collect::<Vec<_>>().join("\n").into_bytes()
 }
 
-fn decode_hints(bytes: &[u8]) -> Result<Hints, Error> {
+fn decode_terms(bytes: &[u8]) -> Result<(Form, Hints), Error> {
     let text = String::from_utf8_lossy(bytes);
-    let (hints, _) = Hints::parse(text.lines().filter_map(|line| line.split_once('=')))?;
-    Ok(hints)
+    let (report, hints) = text.split_once('\n').unwrap_or((&text, ""));
+    let (hints, _) = Hints::parse(hints.lines().filter_map(|line| line.split_once('=')))?;
+    Ok((Form::parse(report)?, hints))
 }

@@ -1,42 +1,42 @@
 //! The report at the end of a file: what the ranks' caches have done since it was opened.
 //!
-//! `PFS_REPORT=text` (or `1`) or `PFS_REPORT=json` in the environment of rank 0 asks for it. Rank 0 then prints, at every
-//! close, the sums over all ranks on standard error: a small table, or one line of JSON. A client is shared by all files of a
-//! process, so with several files open at once each report has what was done for the others, too.
+//! `PFS_REPORT=text` (or `1`) or `PFS_REPORT=json` in the environment of rank 0 asks for it when the file is opened. Rank 0
+//! then prints, at the close, the sums over all ranks on standard error: a small table, or one line of JSON. A client is
+//! shared by all files of a process, so with several files open at once each report has what was done for the others, too.
 
 use crate::error::{Error, ErrorClass};
-use crate::group::{Group, ROOT};
-use pfs_client::CacheCounters;
+use crate::group::Group;
 use pfs_client::blocking::Client;
 use std::fmt::Write as _;
 
 /// Asks for the report.
-pub(crate) const VARIABLE: &str = "PFS_REPORT";
+const VARIABLE: &str = "PFS_REPORT";
 
-const NAMES: [&str; 9] = [
-    "read_hits",
-    "read_misses",
-    "write_hits",
-    "write_misses",
-    "evictions",
-    "write_backs",
-    "invalidations",
-    "close_write_backs",
-    "close_evictions",
-];
-type Counts = [u64; NAMES.len()];
+type Counts = [(&'static str, u64); 9];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
+pub(crate) enum Form {
     None,
     Text,
     Json,
 }
 
 impl Form {
-    const ALL: [Form; 3] = [Form::None, Form::Text, Form::Json];
+    /// What this process's environment asks for.
+    pub(crate) fn from_environment() -> Result<Form, Error> {
+        Form::parse(std::env::var(VARIABLE).unwrap_or_default().trim())
+    }
 
-    fn parse(text: &str) -> Result<Form, Error> {
+    /// The form as ranks tell it each other.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Form::None => "0",
+            Form::Text => "text",
+            Form::Json => "json",
+        }
+    }
+
+    pub(crate) fn parse(text: &str) -> Result<Form, Error> {
         match text {
             "" | "0" => Ok(Form::None),
             "1" | "text" => Ok(Form::Text),
@@ -49,64 +49,48 @@ impl Form {
     }
 }
 
-/// Where a client's counts stood when a file was opened.
+/// What a file's report needs: its form, and where the client's counts stood when the file was opened.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Since(Counts);
+pub(crate) struct Report {
+    form: Form,
+    since: Counts,
+}
 
-impl Since {
-    pub(crate) fn now(client: &Client) -> Since {
-        Since(counts(client.cache_counters()))
+impl Report {
+    /// From now on. The form is the same on all ranks.
+    pub(crate) fn begin(form: Form, client: &Client) -> Report {
+        Report { form, since: client.cache_counters().events() }
     }
 
-    /// Collective: rank 0 prints the report of `name` if its environment asks for one.
-    pub(crate) fn report(self, group: &Group, client: &Client, name: &str) -> Result<(), Error> {
-        let wanted = group.ask(ROOT, || {
-            let form = Form::parse(std::env::var(VARIABLE).unwrap_or_default().trim())?;
-            Ok(vec![form as u8])
-        })?;
-        let form = Form::ALL.into_iter().find(|form| wanted == [*form as u8]).unwrap_or(Form::None);
-        if form == Form::None {
+    /// Collective: rank 0 prints the report of `name` if one is wanted.
+    pub(crate) fn print(self, group: &Group, client: &Client, name: &str) -> Result<(), Error> {
+        if self.form == Form::None {
             return Ok(());
         }
-        let now = counts(client.cache_counters());
-        let own: Counts = std::array::from_fn(|at| now[at].saturating_sub(self.0[at]));
-        let all = group.all_gather(own)?;
+        let now = client.cache_counters().events();
+        let own = std::array::from_fn(|at| now[at].1.saturating_sub(self.since[at].1));
+        let all: Vec<[u64; 9]> = group.all_gather(own)?;
         if group.is_root() {
-            let sums: Counts = std::array::from_fn(|at| all.iter().map(|counts| counts[at]).sum());
-            eprint!("{}", show(form, name, group.size(), sums));
+            let sums = std::array::from_fn(|at| (now[at].0, all.iter().map(|counts| counts[at]).sum()));
+            eprint!("{}", show(self.form, name, group.size(), sums));
         }
         Ok(())
     }
 }
 
-fn counts(counters: CacheCounters) -> Counts {
-    [
-        counters.read_hits,
-        counters.read_misses,
-        counters.write_hits,
-        counters.write_misses,
-        counters.evictions,
-        counters.write_backs,
-        counters.invalidations,
-        counters.close_write_backs,
-        counters.close_evictions,
-    ]
-}
-
 fn show(form: Form, name: &str, ranks: u32, sums: Counts) -> String {
-    let named = NAMES.into_iter().zip(sums);
     let mut text = String::new();
     if form == Form::Json {
         // A path has no control character and no quote that Rust's and JSON's escapes would write differently.
         let _ = write!(text, "{{\"file\": {name:?}, \"ranks\": {ranks}, \"cache\": {{");
-        for (at, (key, value)) in named.enumerate() {
+        for (at, (key, value)) in sums.into_iter().enumerate() {
             let _ = write!(text, "{}\"{key}\": {value}", if at == 0 { "" } else { ", " });
         }
         text.push_str("}}\n");
         return text;
     }
     let _ = writeln!(text, "pfs: {name}, {ranks} ranks, caches since the open");
-    for (key, value) in named {
+    for (key, value) in sums {
         let _ = writeln!(text, "pfs:   {:<18}{value:>12}", key.replace('_', " "));
     }
     text
@@ -128,12 +112,13 @@ mod tests {
 
     #[test]
     fn both_forms_have_every_count() {
-        let sums: Counts = std::array::from_fn(|at| 100 + at as u64);
+        let names = pfs_client::CacheCounters::default().events().map(|(name, _)| name);
+        let sums: Counts = std::array::from_fn(|at| (names[at], 100 + at as u64));
         let json = show(Form::Json, "/a", 4, sums);
         assert!(json.starts_with("{\"file\": \"/a\", \"ranks\": 4, \"cache\": {\"read_hits\": 100, "), "{json}");
         assert!(json.ends_with("\"close_evictions\": 108}}\n"), "{json}");
         let text = show(Form::Text, "/a", 4, sums);
-        assert_eq!(text.lines().count(), 1 + NAMES.len());
+        assert_eq!(text.lines().count(), 1 + sums.len());
         assert!((100..109).all(|value| text.contains(&value.to_string())));
     }
 }

@@ -42,40 +42,7 @@ struct ClientJson<'a> {
     connected: bool,
     age_ms: u64,
     /// Absent before the client's first heartbeat.
-    cache: Option<CacheJson>,
-}
-
-#[derive(Serialize)]
-struct CacheJson {
-    read_hits: u64,
-    read_misses: u64,
-    write_hits: u64,
-    write_misses: u64,
-    evictions: u64,
-    write_backs: u64,
-    invalidations: u64,
-    close_write_backs: u64,
-    close_evictions: u64,
-    cached_bytes: u64,
-    dirty_bytes: u64,
-}
-
-impl From<CacheCounters> for CacheJson {
-    fn from(counters: CacheCounters) -> Self {
-        CacheJson {
-            read_hits: counters.read_hits,
-            read_misses: counters.read_misses,
-            write_hits: counters.write_hits,
-            write_misses: counters.write_misses,
-            evictions: counters.evictions,
-            write_backs: counters.write_backs,
-            invalidations: counters.invalidations,
-            close_write_backs: counters.close_write_backs,
-            close_evictions: counters.close_evictions,
-            cached_bytes: counters.cached_bytes,
-            dirty_bytes: counters.dirty_bytes,
-        }
-    }
+    cache: Option<CacheCounters>,
 }
 
 impl<'a> From<&'a SessionStatus> for ClientJson<'a> {
@@ -85,7 +52,7 @@ impl<'a> From<&'a SessionStatus> for ClientJson<'a> {
             name: &session.client_name,
             connected: session.connected,
             age_ms: session.age_ms,
-            cache: session.cache.map(Into::into),
+            cache: session.cache,
         }
     }
 }
@@ -141,7 +108,7 @@ mod tests {
 
     #[test]
     fn a_client_without_a_heartbeat_has_dashes() {
-        let cache = Some(CacheCounters { read_hits: 41, dirty_bytes: 4096, ..CacheCounters::default() }.into());
+        let cache = Some(CacheCounters { read_hits: 41, dirty_bytes: 4096, ..CacheCounters::default() });
         let client = |client_id, cache| ClientJson { client_id, name: "n1:77", connected: true, age_ms: 5, cache };
         let text = table(&[client(3, cache), client(4, None)]);
         let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();

@@ -77,20 +77,7 @@ impl Cache {
 
     /// The counters as the session's heartbeats carry them.
     pub(crate) fn wire_counters(&self) -> v1::CacheCounters {
-        let counters = self.counters();
-        v1::CacheCounters {
-            read_hits: counters.read_hits,
-            read_misses: counters.read_misses,
-            write_hits: counters.write_hits,
-            write_misses: counters.write_misses,
-            evictions: counters.evictions,
-            write_backs: counters.write_backs,
-            invalidations: counters.invalidations,
-            close_write_backs: counters.close_write_backs,
-            close_evictions: counters.close_evictions,
-            cached_bytes: counters.cached_bytes,
-            dirty_bytes: counters.dirty_bytes,
-        }
+        self.counters().into()
     }
 
     pub(crate) fn open(&self, key: FileKey, boot: Boot, stripe_unit: u64) {

@@ -26,3 +26,20 @@ pub struct CacheCounters {
     /// Of these, bytes that are not at the file servers.
     pub dirty_bytes: u64,
 }
+
+impl CacheCounters {
+    /// What has happened so far, under the names that users see; what is in the cache now is not part of it.
+    pub fn events(&self) -> [(&'static str, u64); 9] {
+        [
+            ("read_hits", self.read_hits),
+            ("read_misses", self.read_misses),
+            ("write_hits", self.write_hits),
+            ("write_misses", self.write_misses),
+            ("evictions", self.evictions),
+            ("write_backs", self.write_backs),
+            ("invalidations", self.invalidations),
+            ("close_write_backs", self.close_write_backs),
+            ("close_evictions", self.close_evictions),
+        ]
+    }
+}

@@ -2,6 +2,7 @@
 
 use super::{Contradiction, ConvertError, Problem, Result, bounded, each, id, ids, nested, required};
 use crate::v1;
+use pfs_core::cache::CacheCounters;
 use pfs_core::extent::{Extent, INFINITY, MAX_FILE_BYTES};
 use pfs_core::ids::{Boot, ClientId, GroupId, Holder, ServerId, Stamp};
 use pfs_core::layout::{Recipe, STRIPE_COUNT_MAX, StripeSlot};
@@ -132,5 +133,23 @@ impl TryFrom<v1::FileSize> for FileSize {
 impl From<FileSize> for v1::FileSize {
     fn from(size: FileSize) -> Self {
         v1::FileSize { bytes: size.bytes, generation: size.generation }
+    }
+}
+
+impl From<CacheCounters> for v1::CacheCounters {
+    fn from(counters: CacheCounters) -> Self {
+        v1::CacheCounters {
+            read_hits: counters.read_hits,
+            read_misses: counters.read_misses,
+            write_hits: counters.write_hits,
+            write_misses: counters.write_misses,
+            evictions: counters.evictions,
+            write_backs: counters.write_backs,
+            invalidations: counters.invalidations,
+            close_write_backs: counters.close_write_backs,
+            close_evictions: counters.close_evictions,
+            cached_bytes: counters.cached_bytes,
+            dirty_bytes: counters.dirty_bytes,
+        }
     }
 }
