@@ -4,9 +4,11 @@
 //!   [`convert`], and works with the strict types of `pfs_core`, [`data`], [`token`] and [`metadata`] from then on.
 //! * A refused message changes nothing and is answered with a status made by [`status`], which carries an error code
 //!   for programs beside the text for people.
+//! * [`payload`] finds a message's bytes before all of them are there.
 //! * [`secret`] proves that a caller belongs to the cluster; [`transport`] holds the settings of every connection.
 
 pub mod convert;
+pub mod payload;
 pub mod secret;
 pub mod status;
 pub mod transport;

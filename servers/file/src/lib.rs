@@ -36,7 +36,6 @@ mod service;
 mod start;
 pub mod store;
 mod streamed;
-mod write_head;
 
 pub use label::{FORMAT_VERSION, LabelError};
 pub use registration::RegistrationError;

@@ -2,7 +2,7 @@
 //! whole in memory.
 //!
 //! [`Streamed`] lies around the generated service and takes the path of `Write` for itself. A request that is not of the
-//! usual shape (see [`crate::write_head`]) goes on to the generated service, from its first byte; it is valid too, and
+//! usual shape (see [`pfs_proto::payload`]) goes on to the generated service, from its first byte; it is valid too, and
 //! decoded whole.
 //!
 //! Invariants:
@@ -14,10 +14,10 @@
 use crate::metered::{Budget, Share, hold_until_sent};
 use crate::server::{FileServer, Pieces};
 use crate::service::{check_stamp, epoch_of};
-use crate::write_head::{Scan, scan};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http_body::{Body as _, Frame};
 use pfs_proto::data::WriteHead;
+use pfs_proto::payload::{PREFIX_BYTES, Scan, scan};
 use pfs_proto::status::{ErrorCode, ErrorDetail, error_detail};
 use pfs_proto::transport::MESSAGE_BYTES_MAX;
 use pfs_proto::v1;
@@ -35,8 +35,6 @@ use tonic::server::NamedService;
 use tonic::{Code, Status};
 
 const WRITE_PATH: &str = "/pfs.v1.Data/Write";
-/// A gRPC message begins with one byte of flags and four of length.
-const PREFIX_BYTES: usize = 5;
 /// Most bytes of a request's head that are looked at before it counts as irregular. The most extents take half of it.
 const HEAD_BYTES_MAX: usize = 256 * 1024;
 /// Bytes that are written at once; frames are gathered up to it as long as there are any.

@@ -1,13 +1,15 @@
-//! Finds where the payload of an encoded `WriteRequest` begins, from its first bytes.
+//! Finds where the payload of an encoded `WriteRequest` or `ReadReply` begins, from its first bytes.
 //!
 //! ```text
-//! key value, key value, …          stamp, sequence, object, extents: any order, unknown fields too
+//! key value, key value, …          every other field: any order, unknown fields too
 //! 0x7a length                      field 15: the payload
 //! length bytes                     … up to the end of the message
 //! ```
 
-/// Key of the payload: field 15, length-delimited.
-const PAYLOAD_KEY: u64 = 15 << 3 | 2;
+/// Key of the payload: field 15, length-delimited. It is one byte on the wire.
+pub const PAYLOAD_KEY: u64 = 15 << 3 | 2;
+/// A gRPC message begins with one byte of flags and four of length, the highest first.
+pub const PREFIX_BYTES: usize = 5;
 
 const VARINT: u64 = 0;
 const FIXED_64: u64 = 1;
@@ -80,7 +82,7 @@ fn varint(bytes: &[u8], at: &mut usize) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pfs_proto::v1;
+    use crate::v1;
     use proptest::prelude::*;
     use prost::Message;
 
