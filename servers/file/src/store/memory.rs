@@ -1,13 +1,14 @@
 //! Objects in memory: for tests of what lies above a store. Nothing is durable, and nothing fails.
 
 use super::generations::Generations;
-use super::{ObjectStatus, ObjectStore, StoreError};
+use super::{Damage, ObjectStatus, ObjectStore, StoreError};
 use parking_lot::Mutex;
 use pfs_core::checksum::Checksum;
 use pfs_core::ids::{FileId, ObjectId};
 use pfs_proto::data::ObjectExtent;
 use pfs_proto::metadata::SpaceReport;
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// Bytes of a block; blocks that were never written are not kept.
 const BLOCK_BYTES: u64 = 4096;
@@ -113,6 +114,44 @@ impl ObjectStore for MemoryStore {
         split(extents).for_each(|(extent, range)| found.read(extent, &mut into[range]));
         checksums.extend(super::checksums_of(extents, into));
         Ok(())
+    }
+
+    fn write_now(
+        &self,
+        object: ObjectId,
+        extents: &[ObjectExtent],
+        payload: &[&[u8]],
+        checksums: &[Checksum],
+    ) -> Result<bool, StoreError> {
+        self.write(object, extents, payload, checksums).map(|()| true)
+    }
+
+    fn read_now(
+        &self,
+        object: ObjectId,
+        extents: &[ObjectExtent],
+        into: &mut [u8],
+        checksums: &mut Vec<Checksum>,
+    ) -> Result<bool, StoreError> {
+        self.read(object, extents, into, checksums).map(|()| true)
+    }
+
+    fn allocate(&self, object: ObjectId, _extent: ObjectExtent) -> Result<(), StoreError> {
+        self.stat(object)?.ok_or(StoreError::Missing { object }).map(|_| ())
+    }
+
+    fn punch(&self, object: ObjectId, extent: ObjectExtent) -> Result<(), StoreError> {
+        let mut state = self.state.lock();
+        let found = state.objects.get_mut(&object).ok_or(StoreError::Missing { object })?;
+        let length = extent.end().0.min(found.length).saturating_sub(extent.offset().0);
+        if let Some(inside) = ObjectExtent::new(extent.offset(), length) {
+            found.write(inside, &vec![0; usize::try_from(length).expect("bytes that are in memory")]);
+        }
+        Ok(())
+    }
+
+    fn verify(&self, object: ObjectId, _blocks: Range<u64>) -> Result<Vec<Damage>, StoreError> {
+        self.stat(object)?.ok_or(StoreError::Missing { object }).map(|_| Vec::new())
     }
 
     fn commit(&self, object: ObjectId) -> Result<Option<u64>, StoreError> {

@@ -20,6 +20,7 @@ use pfs_core::checksum::Checksum;
 use pfs_core::ids::{FileId, ObjectId};
 use pfs_proto::data::{ObjectExtent, pieces};
 use pfs_proto::metadata::SpaceReport;
+use std::ops::Range;
 
 /// What is known of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +31,17 @@ pub struct ObjectStatus {
     pub allocated_bytes: u64,
 }
 
-/// Stores objects. All methods block, and all may be called from any thread at any time.
+/// A part of an object that does not agree with its checksums, or can not be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// Whole blocks, but for the object's end.
+    pub extent: ObjectExtent,
+    /// For people: what is wrong, and where on this server.
+    pub problem: String,
+}
+
+/// Stores objects. All methods may be called from any thread at any time, and all of them may wait for a disk but
+/// [`is_at_hand`](Self::is_at_hand), [`read_now`](Self::read_now) and [`write_now`](Self::write_now).
 ///
 /// Promises:
 /// * **Objects are made by [`create`](Self::create) only.** Nothing else makes one, so a caller decides which may be.
@@ -73,6 +84,42 @@ pub trait ObjectStore: Send + Sync + 'static {
         into: &mut [u8],
         checksums: &mut Vec<Checksum>,
     ) -> Result<(), StoreError>;
+
+    /// The same as [`write`](Self::write), unless that has to wait for a disk or for another call: then it returns false.
+    /// A part of the bytes may have been written by then, so the caller has to call `write` with all of them.
+    fn write_now(
+        &self,
+        object: ObjectId,
+        extents: &[ObjectExtent],
+        payload: &[&[u8]],
+        checksums: &[Checksum],
+    ) -> Result<bool, StoreError>;
+
+    /// The same as [`read`](Self::read), unless that has to wait for a disk or for another call: then it returns false,
+    /// `into` has arbitrary content, and `checksums` is as it was. An object that was not used for long is such a case.
+    fn read_now(
+        &self,
+        object: ObjectId,
+        extents: &[ObjectExtent],
+        into: &mut [u8],
+        checksums: &mut Vec<Checksum>,
+    ) -> Result<bool, StoreError>;
+
+    /// Takes space for all of the extent, so that writing it will not find the disk full, as far as the file system
+    /// below can promise that. Neither the bytes nor the object's length change. The next commit makes it durable.
+    /// Fails with [`StoreError::Missing`] if there is no such object.
+    fn allocate(&self, object: ObjectId, extent: ObjectExtent) -> Result<(), StoreError>;
+
+    /// Makes a hole of the extent: its bytes are zeros, as if they were written, and whole blocks of it take no space
+    /// if the file system below has holes. The object's length does not change. The next commit makes it durable.
+    /// Fails with [`StoreError::Missing`] if there is no such object.
+    fn punch(&self, object: ObjectId, extent: ObjectExtent) -> Result<(), StoreError>;
+
+    /// Compares stored blocks with their checksums, `blocks` counted from the object's start in units of
+    /// [`BLOCK_BYTES`](pfs_core::checksum::BLOCK_BYTES), and tells which differ or can not be read, in order. A block that is
+    /// written meanwhile is compared before or after, never in between; blocks past the object's end are right.
+    /// Fails with [`StoreError::Missing`] if there is no such object.
+    fn verify(&self, object: ObjectId, blocks: Range<u64>) -> Result<Vec<Damage>, StoreError>;
 
     /// Makes durable what was written, and tells the object's length; nothing for an object that does not exist.
     fn commit(&self, object: ObjectId) -> Result<Option<u64>, StoreError>;

@@ -21,7 +21,7 @@ mod object;
 
 use super::disk::{Disk, DiskSpace, RealDisk};
 use super::sync_ledger::PieceCount;
-use super::{Attempt, ObjectStatus, ObjectStore, StoreError};
+use super::{Attempt, Damage, ObjectStatus, ObjectStore, StoreError};
 use bucket::{BUCKETS, Bucket};
 use cache::ObjectCache;
 use directory::SyncedDirectory;
@@ -31,6 +31,7 @@ use pfs_core::ids::{FileId, ObjectId};
 use pfs_proto::data::ObjectExtent;
 use pfs_proto::metadata::SpaceReport;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -162,6 +163,46 @@ impl<D: Disk> ObjectStore for PosixStore<D> {
         self.existing(object)?.read(extents, into)?;
         checksums.extend(super::checksums_of(extents, into));
         Ok(())
+    }
+
+    fn write_now(
+        &self,
+        object: ObjectId,
+        extents: &[ObjectExtent],
+        payload: &[&[u8]],
+        checksums: &[Checksum],
+    ) -> Result<bool, StoreError> {
+        self.write(object, extents, payload, checksums).map(|()| true)
+    }
+
+    fn read_now(
+        &self,
+        object: ObjectId,
+        extents: &[ObjectExtent],
+        into: &mut [u8],
+        checksums: &mut Vec<Checksum>,
+    ) -> Result<bool, StoreError> {
+        match self.is_at_hand(object) {
+            true => self.read(object, extents, into, checksums).map(|()| true),
+            false => Ok(false),
+        }
+    }
+
+    fn allocate(&self, object: ObjectId, _extent: ObjectExtent) -> Result<(), StoreError> {
+        self.existing(object).map(|_| ())
+    }
+
+    fn punch(&self, object: ObjectId, extent: ObjectExtent) -> Result<(), StoreError> {
+        let object = self.existing(object)?;
+        let length = extent.end().0.min(object.status()?.length).saturating_sub(extent.offset().0);
+        match ObjectExtent::new(extent.offset(), length) {
+            Some(inside) => object.write(&[inside], &vec![0; usize::try_from(length).unwrap_or(usize::MAX)]),
+            None => Ok(()),
+        }
+    }
+
+    fn verify(&self, object: ObjectId, _blocks: Range<u64>) -> Result<Vec<Damage>, StoreError> {
+        self.existing(object).map(|_| Vec::new())
     }
 
     fn commit(&self, id: ObjectId) -> Result<Option<u64>, StoreError> {
