@@ -13,10 +13,12 @@
 //! * a failed sync has lost what it was about, and the next sync does not tell.
 
 mod real;
+mod sim;
 #[cfg(test)]
 mod tests;
 
 pub use real::{RealDisk, RealFile};
+pub use sim::{Change, FileNumber, Platter, Recording, SECTOR_BYTES, SimDisk, SimFile, Survivors};
 
 use std::ffi::OsString;
 use std::fmt::Debug;
