@@ -25,6 +25,7 @@ use pfs_proto::metadata::SlotSet;
 use pfs_proto::v1;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use tokio::sync::OwnedMutexGuard;
 
 /// One open of one file. See [`close`](Self::close) for how it ends.
 #[derive(Debug)]
@@ -276,16 +277,14 @@ impl FileDescriptor {
         if let Some(error) = self.state().cache.take_error(self.shared.key()) {
             return Err(error);
         }
-        let slots = self.shared.take_uncommitted();
-        if let Some(loss) = self.shared.take_loss() {
-            return Err(loss);
-        }
+        let turn = self.shared.sync_turn().await;
+        let slots = self.shared.take_unsynced()?;
         if slots.is_empty() {
             return Ok(CommitSummary { size: self.shared.written_size(), slots: SlotSet::new() });
         }
         // On the io thread, so that a dropped future does not lose track of what is durable.
         let (state, shared) = (self.state().clone(), self.shared.clone());
-        let committed = self.state().io.spawn(commit_slots(state, shared, slots)).await;
+        let committed = self.state().io.spawn(commit_slots(state, shared, slots, turn)).await;
         committed.map_err(|_| Error::new(ErrorKind::NoSession, "the client was shut down during a sync"))?
     }
 
@@ -364,10 +363,12 @@ pub(crate) async fn send_close(state: Arc<ClientState>, open: OpenId, shared: Ar
     closed.map(drop).map_err(|error| error.context(format_args!("close {}", shared.name)))
 }
 
+/// Makes these slots' objects durable; those for which that fails are put back.
 async fn commit_slots(
     state: Arc<ClientState>,
     shared: Arc<SharedFile>,
     mut slots: BTreeMap<u32, Instance>,
+    _turn: OwnedMutexGuard<()>,
 ) -> Result<CommitSummary, Error> {
     let mut running: FuturesUnordered<_> = slots
         .keys()
@@ -405,7 +406,7 @@ async fn commit_slots(
         }
     }
     drop(running);
-    shared.put_back_uncommitted(slots);
+    shared.put_back_unsynced(slots);
     outcome.map(|()| CommitSummary { size, slots: committed })
 }
 

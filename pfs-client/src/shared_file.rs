@@ -4,7 +4,8 @@
 //! * every change of the token state is followed by [`SharedFile::pump`] under the same lock, so messages leave in the
 //!   order in which the state machine decided them;
 //! * an operation in the state machine has a [`Token`] that ends it, or was refused;
-//! * `uncommitted` lists every slot with bytes that were written and not yet made durable.
+//! * `unsynced` lists every slot with bytes that were written and not yet made durable, but for those that the sync that
+//!   holds `syncing` has taken; so no sync succeeds while another one is at work on bytes that were written before it.
 
 mod cached;
 mod sets;
@@ -24,12 +25,13 @@ use pfs_core::layout::Recipe;
 use pfs_core::pattern::RangePattern;
 use pfs_core::token::holder::{HolderAction, OperationId, Ranges, TokenHolder};
 use pfs_core::token::message::{Acquire, FileSize, Mode, Revoke, Undrained};
+use pfs_core::unsynced::Unsynced;
 use pfs_proto::metadata::{FileMetadata, SlotSet};
 use pfs_proto::status::ErrorDetail;
 use pfs_proto::token::{ClientMessage, GrantMessage};
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock, Weak};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedMutexGuard, oneshot};
 
 /// See the module.
 #[derive(Debug)]
@@ -43,6 +45,8 @@ pub(crate) struct SharedFile {
     /// Why no collective access can succeed any more. Looked at very often, without a lock.
     group_error: Arc<OnceLock<Error>>,
     home: Home,
+    /// Held by the sync that is at work.
+    syncing: Arc<tokio::sync::Mutex<()>>,
     inner: Mutex<Inner>,
 }
 
@@ -56,9 +60,7 @@ struct Inner {
     /// Descriptors.
     users: usize,
     /// Written slots, with the server instance that took the bytes.
-    uncommitted: BTreeMap<u32, Instance>,
-    /// A loss that the next sync must tell.
-    loss: Option<Error>,
+    unsynced: Unsynced<u32, Instance>,
     committed_slots: SlotSet,
     /// The session has ended, or the group was given up: nothing can be asked for any more.
     ended: Option<Error>,
@@ -89,13 +91,13 @@ impl SharedFile {
             collectives: BTreeMap::new(),
             sets: Sets::default(),
             users: 1,
-            uncommitted: BTreeMap::new(),
-            loss: None,
+            unsynced: Unsynced::default(),
             committed_slots: file.committed_slots,
             ended: None,
         };
         let (group_error, home, inner) = (Arc::default(), Home { cache, state }, Mutex::new(inner));
-        let shared = SharedFile { id: file.id, holder, recipe, name, links, group_error, home, inner };
+        let syncing = Arc::default();
+        let shared = SharedFile { id: file.id, holder, recipe, name, links, group_error, home, syncing, inner };
         shared.home.cache.open(shared.key(), shared.links.boot(), shared.recipe.stripe_unit());
         shared
     }
@@ -413,30 +415,22 @@ impl SharedFile {
 
     /// A server has taken bytes for a slot.
     pub(crate) fn record_uncommitted(&self, slot: u32, instance: Instance) {
-        let mut inner = self.inner.lock();
-        if let Some(before) = inner.uncommitted.insert(slot, instance)
-            && before != instance
-        {
-            inner.loss = Some(self.restarted(slot));
-        }
+        self.inner.lock().unsynced.note_written(slot, instance);
     }
 
-    /// Takes the list of what must be made durable.
-    pub(crate) fn take_uncommitted(&self) -> BTreeMap<u32, Instance> {
-        std::mem::take(&mut self.inner.lock().uncommitted)
+    /// Takes the list of what must be made durable, or tells a loss since the last sync, once.
+    pub(crate) fn take_unsynced(&self) -> Result<BTreeMap<u32, Instance>, Error> {
+        self.inner.lock().unsynced.take().map_err(|slot| self.restarted(slot))
     }
 
     /// Puts back what could not be made durable.
-    pub(crate) fn put_back_uncommitted(&self, slots: BTreeMap<u32, Instance>) {
-        let mut inner = self.inner.lock();
-        for (slot, instance) in slots {
-            inner.uncommitted.entry(slot).or_insert(instance);
-        }
+    pub(crate) fn put_back_unsynced(&self, slots: BTreeMap<u32, Instance>) {
+        self.inner.lock().unsynced.put_back(slots);
     }
 
-    /// A loss since the last sync, told once.
-    pub(crate) fn take_loss(&self) -> Option<Error> {
-        self.inner.lock().loss.take()
+    /// Waits until no other sync of the file is under way.
+    pub(crate) async fn sync_turn(&self) -> OwnedMutexGuard<()> {
+        self.syncing.clone().lock_owned().await
     }
 
     /// The error for a server that lost its memory between a write and its commit.

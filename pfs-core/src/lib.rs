@@ -18,3 +18,4 @@ pub mod path;
 pub mod pattern;
 pub mod session;
 pub mod token;
+pub mod unsynced;

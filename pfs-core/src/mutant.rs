@@ -77,6 +77,9 @@ mutants! {
     StaleBlockKept,
     /// Cached blocks are used after the lease has run out (13, 14).
     HitAfterLease,
+    // Syncs.
+    /// A sync that fails forgets what it could not commit: the next one succeeds without it (24, 25).
+    FailedSyncForgets,
     // Sessions.
     /// A message that is repeated after a reconnection is applied again (19).
     RepeatedMessageApplied,

@@ -22,6 +22,7 @@ use pfs_core::ids::{Boot, ClientId, FileId, Holder, OpenId, RequestId};
 use pfs_core::session::client::ClientSession;
 use pfs_core::token::holder::{OperationId, TokenHolder};
 use pfs_core::token::message::Mode;
+use pfs_core::unsynced::Unsynced;
 use std::collections::BTreeMap;
 
 /// Bytes of a block of the cache.
@@ -111,8 +112,7 @@ pub(crate) struct Process {
     write_backs: BTreeMap<u64, WriteBack>,
     revoke_jobs: Vec<RevokeJob>,
     /// Servers that have unsynced bytes of this process, with the start that has them.
-    uncommitted: BTreeMap<usize, u64>,
-    commit_lost: bool,
+    unsynced: Unsynced<usize, u64>,
     /// Failed write-backs in a row, by open file.
     attempts: BTreeMap<usize, u32>,
     sync: Option<Sync>,
@@ -272,8 +272,7 @@ impl World {
             doubts: Vec::new(),
             write_backs: BTreeMap::new(),
             revoke_jobs: Vec::new(),
-            uncommitted: BTreeMap::new(),
-            commit_lost: false,
+            unsynced: Unsynced::default(),
             attempts: BTreeMap::new(),
             sync: None,
             ranks: BTreeMap::new(),

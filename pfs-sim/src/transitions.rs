@@ -67,6 +67,9 @@ transitions! {
     CacheWriteBackFailed: "cache", "write-back: failed, dirty again";
     CacheWriteBackDropped: "cache", "write-back: given up, bytes dropped";
     CacheEvicted: "cache", "over its bound";
+    SyncDone: "sync", "done";
+    SyncFailed: "sync", "failed, for the next one to do";
+    SyncTellsLoss: "sync", "tells that a server was started again";
     Connect: "session", "connects";
     ReconnectResume: "session", "connection is made again";
     Repeated: "session", "unseen messages are sent again";

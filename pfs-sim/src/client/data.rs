@@ -16,7 +16,7 @@ use pfs_core::token::message::Undrained;
 /// Microseconds after which an answer is not expected any more.
 const TIMEOUT_US: u64 = 350 * MS;
 /// Microseconds for which a request that is refused for the moment is sent again.
-const PATIENCE_US: u64 = 3500 * MS;
+pub(super) const PATIENCE_US: u64 = 3500 * MS;
 /// Attempts to drain before it is left to the metadata server.
 const DRAINS_MAX: u32 = 7;
 
@@ -116,7 +116,7 @@ impl DataRequest {
 pub(super) enum Purpose {
     Access(u64),
     WriteBack(u64),
-    Sync { instance: u64 },
+    Sync,
 }
 
 /// A request that has not ended.
@@ -127,7 +127,8 @@ pub(super) struct Pending {
     pub(super) at: usize,
     pub(super) body: DataBody,
     pub(super) purpose: Purpose,
-    pub(super) born: u64,
+    /// When it is given up if it is refused for the moment.
+    pub(super) until: u64,
     /// When it is given up; nothing: it is not on its way.
     pub(super) sent: Option<Sent>,
     /// Not to be sent before.
@@ -215,7 +216,7 @@ impl World {
         access.outstanding = requests.len();
         let at = access.file;
         for (server, body) in requests {
-            self.request(client, at, server, body, Purpose::Access(number), now);
+            self.request(client, at, server, body, Purpose::Access(number), now + PATIENCE_US);
         }
     }
 
@@ -227,12 +228,12 @@ impl World {
         server: usize,
         body: DataBody,
         purpose: Purpose,
-        born: u64,
+        until: u64,
     ) {
         let Some(process) = self.process(client) else { return };
         process.last_number += 1;
         let number = process.last_number;
-        process.data.insert(number, Pending { server, at, body, purpose, born, sent: None, not_before: 0 });
+        process.data.insert(number, Pending { server, at, body, purpose, until, sent: None, not_before: 0 });
         self.try_send(client, number);
     }
 
@@ -325,7 +326,7 @@ impl World {
     /// Sends a request again after a while, or gives it up.
     fn try_later(&mut self, client: usize, pending: Pending) {
         let now = self.now;
-        if now - pending.born > PATIENCE_US {
+        if now > pending.until {
             return self.piece_over(client, pending.purpose, false);
         }
         let Some(process) = self.process(client) else { return };
@@ -379,8 +380,7 @@ impl World {
                 // A start of the server that is over may have lost it on the way of this answer.
                 let lost = self.servers[server].instance != instance;
                 pieces.iter().for_each(|(range, values)| self.model.ack(file, *range, values, lost));
-                let before = process.uncommitted.insert(server, instance);
-                process.commit_lost |= before.is_some_and(|before| before != instance);
+                process.unsynced.note_written(server, instance);
             }
             DataBody::Read(ranges) => {
                 let Purpose::Access(number) = purpose else { return };
@@ -398,10 +398,10 @@ impl World {
                     }
                 }
             }
-            DataBody::Commit | DataBody::Drain => {}
+            DataBody::Commit => return self.commit_over(client, Some((server, instance))),
+            DataBody::Drain => {}
         }
-        let same = !matches!(purpose, Purpose::Sync { instance: expected } if expected != instance);
-        self.piece_over(client, purpose, same);
+        self.piece_over(client, purpose, true);
     }
 
     fn piece_over(&mut self, client: usize, purpose: Purpose, well: bool) {
@@ -416,7 +416,7 @@ impl World {
                 }
             }
             Purpose::WriteBack(number) => self.write_back_piece_over(client, number, well),
-            Purpose::Sync { .. } => self.commit_over(client, well),
+            Purpose::Sync => self.commit_over(client, None),
         }
     }
 
@@ -531,7 +531,7 @@ impl World {
             match purpose {
                 Purpose::Access(number) => self.doubt_over(client, number),
                 Purpose::WriteBack(number) => self.write_back_drained(client, number),
-                Purpose::Sync { .. } => {}
+                Purpose::Sync => {}
             }
         }
     }
@@ -581,7 +581,7 @@ impl World {
                 process.files[access.file].tokens.give_up_doubt(access.operation, undrained, next);
             }
             Purpose::WriteBack(number) => self.write_back_given_up(client, number, undrained),
-            Purpose::Sync { .. } => {}
+            Purpose::Sync => {}
         }
         self.reach(Transition::DoubtGivenUp);
     }

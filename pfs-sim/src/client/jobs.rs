@@ -1,20 +1,25 @@
 //! What a client does over some time: write-backs, giving way to revokes, syncs.
 
-use super::data::{DataBody, Purpose};
+use super::data::{DataBody, PATIENCE_US, Purpose};
 use super::{Process, World};
 use crate::file_server::pieces;
 use crate::metadata::Call;
+use crate::plan::MS;
+use crate::rng::Rng;
 use crate::transitions::Transition;
 use pfs_core::cache::Batch;
 use pfs_core::extent::Extent;
 use pfs_core::ids::RevokeId;
 use pfs_core::token::holder::OperationId;
 use pfs_core::token::message::Undrained;
+use std::collections::BTreeMap;
 
 /// Most bytes of one write-back.
 const BATCH_BYTES: u64 = 48;
 /// Attempts before dirty bytes are dropped with an error.
 const ATTEMPTS_MAX: u32 = 3;
+/// How long syncs try to reach a server.
+const SYNC_PATIENCES_US: [u64; 3] = [50 * MS, 600 * MS, PATIENCE_US];
 
 /// Dirty bytes on their way to the servers.
 pub(super) struct WriteBack {
@@ -45,8 +50,12 @@ enum Step {
 pub(super) struct Sync {
     began: u64,
     step: Step,
+    /// How long it tries to reach a server.
+    patience_us: u64,
     outstanding: usize,
     failed: bool,
+    /// Servers that have not committed, with the start that has the bytes.
+    left: BTreeMap<usize, u64>,
 }
 
 impl World {
@@ -141,7 +150,7 @@ impl World {
         process.write_backs.insert(number, WriteBack { at, operation, batch, extents, outstanding, failed: false });
         self.reach(Transition::CacheWriteBack);
         for (server, body) in requests {
-            self.request(client, at, server, body, Purpose::WriteBack(number), now);
+            self.request(client, at, server, body, Purpose::WriteBack(number), now + PATIENCE_US);
         }
         true
     }
@@ -228,15 +237,18 @@ impl World {
     /// Begins to make everything durable that was written until now.
     pub(super) fn begin_sync(&mut self, client: usize) {
         let began = self.now;
+        // Of a sequence of its own, so that everything else stays as it is.
+        let patience_us = Rng::new(self.plan.seed, 1000 + began).pick(&SYNC_PATIENCES_US);
         let Some(process) = self.process(client) else { return };
         if process.sync.is_none() {
-            process.sync = Some(Sync { began, step: Step::WritingBack, outstanding: 0, failed: false });
+            let (step, left) = (Step::WritingBack, BTreeMap::new());
+            process.sync = Some(Sync { began, step, patience_us, outstanding: 0, failed: false, left });
         }
     }
 
     fn advance_sync(&mut self, client: usize) -> bool {
         let now = self.now;
-        let Some(process) = self.process(client) else { return false };
+        let Some(process) = self.clients[client].process.as_deref_mut() else { return false };
         let Some(sync) = &mut process.sync else { return false };
         match sync.step {
             Step::WritingBack => {
@@ -251,19 +263,26 @@ impl World {
                     }
                 }
                 sync.step = Step::Committing;
-                sync.failed |= std::mem::take(&mut process.commit_lost);
                 for open in &process.files {
                     sync.failed |= process.cache.take_error(open.key()).is_some();
                 }
-                let servers = std::mem::take(&mut process.uncommitted);
-                sync.outstanding = servers.len();
-                for (server, instance) in servers {
-                    self.request(client, 0, server, DataBody::Commit, Purpose::Sync { instance }, now);
+                let taken = process.unsynced.take();
+                if taken.is_err() {
+                    sync.failed = true;
+                    self.stats.reach(Transition::SyncTellsLoss);
+                }
+                sync.left = taken.unwrap_or_default();
+                sync.outstanding = sync.left.len();
+                let servers: Vec<usize> = sync.left.keys().copied().collect();
+                let until = now + sync.patience_us;
+                for server in servers {
+                    self.request(client, 0, server, DataBody::Commit, Purpose::Sync, until);
                 }
                 true
             }
             Step::Committing if sync.outstanding == 0 => {
                 sync.step = Step::Reporting;
+                process.unsynced.put_back(std::mem::take(&mut sync.left));
                 let sizes: Vec<_> = process
                     .files
                     .iter()
@@ -278,6 +297,7 @@ impl World {
             Step::Reporting if sync.outstanding == 0 => {
                 let (began, failed, writer) = (sync.began, sync.failed, process.writer);
                 process.sync = None;
+                self.reach(if failed { Transition::SyncFailed } else { Transition::SyncDone });
                 self.note(|| format!("C{}'s sync {}", client + 1, if failed { "fails" } else { "is done" }));
                 if !failed {
                     (0..crate::world::FILES).for_each(|file| self.model.synced(writer, began, file));
@@ -288,10 +308,11 @@ impl World {
         }
     }
 
-    pub(super) fn commit_over(&mut self, client: usize, well: bool) {
+    /// A commit is over: a start of a server has done it, or nobody has.
+    pub(super) fn commit_over(&mut self, client: usize, by: Option<(usize, u64)>) {
         if let Some(sync) = self.process(client).and_then(|process| process.sync.as_mut()) {
             sync.outstanding -= 1;
-            sync.failed |= !well;
+            sync.failed |= by.is_none_or(|(server, start)| sync.left.remove(&server) != Some(start));
         }
     }
 
