@@ -7,6 +7,7 @@
 pub mod cache;
 pub mod checksum;
 pub mod collective;
+pub mod datatype;
 pub mod extent;
 pub mod fence;
 pub mod hints;
