@@ -20,6 +20,10 @@ pub const STREAMS_PER_CONNECTION_MAX: u32 = 1024;
 pub const MESSAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Most payload bytes of one data request.
 pub const DATA_REQUEST_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Most payload bytes of one request of the stream of small ones.
+pub const SMALL_REQUEST_BYTES_MAX: usize = 1024 * 1024;
+/// Largest encoded request of that stream in bytes.
+pub const SMALL_MESSAGE_BYTES_MAX: usize = SMALL_REQUEST_BYTES_MAX + 256 * 1024;
 /// Most extents of one data request.
 pub const EXTENTS_PER_REQUEST_MAX: usize = 4096;
 /// Most ranges or patterns of one token message.

@@ -1,6 +1,6 @@
 //! Buffers of read replies, used again and again: fresh pages cost more than the bytes that are read into them.
 //!
-//! Invariants: a buffer's capacity is a power of two, at most twice what was asked for; what lies idle is bounded.
+//! Invariants: a buffer's capacity is one of few, at most an eighth more than was asked for, or a small one; what lies idle is bounded.
 
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -28,11 +28,17 @@ impl BufferPool {
 
     /// A buffer of `length` bytes with arbitrary content.
     pub fn take(&self, length: usize) -> PooledBuffer {
-        let capacity = length.next_power_of_two().max(CAPACITY_MIN);
+        let capacity = capacity_for(length);
         let found = self.idle.lock().take(capacity);
         let bytes = found.unwrap_or_else(|| vec![0; capacity]);
         PooledBuffer { bytes, length, idle: self.idle.clone() }
     }
+}
+
+/// Eight capacities between a power of two and the next one.
+fn capacity_for(length: usize) -> usize {
+    let step = length.next_power_of_two() / 16;
+    length.next_multiple_of(step.max(CAPACITY_MIN))
 }
 
 impl Idle {
@@ -93,6 +99,10 @@ mod tests {
         assert_eq!(first.as_ref().len(), 5000);
         let was_at = address(&first);
         drop(first);
+        assert_eq!(
+            [0, 1, 4097, 100_000, 1 << 20, (1 << 20) + 1].map(capacity_for),
+            [0, 4096, 8192, 106_496, 1 << 20, (1 << 20) + (1 << 17)]
+        );
         assert_eq!(address(&pool.take(8192)), was_at, "a buffer of the same capacity is used again");
         assert_ne!(address(&pool.take(4096)), was_at);
         let many: Vec<_> = (0..10).map(|_| pool.take(8192)).collect();

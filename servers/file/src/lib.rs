@@ -1,8 +1,8 @@
 //! The file server: stripes as local objects, fencing, durability.
 //!
 //! ```text
-//! gRPC ─► streamed ─────────────► server ─► gate (pfs_core::fence + lease) ─► store
-//!         writes, as they arrive  the work  who may, now                      objects
+//! gRPC ─► wire ─────────────────► server ─► gate (pfs_core::fence + lease) ─► store
+//!         reads and writes        the work  who may, now                      objects
 //!           └──► service ───────────▲ ▲
 //!                everything else      │
 //!                    registration ────┘  label, fences, lease, from the metadata server
@@ -18,24 +18,24 @@
 //! objects/       see the POSIX store
 //! ```
 
+mod arriving;
 mod boot_time;
 mod buffers;
 mod chunks;
-#[cfg(test)]
-mod fed_body;
 mod fence_file;
 mod gate;
 mod instance;
 mod label;
-
 mod metadata_link;
 mod metered;
+mod reading;
 mod registration;
 mod server;
 mod service;
 mod start;
 pub mod store;
-mod streamed;
+mod wire;
+mod writing;
 
 pub use label::{FORMAT_VERSION, LabelError};
 pub use registration::RegistrationError;

@@ -1,7 +1,7 @@
 //! Bounds the memory of writes and replies under way, whatever the number of clients.
 //!
 //! A share of a [`Budget`] is held by who works with bytes in memory, and never by who waits for a client: a write
-//! claims it when bytes of its payload are there to be taken from the transport (see [`crate::streamed`]), a read
+//! claims it when bytes of its payload are there to be taken from the transport (see [`Wire`](crate::wire::Wire)), a read
 //! when it is to read, and each piece of a reply keeps it until the transport has sent it.
 //!
 //! What the transport holds besides is bounded by the windows of its connections.
@@ -36,6 +36,12 @@ impl Budget {
     pub async fn claim(&self, bytes: u64) -> Share {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(self.bytes);
         self.free.clone().acquire_many_owned(bytes).await.expect("a budget is never closed")
+    }
+
+    /// A share of this many bytes, if they are free and nobody waits for them.
+    pub fn try_claim(&self, bytes: u64) -> Option<Share> {
+        let bytes = u32::try_from(bytes).ok().filter(|bytes| *bytes <= self.bytes)?;
+        self.free.clone().try_acquire_many_owned(bytes).ok()
     }
 
     /// Bytes that nobody holds.
@@ -105,7 +111,7 @@ impl http_body::Body for ReplyBody {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fed_body::fed;
+    use crate::wire::fed_body::fed;
     use http_body::Body as _;
 
     #[tokio::test]

@@ -7,27 +7,22 @@
 //! * the disk is used in threads of its own; a client that goes away ends its operation, not the work of the disk.
 
 use crate::buffers::{BufferPool, PooledBuffer};
-use crate::chunks::{Targets, chunks};
 use crate::fence_file::FenceFile;
-use crate::gate::{Denied, Gate, Running};
+use crate::gate::Gate;
 use crate::metadata_link::MetadataLink;
-use crate::metered::{Budget, ReplyShare, Share};
-use crate::store::{ObjectStatus, ObjectStore, StoreError, checksums_of};
-use bytes::Bytes;
+use crate::metered::{Budget, ReplyShare};
+use crate::store::{ObjectStatus, ObjectStore, StoreError};
+use pfs_core::checksum::Checksum;
 use pfs_core::fence::Fences;
 use pfs_core::ids::{FileId, Instance, ObjectId};
-use pfs_proto::data::{Commit, ObjectExtent, Read, Stat, Truncate, WriteHead, total_bytes};
-use pfs_proto::metadata::{Label, SpaceReport, VouchFile};
+use pfs_proto::data::{Commit, Read, Stat, Truncate, total_bytes};
+use pfs_proto::metadata::{Label, SpaceReport};
 use pfs_proto::status::{ErrorCode, ErrorDetail};
-use pfs_proto::v1;
-use pfs_server_runtime::{ConnectionEpoch, DirectoryLock};
+use pfs_server_runtime::DirectoryLock;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// How long the metadata server may take to vouch for a file, at each of its addresses.
-const VOUCH_TIME_MAX: Duration = Duration::from_secs(5);
 /// Objects of one commit that are made durable at the same time.
 const COMMITS_AT_ONCE: usize = 8;
 
@@ -35,14 +30,10 @@ const COMMITS_AT_ONCE: usize = 8;
 pub struct ReadAnswer {
     /// The bytes.
     pub payload: PooledBuffer,
+    /// One for each piece.
+    pub checksums: Vec<Checksum>,
     /// Their share of the memory for replies.
     pub share: ReplyShare,
-}
-
-/// The bytes of a write.
-pub trait Pieces: Send {
-    /// The next bytes and the share that they hold; nothing at the end. All together are as long as was announced.
-    fn next(&mut self) -> impl Future<Output = Result<Option<(Vec<Bytes>, Share)>, ErrorDetail>> + Send;
 }
 
 /// One file server, without its network.
@@ -70,132 +61,19 @@ pub struct FileServer {
 }
 
 impl FileServer {
-    /// Writes a payload as it arrives; all bytes are in the store, or an error says why not.
-    pub async fn write(
-        self: &Arc<Self>,
-        head: WriteHead,
-        epoch: ConnectionEpoch,
-        mut payload: impl Pieces,
-    ) -> Result<(), ErrorDetail> {
-        let WriteHead { stamp, sequence, object, extents, checksums: _ } = head;
-        let running = Arc::new(self.gate.begin_write(stamp, sequence, object.file, epoch)?);
-        self.ensure(object, &running).await?;
-        let mut targets = Targets::new(extents);
-        while let Some((batch, share)) = payload.next().await? {
-            let length = batch.iter().map(Bytes::len).sum();
-            let extents = targets.take(length);
-            // Here and not on another thread: bytes go to the page cache, which takes less time than a change of threads.
-            self.write_batch(&running, object, extents, &batch)?;
-            drop((batch, share));
-        }
-        let running = Arc::into_inner(running).expect("the disk is done with the request");
-        Ok(running.finish()?)
-    }
-
-    fn write_batch(
-        &self,
-        running: &Running,
-        object: ObjectId,
-        extents: Vec<ObjectExtent>,
-        batch: &[Bytes],
-    ) -> Result<(), ErrorDetail> {
-        let mut targets = Targets::new(extents);
-        for piece in batch {
-            let mut rest = &piece[..];
-            for chunk in chunks(&targets.take(piece.len())) {
-                let (bytes, after) = rest.split_at(bytes_of(&chunk));
-                let _chunk = running.chunk()?;
-                let checksums: Vec<_> = checksums_of(&chunk, bytes).collect();
-                self.store.write(object, &chunk, &[bytes], &checksums).map_err(logged)?;
-                rest = after;
-            }
-        }
-        Ok(())
-    }
-
-    /// Sees to it that an object exists.
-    async fn ensure(self: &Arc<Self>, object: ObjectId, running: &Arc<Running>) -> Result<(), ErrorDetail> {
-        if self.store.is_at_hand(object) {
-            return Ok(());
-        }
-        let known = running.clone();
-        let exists = self.on_disk(move |server| {
-            let _chunk = known.chunk()?;
-            Ok(server.store.stat(object).map_err(logged)?.is_some())
-        });
-        if exists.await? {
-            return Ok(());
-        }
-        self.vouch(object).await?;
-        let running = running.clone();
-        self.on_disk(move |server| {
-            let _chunk = running.chunk()?;
-            Ok(server.store.create(object).map_err(logged)?)
-        })
-        .await
-    }
-
-    /// Asks whether an object may be made.
-    async fn vouch(&self, object: ObjectId) -> Result<(), ErrorDetail> {
-        let label = self.label.get().ok_or(Denied::NoLease)?;
-        let question = VouchFile { server: label.server, object };
-        let ask = |mut client: v1::metadata_client::MetadataClient<_>| async move {
-            client.vouch_file(v1::VouchFileRequest::from(question)).await
-        };
-        let answer = self.metadata.ask(VOUCH_TIME_MAX, ask).await.map_err(|error| {
-            let text = format!("cannot ask whether an object of {object} may be made on {}: {error}", self.name);
-            ErrorDetail::new(error.code, text)
-        })?;
-        if answer.exists {
-            return Ok(());
-        }
-        let text = format!(
-            "{} makes no object of {object}: the metadata server knows no such file or slot on this server, or it was deleted",
-            self.name
-        );
-        Err(ErrorDetail::new(ErrorCode::Deleted, text))
-    }
-
-    /// Reads; holes, bytes past the end, and objects that need not exist are zeros.
+    /// Reads all at once, and checks every byte.
     pub async fn read(self: &Arc<Self>, read: Read) -> Result<ReadAnswer, ErrorDetail> {
-        let running = self.gate.begin(read.stamp, Some(read.sequence), read.object.file)?;
         let total = total_bytes(&read.extents);
+        let reading = self.begin_read(read)?;
         let share = ReplyShare::new(self.replies.claim(total).await);
-        let length = usize::try_from(total).expect("bounded by the largest request");
-        let payload = self.buffers.take(length);
-        let payload = self.on_disk(move |server| server.read_chunks(running, &read, payload)).await?;
-        Ok(ReadAnswer { payload, share })
-    }
-
-    fn read_chunks(
-        &self,
-        running: Running,
-        read: &Read,
-        mut payload: PooledBuffer,
-    ) -> Result<PooledBuffer, ErrorDetail> {
-        let mut rest = payload.as_mut();
-        for chunk in chunks(&read.extents) {
-            let (bytes, after) = rest.split_at_mut(bytes_of(&chunk));
-            let _chunk = running.chunk()?;
-            match self.store.read(read.object, &chunk, bytes, &mut Vec::new()) {
-                Err(StoreError::Missing { .. }) if read.must_exist => return Err(self.lost(read.object)),
-                Err(StoreError::Missing { .. }) => bytes.fill(0),
-                other => other.map_err(logged)?,
-            }
-            rest = after;
-        }
-        running.finish()?;
-        Ok(payload)
-    }
-
-    fn lost(&self, object: ObjectId) -> ErrorDetail {
-        let text = format!(
-            "the object of {object} was made durable on {} and is gone from its store {}; restore the store, or remove the file",
-            self.name,
-            self.directory.display()
-        );
-        tracing::error!(%object, "{text}");
-        ErrorDetail::new(ErrorCode::DataLoss, text)
+        let mut payload = self.buffers.take(usize::try_from(total).expect("bounded by the largest request"));
+        let read = move |server: &FileServer| {
+            let mut checksums = Vec::new();
+            server.read_whole(reading, payload.as_mut(), &mut checksums)?;
+            Ok((payload, checksums))
+        };
+        let (payload, checksums) = self.on_disk(read).await?;
+        Ok(ReadAnswer { payload, checksums, share })
     }
 
     /// Makes objects durable, and tells their lengths in the request's order.
@@ -271,7 +149,7 @@ impl FileServer {
     }
 
     /// Runs something that blocks.
-    async fn on_disk<T: Send + 'static>(
+    pub(crate) async fn on_disk<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl FnOnce(&FileServer) -> Result<T, ErrorDetail> + Send + 'static,
     ) -> Result<T, ErrorDetail> {
@@ -280,12 +158,8 @@ impl FileServer {
     }
 }
 
-fn bytes_of(extents: &[ObjectExtent]) -> usize {
-    usize::try_from(total_bytes(extents)).expect("a chunk is small")
-}
-
 /// Errors of the disk are for the operator too, not only for the client.
-fn logged(error: StoreError) -> StoreError {
+pub(crate) fn logged(error: StoreError) -> StoreError {
     match error.code() {
         ErrorCode::Internal | ErrorCode::DataLoss => tracing::error!(%error, "the disk failed"),
         ErrorCode::NoSpace => tracing::warn!(%error, "the disk is full"),

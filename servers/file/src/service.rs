@@ -1,11 +1,11 @@
 //! The gRPC service: messages become strict requests here, once, and answers become messages.
 
-use crate::metered::Share;
-use crate::server::{FileServer, Pieces};
+use crate::server::FileServer;
+use crate::wire::Whole;
 use bytes::Bytes;
 use pfs_core::fence::Fences;
-use pfs_proto::data::{Commit, Drain, Fence, Read, Remove, Stat, Truncate, Write, WriteHead};
-use pfs_proto::status::{ErrorCode, ErrorDetail, status};
+use pfs_proto::data::{Commit, Drain, Fence, Read, Remove, Stat, Truncate, Write, WriteHead, wire_checksums};
+use pfs_proto::status::{ErrorCode, status};
 use pfs_proto::transport::MESSAGE_BYTES_MAX;
 use pfs_proto::v1;
 use pfs_proto::v1::data_server::{Data, DataServer};
@@ -45,13 +45,9 @@ pub fn epoch_of(known: Option<&ConnectionEpoch>) -> Result<ConnectionEpoch, Stat
     known.copied().ok_or_else(|| status(ErrorCode::Internal, "a write came on no connection of this server"))
 }
 
-/// A payload that is all there.
-struct Whole(Option<(Bytes, Share)>);
-
-impl Pieces for Whole {
-    async fn next(&mut self) -> Result<Option<(Vec<Bytes>, Share)>, ErrorDetail> {
-        Ok(self.0.take().map(|(payload, share)| (vec![payload], share)))
-    }
+/// [`crate::wire`] answers these methods.
+fn not_here() -> Status {
+    status(ErrorCode::Internal, "this method is answered elsewhere in the server")
 }
 
 #[tonic::async_trait]
@@ -64,7 +60,7 @@ impl Data for DataService {
         let Write { stamp, sequence, object, extents, checksums, payload } = Write::try_from(request)?;
         let share = self.server.writes.claim(payload.len() as u64).await;
         let head = WriteHead { stamp, sequence, object, extents, checksums };
-        self.server.write(head, epoch, Whole(Some((payload, share)))).await?;
+        self.server.write(head, epoch, Whole::new(payload, share)).await?;
         Ok(Response::new(v1::WriteReply { instance: self.instance() }))
     }
 
@@ -73,7 +69,8 @@ impl Data for DataService {
         check_stamp(request.stamp.as_ref())?;
         let answer = self.server.read(Read::try_from(request)?).await?;
         let payload = Bytes::from_owner(answer.payload);
-        let mut response = Response::new(v1::ReadReply { instance: self.instance(), checksums: Vec::new(), payload });
+        let checksums = wire_checksums(&answer.checksums);
+        let mut response = Response::new(v1::ReadReply { instance: self.instance(), checksums, payload });
         response.extensions_mut().insert(answer.share);
         Ok(response)
     }
@@ -133,7 +130,7 @@ impl Data for DataService {
     type ReadStreamStream = tonic::codegen::BoxStream<v1::ReadReply>;
 
     async fn read_stream(&self, _: Request<v1::ReadRequest>) -> Result<Response<Self::ReadStreamStream>, Status> {
-        Err(Status::unimplemented("not yet"))
+        Err(not_here())
     }
 
     type SmallStream = tonic::codegen::BoxStream<v1::SmallReply>;
@@ -142,7 +139,7 @@ impl Data for DataService {
         &self,
         _: Request<tonic::Streaming<v1::SmallRequest>>,
     ) -> Result<Response<Self::SmallStream>, Status> {
-        Err(Status::unimplemented("not yet"))
+        Err(not_here())
     }
 
     async fn allocate(&self, _: Request<v1::AllocateRequest>) -> Result<Response<v1::AllocateReply>, Status> {

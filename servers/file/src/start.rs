@@ -10,7 +10,7 @@ use crate::registration::{Registering, Registrar};
 use crate::server::FileServer;
 use crate::service::DataService;
 use crate::store::{ObjectStore, PosixOptions, PosixStore};
-use crate::streamed::Streamed;
+use crate::wire::Wire;
 use crate::{fence_file, instance};
 use anyhow::{Context, bail, ensure};
 use pfs_core::ids::Instance;
@@ -98,7 +98,7 @@ pub async fn start(config: Config) -> anyhow::Result<RunningServer> {
         _gone: gone,
     });
     let shutdown = CancellationToken::new();
-    let service = Streamed::new(DataService::new(server.clone()), server.clone());
+    let service = Wire::new(DataService::new(server.clone()), server.clone(), shutdown.clone());
     // Served before it is registered, so that the metadata server reaches it with truncations and fences.
     let mut running = serve(listener, &config.secret, Routes::new(service), shutdown.clone())?;
     let registrar = Registrar {

@@ -40,6 +40,8 @@ pub struct State {
 #[derive(Clone)]
 pub struct FakeMetadata {
     state: Arc<Mutex<State>>,
+    /// Whoever holds it keeps this server from vouching.
+    pub vouching: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl FakeMetadata {
@@ -61,7 +63,7 @@ impl FakeMetadata {
             vouches: 0,
             objects_reported: 0,
         };
-        FakeMetadata { state: Arc::new(Mutex::new(state)) }
+        FakeMetadata { state: Arc::new(Mutex::new(state)), vouching: Arc::default() }
     }
 
     pub fn state(&self) -> MutexGuard<'_, State> {
@@ -152,6 +154,7 @@ impl Metadata for FakeMetadata {
     }
 
     async fn vouch_file(&self, request: Request<v1::VouchFileRequest>) -> Result<Response<v1::VouchFileReply>, Status> {
+        drop(self.vouching.lock().await);
         let vouch = VouchFile::try_from(request.into_inner())?;
         let mut state = self.answering()?;
         state.vouches += 1;

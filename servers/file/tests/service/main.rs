@@ -11,3 +11,4 @@ mod load;
 mod raw;
 mod refusals;
 mod stores;
+mod streams;

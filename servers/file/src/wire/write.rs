@@ -1,9 +1,8 @@
 //! Writes as they arrive: each piece of a payload goes from the transport to the object, and no usual request is ever
 //! whole in memory.
 //!
-//! [`Streamed`] lies around the generated service and takes the path of `Write` for itself. A request that is not of the
-//! usual shape (see [`pfs_proto::payload`]) goes on to the generated service, from its first byte; it is valid too, and
-//! decoded whole.
+//! A request that is not of the usual shape (see [`pfs_proto::payload`]) goes on to the generated service, from
+//! its first byte; it is valid too, and decoded whole.
 //!
 //! Invariants:
 //! * everything of a request but its bytes is checked before the first of them is written;
@@ -11,11 +10,13 @@
 //!   only while bytes are there: nobody waits for a client with a share, so no client can keep others waiting;
 //! * a request whose body ended early, or was cut, is never answered with success.
 
-use crate::metered::{Budget, Share, hold_until_sent};
-use crate::server::{FileServer, Pieces};
+use super::grpc::{Incoming, prefix, response, trailers};
+use crate::metered::{Budget, Share};
+use crate::server::FileServer;
 use crate::service::{check_stamp, epoch_of};
-use bytes::{Buf, BufMut, Bytes, BytesMut};
-use http_body::{Body as _, Frame};
+use crate::writing::Pieces;
+use bytes::{BufMut, Bytes, BytesMut};
+use http_body::Frame;
 use pfs_proto::data::WriteHead;
 use pfs_proto::payload::{PREFIX_BYTES, Scan, scan};
 use pfs_proto::status::{ErrorCode, ErrorDetail, error_detail};
@@ -24,17 +25,14 @@ use pfs_proto::v1;
 use pfs_server_runtime::ConnectionEpoch;
 use prost::Message;
 use std::convert::Infallible;
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::{Service, http};
-use tonic::metadata::GRPC_CONTENT_TYPE;
-use tonic::server::NamedService;
-use tonic::{Code, Status};
 
-const WRITE_PATH: &str = "/pfs.v1.Data/Write";
 /// Most bytes of a request's head that are looked at before it counts as irregular. The most extents take half of it.
 const HEAD_BYTES_MAX: usize = 256 * 1024;
 /// Bytes that are written at once; frames are gathered up to it as long as there are any.
@@ -42,58 +40,24 @@ const BATCH_BYTES: usize = 256 * 1024;
 /// A batch's share: the last frame that is gathered may pass the batch by its own length.
 const BATCH_SHARE_BYTES: u64 = 2 * BATCH_BYTES as u64;
 
-/// The service around the generated one.
-#[derive(Clone)]
-pub struct Streamed<S> {
-    inner: S,
+/// Answers a `Write`; `inner` takes what is not of the usual shape.
+pub async fn answer<S>(
+    mut inner: S,
     server: Arc<FileServer>,
-}
-
-impl<S> Streamed<S> {
-    /// Takes the writes of `inner` for `server`, within its budget of writes.
-    pub fn new(inner: S, server: Arc<FileServer>) -> Self {
-        Streamed { inner, server }
-    }
-}
-
-impl<S: NamedService> NamedService for Streamed<S> {
-    const NAME: &'static str = S::NAME;
-}
-
-impl<S> Service<http::Request<Body>> for Streamed<S>
+    request: http::Request<Body>,
+) -> Result<http::Response<Body>, Infallible>
 where
-    S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible> + Clone + Send + 'static,
-    S::Future: Send + 'static,
+    S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
 {
-    type Response = http::Response<Body>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        if request.uri().path() != WRITE_PATH {
-            let answer = self.inner.call(request);
-            return Box::pin(async move { answer.await.map(hold_until_sent) });
+    let (parts, body) = request.into_parts();
+    match open(body).await {
+        Opened::Regular { head, payload_bytes, rest } => {
+            let payload = Payload { left: payload_bytes, rest, budget: server.writes.clone(), share: None };
+            let epoch = epoch_of(parts.extensions.get());
+            let written = write(&server, head, epoch, payload).await;
+            Ok(told(written.map(|()| server.instance.get())))
         }
-        // The one that was polled ready is used; its clone may not be ready.
-        let clone = self.inner.clone();
-        let mut inner = std::mem::replace(&mut self.inner, clone);
-        let server = self.server.clone();
-        Box::pin(async move {
-            let (parts, body) = request.into_parts();
-            match open(body).await {
-                Opened::Regular { head, payload_bytes, rest } => {
-                    let payload = Payload { left: payload_bytes, rest, budget: server.writes.clone() };
-                    let epoch = epoch_of(parts.extensions.get());
-                    let written = write(&server, head, epoch, payload).await;
-                    Ok(answer(written.map(|()| server.instance.get())))
-                }
-                Opened::Irregular(body) => inner.call(http::Request::from_parts(parts, body)).await,
-            }
-        })
+        Opened::Irregular(body) => inner.call(http::Request::from_parts(parts, body)).await,
     }
 }
 
@@ -110,19 +74,13 @@ async fn write(
 
 /// What the beginning of a request has shown.
 enum Opened {
-    Regular { head: v1::WriteRequest, payload_bytes: usize, rest: Rest },
+    Regular { head: v1::WriteRequest, payload_bytes: usize, rest: Incoming },
     Irregular(Body),
-}
-
-/// The unread part of a body: bytes that were taken already, then the body itself.
-struct Rest {
-    taken: Bytes,
-    body: Body,
 }
 
 /// Reads a request up to its payload.
 async fn open(body: Body) -> Opened {
-    let mut rest = Rest { taken: Bytes::new(), body };
+    let mut rest = Incoming::new(body);
     let mut taken = BytesMut::new();
     loop {
         match rest.next_data().await {
@@ -142,16 +100,16 @@ async fn open(body: Body) -> Opened {
                 }
             }
             // A body that ends or breaks here is judged by who decodes it.
-            Some(Err(_)) | None => return rest.irregular(taken.freeze()),
+            Some(Err(_)) | None => return irregular(rest, taken.freeze()),
         }
         if taken.len() > HEAD_BYTES_MAX {
-            return rest.irregular(taken.freeze());
+            return irregular(rest, taken.freeze());
         }
     }
 }
 
 /// Cuts the first bytes of a request into head and payload; nothing if there are too few of them.
-fn split(first: Bytes, rest: &mut Rest) -> Option<Opened> {
+fn split(first: Bytes, rest: &mut Incoming) -> Option<Opened> {
     let prefix: [u8; PREFIX_BYTES] = first.get(..PREFIX_BYTES)?.try_into().ok()?;
     let [compressed, length @ ..] = prefix;
     let message_bytes = u32::from_be_bytes(length) as usize;
@@ -162,71 +120,49 @@ fn split(first: Bytes, rest: &mut Rest) -> Option<Opened> {
     };
     match found {
         Scan::Short => None,
-        Scan::Irregular | Scan::Payload { head_bytes: HEAD_BYTES_MAX.., .. } => Some(rest.take().irregular(first)),
+        Scan::Irregular | Scan::Payload { head_bytes: HEAD_BYTES_MAX.., .. } => Some(irregular(take(rest), first)),
         Scan::Payload { head_bytes, start, length } => match v1::WriteRequest::decode(message.slice(..head_bytes)) {
             Ok(head) => {
                 rest.taken = message.slice(start..);
-                Some(Opened::Regular { head, payload_bytes: length, rest: rest.take() })
+                Some(Opened::Regular { head, payload_bytes: length, rest: take(rest) })
             }
-            Err(_) => Some(rest.take().irregular(first)),
+            Err(_) => Some(irregular(take(rest), first)),
         },
     }
 }
 
-impl Rest {
-    fn take(&mut self) -> Rest {
-        std::mem::replace(self, Rest { taken: Bytes::new(), body: Body::empty() })
-    }
-
-    fn irregular(mut self, taken: Bytes) -> Opened {
-        self.taken = taken;
-        Opened::Irregular(Body::new(self))
-    }
-
-    async fn next_data(&mut self) -> Option<Result<Bytes, Status>> {
-        poll_fn(|cx| self.poll_data(cx)).await
-    }
-
-    /// The next bytes; nothing at the end, or when trailers come.
-    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Status>>> {
-        if self.taken.has_remaining() {
-            return Poll::Ready(Some(Ok(std::mem::take(&mut self.taken))));
-        }
-        Pin::new(&mut self.body).poll_frame(cx).map(|frame| match frame?.map(Frame::into_data) {
-            Ok(Ok(data)) => Some(Ok(data)),
-            Ok(Err(_trailers)) => None,
-            Err(status) => Some(Err(status)),
-        })
-    }
+fn irregular(mut rest: Incoming, taken: Bytes) -> Opened {
+    rest.taken = taken;
+    Opened::Irregular(Body::new(rest))
 }
 
-impl http_body::Body for Rest {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        self.get_mut().poll_data(cx).map(|data| data.map(|data| data.map(Frame::data)))
-    }
+fn take(rest: &mut Incoming) -> Incoming {
+    std::mem::replace(rest, Incoming::new(Body::empty()))
 }
 
 /// A payload that arrives.
 struct Payload {
     /// Bytes that are to come.
     left: usize,
-    rest: Rest,
+    rest: Incoming,
     budget: Budget,
+    /// Of the present batch.
+    share: Option<Share>,
 }
 
 impl Pieces for Payload {
-    async fn next(&mut self) -> Result<Option<(Vec<Bytes>, Share)>, ErrorDetail> {
+    async fn next(&mut self, batch: &mut Vec<Bytes>) -> Result<bool, ErrorDetail> {
+        batch.clear();
+        self.share = None;
         if self.left == 0 {
-            return self.end().await.map(|()| None);
+            return self.end().await.map(|()| false);
         }
         loop {
             let share = self.budget.claim(BATCH_SHARE_BYTES).await;
-            let batch = poll_fn(|cx| Poll::Ready(self.gather(cx))).await?;
+            poll_fn(|cx| Poll::Ready(self.gather(cx, batch))).await?;
             if !batch.is_empty() {
-                return Ok(Some((batch, share)));
+                self.share = Some(share);
+                return Ok(true);
             }
             drop(share);
             woken().await;
@@ -236,8 +172,7 @@ impl Pieces for Payload {
 
 impl Payload {
     /// Takes what is there, up to a batch; nothing if nothing is there, and then the task is woken when there is.
-    fn gather(&mut self, cx: &mut Context<'_>) -> Result<Vec<Bytes>, ErrorDetail> {
-        let mut batch = Vec::new();
+    fn gather(&mut self, cx: &mut Context<'_>, batch: &mut Vec<Bytes>) -> Result<(), ErrorDetail> {
         let mut bytes = 0;
         while bytes < BATCH_BYTES && self.left > 0 {
             let data = match self.rest.poll_data(cx) {
@@ -253,7 +188,7 @@ impl Payload {
             bytes += data.len();
             batch.extend((!data.is_empty()).then_some(data));
         }
-        Ok(batch)
+        Ok(())
     }
 
     /// The request must end with its payload.
@@ -286,17 +221,14 @@ async fn woken() {
 }
 
 /// A gRPC response: one message and status 0 behind it, or the error in the headers.
-fn answer(instance: Result<u64, Status>) -> http::Response<Body> {
+fn told(instance: Result<u64, Status>) -> http::Response<Body> {
     match instance {
         Ok(instance) => {
-            let message = v1::WriteReply { instance }.encode_to_vec();
-            let mut framed = BytesMut::with_capacity(PREFIX_BYTES + message.len());
-            framed.put_u8(0);
-            framed.put_u32(u32::try_from(message.len()).expect("the reply is a few bytes"));
-            framed.put_slice(&message);
-            let mut response = http::Response::new(Body::new(Success(Some(framed.freeze()), false)));
-            response.headers_mut().insert(http::header::CONTENT_TYPE, GRPC_CONTENT_TYPE);
-            response
+            let message = v1::WriteReply { instance };
+            let mut framed = BytesMut::with_capacity(PREFIX_BYTES + message.encoded_len());
+            framed.put_slice(&prefix(message.encoded_len()));
+            message.encode(&mut framed).expect("there is room for all of it");
+            response(Body::new(Success(Some(framed.freeze()), false)))
         }
         Err(status) => status.into_http(),
     }
@@ -316,12 +248,31 @@ impl http_body::Body for Success {
         if std::mem::replace(&mut self.1, true) {
             return Poll::Ready(None);
         }
-        let mut trailers = http::HeaderMap::new();
-        trailers.insert(Status::GRPC_STATUS, http::HeaderValue::from(Code::Ok as i32));
-        Poll::Ready(Some(Ok(Frame::trailers(trailers))))
+        Poll::Ready(Some(Ok(Frame::trailers(trailers(Ok(()))))))
+    }
+}
+
+/// A payload that is all there, for requests of an unusual shape.
+pub struct Whole {
+    left: Bytes,
+    _share: Share,
+}
+
+impl Whole {
+    /// This payload, with its share of the budget.
+    pub fn new(payload: Bytes, share: Share) -> Self {
+        Whole { left: payload, _share: share }
+    }
+}
+
+impl Pieces for Whole {
+    async fn next(&mut self, batch: &mut Vec<Bytes>) -> Result<bool, ErrorDetail> {
+        batch.clear();
+        batch.push(self.left.split_to(BATCH_BYTES.min(self.left.len())));
+        Ok(batch.iter().any(|part| !part.is_empty()))
     }
 }
 
 #[cfg(test)]
-#[path = "streamed_tests.rs"]
+#[path = "write_tests.rs"]
 mod tests;

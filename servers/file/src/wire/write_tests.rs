@@ -1,7 +1,8 @@
 //! Requests cut into frames in every way, and requests that are not what they should be.
 
 use super::*;
-use crate::fed_body::fed;
+use crate::wire::fed_body::fed;
+use http_body::Body as _;
 
 fn request(payload: usize) -> v1::WriteRequest {
     let byte = |i: usize| u8::try_from(i % 251).unwrap();
@@ -28,8 +29,9 @@ fn frames_of(bytes: &[u8], frame_bytes: usize) -> Vec<Bytes> {
 
 async fn pieces(mut payload: Payload) -> Result<Vec<u8>, ErrorDetail> {
     let mut bytes = Vec::new();
-    while let Some((batch, _share)) = payload.next().await? {
-        batch.into_iter().for_each(|piece| bytes.extend(piece));
+    let mut batch = Vec::new();
+    while payload.next(&mut batch).await? {
+        batch.iter().for_each(|piece| bytes.extend_from_slice(piece));
     }
     Ok(bytes)
 }
@@ -37,7 +39,7 @@ async fn pieces(mut payload: Payload) -> Result<Vec<u8>, ErrorDetail> {
 async fn opened(body: Body) -> (v1::WriteRequest, Payload) {
     match open(body).await {
         Opened::Regular { head, payload_bytes, rest } => {
-            (head, Payload { left: payload_bytes, rest, budget: Budget::new(1 << 20) })
+            (head, Payload { left: payload_bytes, rest, budget: Budget::new(1 << 20), share: None })
         }
         Opened::Irregular(_) => panic!("this request is regular"),
     }
@@ -68,8 +70,10 @@ async fn frames_may_be_cut_anywhere() {
 async fn batches_are_bounded() {
     let bytes = framed(&request(2_000_000));
     let (_, mut payload) = opened(fed(frames_of(&bytes, 100_000), false)).await;
-    while let Some((batch, share)) = payload.next().await.unwrap() {
+    let mut batch = Vec::new();
+    while payload.next(&mut batch).await.unwrap() {
         let length: usize = batch.iter().map(Bytes::len).sum();
+        let share = payload.share.as_ref().unwrap();
         assert!(length <= share.num_permits(), "a batch of {length} bytes holds a share of {}", share.num_permits());
     }
 }
@@ -96,8 +100,9 @@ async fn a_stalled_client_holds_no_memory() {
     let bytes = framed(&request(500));
     let (_, mut payload) = opened(fed(frames_of(&bytes[..300], 100), true)).await;
     let budget = payload.budget.clone();
-    drop(payload.next().await.unwrap());
-    let mut waiting = std::pin::pin!(payload.next());
+    let mut batch = Vec::new();
+    assert!(payload.next(&mut batch).await.unwrap());
+    let mut waiting = std::pin::pin!(payload.next(&mut batch));
     for _ in 0..3 {
         let pending = poll_fn(|cx| Poll::Ready(waiting.as_mut().poll(cx).is_pending())).await;
         assert!(pending);
@@ -128,7 +133,7 @@ async fn irregular_requests_are_replayed_from_their_first_byte() {
 
 #[tokio::test]
 async fn a_success_is_a_message_and_a_status() {
-    let mut body = answer(Ok(300)).into_body();
+    let mut body = told(Ok(300)).into_body();
     let mut frames = Vec::new();
     while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
         frames.push(frame.unwrap());
@@ -137,6 +142,6 @@ async fn a_success_is_a_message_and_a_status() {
     let message = message.into_data().unwrap();
     assert_eq!(v1::WriteReply::decode(&message[PREFIX_BYTES..]).unwrap().instance, 300);
     assert_eq!(trailers.into_trailers().unwrap()["grpc-status"], "0");
-    let refused = answer(Err(Status::aborted("no")));
+    let refused = told(Err(Status::aborted("no")));
     assert_eq!(refused.headers()["grpc-status"], "10");
 }

@@ -1,0 +1,138 @@
+//! Reads: the gate, the store, and the checksums of what was read.
+//!
+//! A chunk is read on the thread that asks, if the store has its bytes in memory, and in a thread of its own otherwise.
+//! Holes, bytes past the end, and objects that need not exist are zeros.
+
+use crate::arriving::{WrongChecksum, check_whole};
+use crate::chunks::{CHUNK_BYTES_MAX, Position};
+use crate::gate::Running;
+use crate::server::{FileServer, logged};
+use crate::store::{StoreError, checksums_of};
+use pfs_core::checksum::Checksum;
+use pfs_core::ids::ObjectId;
+use pfs_proto::data::{ObjectExtent, Read, total_bytes};
+use pfs_proto::status::{ErrorCode, ErrorDetail};
+
+/// A read that was let in, and has not ended.
+#[derive(Debug)]
+pub struct Reading {
+    running: Running,
+    object: ObjectId,
+    must_exist: bool,
+    extents: Vec<ObjectExtent>,
+    position: Position,
+}
+
+impl Reading {
+    /// The extents of the next reply, whole pieces of at most `bytes_max`, which is at least a block and at most a
+    /// chunk of the gate; nothing at the end.
+    pub fn next(&mut self, bytes_max: u64) -> Option<Vec<ObjectExtent>> {
+        self.position.take_pieces(&self.extents, bytes_max.min(CHUNK_BYTES_MAX))
+    }
+
+    /// Ends the read; an error takes its success back.
+    pub fn finish(self) -> Result<(), ErrorDetail> {
+        Ok(self.running.finish()?)
+    }
+}
+
+impl FileServer {
+    /// Lets a read in.
+    pub fn begin_read(&self, read: Read) -> Result<Reading, ErrorDetail> {
+        let Read { stamp, sequence, object, extents, must_exist } = read;
+        let running = self.gate.begin(stamp, Some(sequence), object.file)?;
+        Ok(Reading { running, object, must_exist, extents, position: Position::default() })
+    }
+
+    /// Fills `into` with the bytes of `extents`, a chunk, and appends the checksums of their pieces, which are yet to be
+    /// compared with the bytes. May block.
+    pub fn read_chunk(
+        &self,
+        reading: &Reading,
+        extents: &[ObjectExtent],
+        into: &mut [u8],
+        checksums: &mut Vec<Checksum>,
+    ) -> Result<(), ErrorDetail> {
+        let _chunk = reading.running.chunk()?;
+        let read = self.store.read(reading.object, extents, into, checksums);
+        self.or_zeros(reading, read, extents, into, checksums)
+    }
+
+    /// The same if it takes no waiting for a disk; false: nothing was done.
+    pub fn read_chunk_now(
+        &self,
+        reading: &Reading,
+        extents: &[ObjectExtent],
+        into: &mut [u8],
+        checksums: &mut Vec<Checksum>,
+    ) -> Result<bool, ErrorDetail> {
+        let _chunk = reading.running.chunk()?;
+        match self.store.read_now(reading.object, extents, into, checksums) {
+            Ok(read) => Ok(read),
+            Err(error) => self.or_zeros(reading, Err(error), extents, into, checksums).map(|()| true),
+        }
+    }
+
+    fn or_zeros(
+        &self,
+        reading: &Reading,
+        read: Result<(), StoreError>,
+        extents: &[ObjectExtent],
+        into: &mut [u8],
+        checksums: &mut Vec<Checksum>,
+    ) -> Result<(), ErrorDetail> {
+        match read {
+            Err(StoreError::Missing { .. }) if reading.must_exist => Err(self.lost(reading.object)),
+            Err(StoreError::Missing { .. }) => {
+                into.fill(0);
+                checksums.extend(checksums_of(extents, into));
+                Ok(())
+            }
+            other => Ok(other.map_err(logged)?),
+        }
+    }
+
+    /// Fills `into`, which is as long as the whole read, checks every byte, and appends the checksums.
+    pub fn read_whole(
+        &self,
+        mut reading: Reading,
+        into: &mut [u8],
+        checksums: &mut Vec<Checksum>,
+    ) -> Result<(), ErrorDetail> {
+        let mut rest = into;
+        while let Some(extents) = reading.next(CHUNK_BYTES_MAX) {
+            let (bytes, after) = rest.split_at_mut(bytes_of(&extents));
+            let mut found = Vec::new();
+            self.read_chunk(&reading, &extents, bytes, &mut found)?;
+            check_whole(&extents, &mut found, bytes).map_err(|wrong| self.damaged(reading.object, wrong))?;
+            checksums.append(&mut found);
+            rest = after;
+        }
+        reading.finish()
+    }
+
+    fn damaged(&self, object: ObjectId, wrong: WrongChecksum) -> ErrorDetail {
+        let text = format!(
+            "the object of {object} on {} is damaged: {wrong}; look at the disk below {}, restore the object, or write the range anew",
+            self.name,
+            self.directory.display()
+        );
+        tracing::error!(%object, "{text}");
+        ErrorDetail::new(ErrorCode::DataLoss, text)
+    }
+
+    fn lost(&self, object: ObjectId) -> ErrorDetail {
+        let text = format!(
+            "the object of {object} was made durable on {} and is gone from its store {}; restore the store, or remove the file",
+            self.name,
+            self.directory.display()
+        );
+        tracing::error!(%object, "{text}");
+        ErrorDetail::new(ErrorCode::DataLoss, text)
+    }
+}
+
+/// Bytes of a chunk's extents.
+pub fn bytes_of(extents: &[ObjectExtent]) -> usize {
+    usize::try_from(total_bytes(extents)).expect("bounded by the largest request")
+}
