@@ -11,6 +11,9 @@ pub const PAYLOAD_KEY: u64 = 15 << 3 | 2;
 /// A gRPC message begins with one byte of flags and four of length, the highest first.
 pub const PREFIX_BYTES: usize = 5;
 
+/// Bytes of the longest varint.
+const VARINT_BYTES_MAX: usize = 10;
+
 const VARINT: u64 = 0;
 const FIXED_64: u64 = 1;
 const LENGTH_DELIMITED: u64 = 2;
@@ -51,7 +54,8 @@ pub fn scan(first: &[u8], message_bytes: usize) -> Scan {
         let Some(end) = usize::try_from(skipped).ok().and_then(|skipped| at.checked_add(skipped)) else {
             return Scan::Irregular;
         };
-        if key == PAYLOAD_KEY && end == message_bytes {
+        // Longer varints than this may be too long for a number, and a decoder would refuse them.
+        if key == PAYLOAD_KEY && end == message_bytes && at - field <= VARINT_BYTES_MAX {
             return Scan::Payload { head_bytes: field, start: at, length: end - at };
         }
         if key == PAYLOAD_KEY || end > message_bytes {
@@ -136,6 +140,19 @@ mod tests {
         assert_eq!(scan(&without, without.len()), Scan::Irregular);
         assert_eq!(scan(&[], 0), Scan::Irregular);
         assert_eq!(scan(&[0x0b], 50), Scan::Irregular, "groups are no part of this protocol");
+    }
+
+    /// A decoder refuses a number of more than 64 bits, so nobody else may cut it to one that fits.
+    #[test]
+    fn a_key_or_length_that_is_no_number_is_left_to_the_decoder() {
+        let head = v1::WriteRequest { payload: Default::default(), ..request(1, 1) }.encode_to_vec();
+        let long_key = [&[0xfa, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x7e, 1], &b"x"[..]];
+        let long_length = [&[0x7a, 0x81, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x02], &b"x"[..]];
+        for payload in [long_key, long_length] {
+            let message = [&head[..], &payload.concat()[..]].concat();
+            assert!(v1::WriteRequest::decode(&message[..]).is_err());
+            assert_eq!(scan(&message, message.len()), Scan::Irregular);
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 mod cluster;
 mod demo;
 mod faults;
+mod fuzz;
 mod interrupt;
 mod mpi;
 mod nightly;
@@ -36,6 +37,7 @@ enum Task {
     Demo(demo::Flags),
     Test(test::Flags),
     Faults(faults::Flags),
+    Fuzz(fuzz::Flags),
     Nightly(nightly::Flags),
 }
 
@@ -56,6 +58,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Task::Demo(flags) => demo::run(&flags).map(|()| ExitCode::SUCCESS),
         Task::Test(flags) => test::run(&flags),
         Task::Faults(flags) => faults::run(&flags),
+        Task::Fuzz(flags) => fuzz::run(&flags),
         Task::Nightly(flags) => nightly::run(&flags),
     }
 }

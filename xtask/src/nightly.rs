@@ -1,13 +1,13 @@
-//! `nightly`: the same tests as `test` with larger counts.
+//! `nightly`: the same tests as `test` with larger counts, then the fuzz targets.
 
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
 
-use crate::test;
+use crate::{fuzz, test};
 
-/// Run every test with larger counts
+/// Run every test with larger counts, and the fuzz targets
 #[derive(Debug, Args)]
 pub struct Flags {
     /// How many times as many cases of properties and rounds of races as `test` runs
@@ -22,6 +22,10 @@ pub struct Flags {
     #[arg(long, default_value_t = 100, value_name = "N")]
     fault_rounds: u32,
 
+    /// Minutes of each fuzz target, when all parts are run; 0: none
+    #[arg(long, default_value_t = 10, value_name = "N")]
+    fuzz_minutes: u64,
+
     #[command(flatten)]
     test: test::Flags,
 }
@@ -35,6 +39,12 @@ const ROUNDS: u32 = 1000;
 pub fn run(flags: &Flags) -> Result<ExitCode> {
     let counts = [("PROPTEST_CASES", PROPERTY_CASES), ("PFS_TEST_ROUNDS", ROUNDS)]
         .map(|(name, count)| (name, count.saturating_mul(flags.factor).to_string()));
-    let Flags { factor: time_factor, schedules, fault_rounds, .. } = *flags;
-    test::run_with(&flags.test, test::Effort { counts: counts.to_vec(), schedules, fault_rounds, time_factor })
+    let Flags { factor: time_factor, schedules, fault_rounds, fuzz_minutes, .. } = *flags;
+    let effort = test::Effort { counts: counts.to_vec(), schedules, fault_rounds, time_factor };
+    let tested = test::run_with(&flags.test, effort)?;
+    if fuzz_minutes == 0 || !flags.test.asks_for_all() {
+        return Ok(tested);
+    }
+    let fuzzed = fuzz::run(&fuzz::Flags::all(fuzz_minutes))?;
+    Ok(if tested == ExitCode::SUCCESS { fuzzed } else { tested })
 }

@@ -25,11 +25,13 @@ pub enum Need {
     Slurm,
     /// Network namespaces that play hosts.
     Namespaces,
+    /// Building libFuzzer, which is C++.
+    Fuzzer,
 }
 
 impl Need {
     /// Everything that any command of this program can need.
-    pub const ALL: [Need; 4] = [Need::OpenMpi, Need::Mpich, Need::Slurm, Need::Namespaces];
+    pub const ALL: [Need; 5] = [Need::OpenMpi, Need::Mpich, Need::Slurm, Need::Namespaces, Need::Fuzzer];
 
     fn packages(self) -> &'static [&'static str] {
         match self {
@@ -37,6 +39,7 @@ impl Need {
             Need::Mpich => &["gcc", "libc6-dev", "libclang-dev", "mpich", "libmpich-dev"],
             Need::Slurm => &["slurm-wlm", "munge"],
             Need::Namespaces => &["iproute2"],
+            Need::Fuzzer => &["gcc", "g++", "libc6-dev"],
         }
     }
 }

@@ -90,6 +90,11 @@ pub struct Flags {
 }
 
 impl Flags {
+    /// Whether everything is asked for.
+    pub fn asks_for_all(&self) -> bool {
+        self.parts.is_empty()
+    }
+
     /// The parts to run, each once, in the order they are run in.
     fn parts(&self) -> Vec<Part> {
         let mut parts = if self.parts.is_empty() { Part::value_variants().to_vec() } else { self.parts.clone() };

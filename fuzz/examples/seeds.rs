@@ -1,0 +1,190 @@
+//! Writes the inputs that the targets begin with into the corpus: `cargo run -p pfs-fuzz --example seeds`.
+
+use pfs_fuzz::messages::{DETAILS, KINDS};
+use pfs_proto::v1;
+use prost::Message;
+use std::fs;
+use std::io::Result;
+use std::path::Path;
+
+fn main() -> Result<()> {
+    for (kind, message) in messages() {
+        let number = KINDS.iter().position(|(name, _)| *name == kind).expect("a kind of message");
+        let name = format!("{kind}-{}", message.len());
+        keep("messages", &name, &[&[u8::try_from(number).expect("few kinds")], &message[..]].concat())?;
+    }
+    let detail = v1::ErrorDetail { code: v1::ErrorCode::Stale.into(), message: "why".into() };
+    keep("messages", "details", &[&[DETAILS], &detail.encode_to_vec()[..]].concat())
+}
+
+fn keep(target: &str, name: &str, input: &[u8]) -> Result<()> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
+    fs::create_dir_all(&folder)?;
+    fs::write(folder.join(format!("seed-{name}")), input)
+}
+
+fn holder(group: bool) -> Option<v1::Holder> {
+    use v1::holder::Kind;
+    Some(v1::Holder { kind: Some(if group { Kind::Group(5) } else { Kind::Client(7) }) })
+}
+
+fn stamp() -> Option<v1::Stamp> {
+    Some(v1::Stamp { boot: 3, holder: holder(true), incarnation: 7 })
+}
+
+fn object() -> Option<v1::ObjectId> {
+    Some(v1::ObjectId { file_id: 11, slot: 2 })
+}
+
+fn extents() -> Vec<v1::ObjectExtent> {
+    vec![v1::ObjectExtent { offset: 4090, length: 10 }, v1::ObjectExtent { offset: 1 << 40, length: 3 }]
+}
+
+fn write() -> v1::WriteRequest {
+    v1::WriteRequest {
+        stamp: stamp(),
+        sequence: 9,
+        object: object(),
+        extents: extents(),
+        checksums: vec![1, 2, 3],
+        payload: b"0123456789abc"[..].into(),
+    }
+}
+
+fn file() -> Option<v1::FileMetadata> {
+    let slots = vec![v1::StripeSlot { server_ids: vec![1] }, v1::StripeSlot { server_ids: vec![2] }];
+    Some(v1::FileMetadata {
+        file_id: 11,
+        kind: v1::EntryKind::File.into(),
+        recipe: Some(v1::Recipe { stripe_unit: 65_536, slots }),
+        size: size(),
+        committed_slots: vec![3],
+        ..Default::default()
+    })
+}
+
+fn size() -> Option<v1::FileSize> {
+    Some(v1::FileSize { bytes: 100, generation: 1 })
+}
+
+fn operation() -> Option<v1::OperationId> {
+    Some(v1::OperationId { client_id: 7, slot: 63, sequence: 1 })
+}
+
+fn server() -> v1::ServerAddress {
+    v1::ServerAddress { server_id: 2, address: "node-2:7100".into(), instance: 1, live: true }
+}
+
+fn fences() -> v1::Fences {
+    let drain = v1::DrainedWrite { stamp: stamp(), sequence: 4 };
+    v1::Fences {
+        incarnations: vec![1, 2],
+        groups: vec![3],
+        incarnation_floor: 9,
+        live_below_floor: vec![8],
+        deleted_files: vec![5],
+        drains: vec![drain],
+    }
+}
+
+fn messages() -> Vec<(&'static str, Vec<u8>)> {
+    use v1::client_message::Kind as Client;
+    use v1::server_message::Kind as Server;
+    let range = |start, end| v1::FileRange { start, end };
+    let pattern = v1::RangePattern { start: 0, length: 10, stride: 20, count: 3 };
+    let from_client = |kind| v1::ClientMessage { number: 1, kind: Some(kind) }.encode_to_vec();
+    let from_server = |kind| v1::ServerMessage { number: 1, kind: Some(kind) }.encode_to_vec();
+    let open = Some(v1::OpenFor { group_members: vec![7, 8], access: 3 });
+    let create = v1::CreateFileRequest {
+        operation: operation(),
+        path: "/a/b".into(),
+        exclusive: true,
+        layout: Some(v1::LayoutRequest { stripe_unit: 4096, stripe_count: 4, start_server: -1 }),
+        open,
+    };
+    let opened = v1::OpenFileReply {
+        file: file(),
+        open_id: 1,
+        holder: holder(true),
+        owner: "node-1:7000".into(),
+        servers: vec![server()],
+        created: true,
+    };
+    let acquire = v1::AcquireToken {
+        request_id: 1,
+        holder: holder(true),
+        file_id: 11,
+        mode: 2,
+        required: vec![pattern],
+        desired: Some(range(0, u64::MAX)),
+        collective: true,
+    };
+    let set = v1::AcquireTokenSet {
+        request_id: 1,
+        file_id: 11,
+        mode: 2,
+        parts: vec![v1::TokenSetPart { holder: holder(false), required: vec![pattern] }],
+    };
+    let ack = v1::AckRevoke {
+        revoke_id: 2,
+        holder: holder(false),
+        file_id: 11,
+        released: vec![range(0, 10), range(10, 20)],
+        size: size(),
+        undrained: vec![v1::UndrainedWrite { server_id: 1, boot: 1, sequence: 0 }],
+    };
+    let reassert = v1::ReassertTokens {
+        holder: holder(true),
+        group_members: vec![7, 8],
+        file_id: 11,
+        opens: vec![v1::ReassertedOpen { open_id: 3, access: 1 }],
+        ranges: vec![v1::ReassertedRange { range: Some(range(0, 5)), mode: 1 }],
+        size: size(),
+    };
+    let grant = v1::GrantToken {
+        request_id: 1,
+        holder: holder(true),
+        file_id: 11,
+        mode: 1,
+        ranges: vec![range(0, 10), range(20, u64::MAX)],
+        sequence: 1,
+        boot: 3,
+        size: size(),
+        committed_slots: vec![3],
+        collective: true,
+        set_client_id: 0,
+    };
+    let registration = v1::RegisterFileServerReply {
+        cluster_id: "c-1".into(),
+        server_id: 2,
+        boot: 3,
+        heartbeat_ms: 1000,
+        lease_ms: 10_000,
+        fences: Some(fences()),
+        fence_version: 4,
+    };
+    let page =
+        v1::ListDirectoryReply { entries: vec![v1::DirectoryEntry { name: "a".into(), file: file() }], more: true };
+    let allocate = v1::AllocateRequest {
+        stamp: stamp(),
+        sequence: 9,
+        object: object(),
+        extent: Some(extents()[0]),
+        allocation: v1::Allocation::Punch.into(),
+    };
+    let read = v1::ReadRequest { stamp: stamp(), sequence: 9, object: object(), extents: extents(), must_exist: true };
+    vec![
+        ("WriteRequest", write().encode_to_vec()),
+        ("ReadRequest", read.encode_to_vec()),
+        ("AllocateRequest", allocate.encode_to_vec()),
+        ("CreateFileRequest", create.encode_to_vec()),
+        ("OpenFileReply", opened.encode_to_vec()),
+        ("ListDirectoryReply", page.encode_to_vec()),
+        ("RegisterFileServerReply", registration.encode_to_vec()),
+        ("ClientMessage", from_client(Client::Acquire(acquire))),
+        ("ClientMessage", from_client(Client::AcquireSet(set))),
+        ("ClientMessage", from_client(Client::Ack(ack))),
+        ("ClientMessage", from_client(Client::Reassert(reassert))),
+        ("ServerMessage", from_server(Server::Grant(grant))),
+    ]
+}

@@ -1,0 +1,17 @@
+//! Fuzz targets: everything that reads bytes of a network or a disk, held to what must be true of any bytes.
+//!
+//! A target is a function that takes any bytes and panics if something is wrong. libFuzzer calls it from a program in
+//! `fuzz_targets/`; the tests call it with every file of `corpus/<target>/`. `cargo xtask fuzz` runs all targets.
+//!
+//! What all of them hold:
+//! * no panic, whatever comes;
+//! * memory in proportion to the input, never to a number that it names ([`bounded`]).
+
+pub mod bounded;
+pub mod messages;
+
+/// A target by its name, which is that of its program and of its folder in the corpus.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All targets.
+pub const TARGETS: &[Target] = &[("messages", messages::check)];
