@@ -2,6 +2,7 @@
 
 mod access;
 mod atomic;
+mod datatypes;
 mod errors;
 mod exchange;
 mod files;
@@ -29,7 +30,7 @@ pub type Case = fn(&Context) -> Result<()>;
 
 /// All cases with their names, in the order in which they run.
 pub fn all() -> Vec<(&'static str, Case)> {
-    [access::CASES, exchange::CASES, atomic::CASES, files::CASES, errors::CASES].concat()
+    [datatypes::CASES, access::CASES, exchange::CASES, atomic::CASES, files::CASES, errors::CASES].concat()
 }
 
 impl Context<'_> {

@@ -12,9 +12,11 @@ impl File {
     /// Reads into `buf` from `offset` bytes after the start of the file. Short only at the end of the file.
     pub fn read_at<B: BufferMut + ?Sized>(&self, offset: u64, buf: &mut B) -> Result<Status, Error> {
         self.check_readable()?;
-        let bytes = buffer::bytes_mut(buf)?;
-        check_range(offset, bytes.len())?;
-        Ok(Status::new(self.own_io()?.read_at(bytes, offset)? as u64))
+        let mut target = buffer::target(buf)?;
+        check_range(offset, target.bytes().len())?;
+        let read = self.own_io()?.read_at(target.bytes(), offset)?;
+        target.finish(read);
+        Ok(Status::new(read as u64))
     }
 
     /// Writes `buf` at `offset` bytes after the start of the file.
@@ -22,7 +24,7 @@ impl File {
         self.check_writable()?;
         let bytes = buffer::bytes(buf)?;
         check_range(offset, bytes.len())?;
-        self.own_io()?.write_at(bytes, offset)?;
+        self.own_io()?.write_at(&bytes, offset)?;
         Ok(Status::new(bytes.len() as u64))
     }
 }

@@ -1,126 +1,104 @@
-//! Buffers of rsmpi as bytes.
+//! Buffers of rsmpi as bytes, stored as they are in memory (the data representation `native`).
 //!
-//! A buffer's datatype must be contiguous: a predefined type, or such a type repeated or duplicated. Its values are
-//! stored as they are in memory (the data representation `native`).
+//! Bytes without gaps are used where they are. Others are packed into one piece before a write, and put into their places
+//! after a read; gaps are neither read nor written.
 
+use crate::datatype;
 use crate::error::{Error, ErrorClass};
-use mpi::datatype::UserDatatype;
-use mpi::ffi::{self, MPI_Datatype};
 use mpi::traits::*;
-use std::os::raw::c_int;
-use std::sync::OnceLock;
+use pfs_core::datatype::Datatype;
+use std::borrow::Cow;
+use std::marker::PhantomData;
+use std::slice::{from_raw_parts, from_raw_parts_mut};
+
+/// The data of a buffer: what its datatype and its count together name.
+fn layout<B: AsDatatype + Collection + ?Sized>(buffer: &B) -> Result<Datatype, Error> {
+    let count = u64::try_from(buffer.count())
+        .map_err(|_| Error::new(ErrorClass::Arg, format!("a buffer has {} values", buffer.count())))?;
+    Ok(Datatype::contiguous(count, &datatype::flatten_raw(buffer.as_datatype().as_raw())?)?)
+}
+
+fn length(layout: &Datatype) -> usize {
+    usize::try_from(layout.size()).expect("the data of a buffer lies in memory")
+}
+
+fn index(displacement: i64) -> isize {
+    isize::try_from(displacement).expect("the data of a buffer lies in memory")
+}
 
 /// The bytes of a buffer to write.
-pub(crate) fn bytes<B: Buffer + ?Sized>(buffer: &B) -> Result<&[u8], Error> {
-    let length = length(buffer)?;
-    if length == 0 {
-        return Ok(&[]);
+pub(crate) fn bytes<B: Buffer + ?Sized>(buffer: &B) -> Result<Cow<'_, [u8]>, Error> {
+    let layout = layout(buffer)?;
+    if layout.size() == 0 {
+        return Ok(Cow::Borrowed(&[]));
     }
-    // SAFETY: a `Buffer` promises `count` values of its datatype at its pointer; the datatype is contiguous, so
-    // they are `length` bytes from there on, initialised, and borrowed as long as the buffer.
-    Ok(unsafe { std::slice::from_raw_parts(buffer.pointer().cast(), length) })
+    let place = buffer.pointer().cast::<u8>();
+    // SAFETY, for both: a `Buffer` promises `count` values of its datatype at its pointer, initialised and borrowed as long
+    // as the buffer is. The segments are the bytes of these values.
+    let part = |displacement, bytes| unsafe { from_raw_parts(place.wrapping_offset(index(displacement)), bytes) };
+    if layout.is_contiguous() {
+        return Ok(Cow::Borrowed(part(layout.true_lower_bound(), length(&layout))));
+    }
+    let mut packed = Vec::with_capacity(length(&layout));
+    for segment in layout.segments(0, layout.size()) {
+        packed.extend_from_slice(part(segment.displacement, segment.length as usize));
+    }
+    Ok(Cow::Owned(packed))
 }
 
 /// The bytes of a buffer to read into.
-pub(crate) fn bytes_mut<B: BufferMut + ?Sized>(buffer: &mut B) -> Result<&mut [u8], Error> {
-    let length = mut_length(buffer)?;
-    if length == 0 {
-        return Ok(&mut []);
+pub(crate) enum Target<'a> {
+    /// Without gaps, where they are.
+    InPlace(&'a mut [u8]),
+    /// With gaps.
+    Spread(Spread<'a>),
+}
+
+/// Bytes that are put into their places by [`Target::finish`].
+pub(crate) struct Spread<'a> {
+    packed: Vec<u8>,
+    place: *mut u8,
+    layout: Datatype,
+    buffer: PhantomData<&'a mut [u8]>,
+}
+
+/// The bytes of a buffer to read into.
+pub(crate) fn target<B: BufferMut + ?Sized>(buffer: &mut B) -> Result<Target<'_>, Error> {
+    let layout = layout(buffer)?;
+    if layout.size() == 0 {
+        return Ok(Target::InPlace(&mut []));
     }
-    // SAFETY: as in `bytes`; the exclusive borrow of the buffer lasts as long as the slice. MPI's contract with a
-    // `BufferMut` is that any bytes may be received into it.
-    Ok(unsafe { std::slice::from_raw_parts_mut(buffer.pointer_mut().cast(), length) })
-}
-
-fn length<B: Buffer + ?Sized>(buffer: &B) -> Result<usize, Error> {
-    total(buffer.as_datatype().as_raw(), buffer.count())
-}
-
-fn mut_length<B: BufferMut + ?Sized>(buffer: &B) -> Result<usize, Error> {
-    total(buffer.as_datatype().as_raw(), buffer.count())
-}
-
-fn total(datatype: MPI_Datatype, count: mpi::Count) -> Result<usize, Error> {
-    if !is_contiguous(datatype) {
-        let message = "the buffer's datatype is not contiguous; pack it into a buffer of a predefined type first";
-        return Err(Error::new(ErrorClass::Type, message));
+    let place = buffer.pointer_mut().cast::<u8>();
+    if layout.is_contiguous() {
+        let start = place.wrapping_offset(index(layout.true_lower_bound()));
+        // SAFETY: as in `bytes`; the exclusive borrow of the buffer lasts as long as the slice. MPI's contract with a
+        // `BufferMut` is that any bytes may be received into it.
+        return Ok(Target::InPlace(unsafe { from_raw_parts_mut(start, length(&layout)) }));
     }
-    let mut size: c_int = 0;
-    // SAFETY: the datatype is alive in the caller's buffer, and `size` during the call.
-    unsafe { ffi::MPI_Type_size(datatype, &mut size) };
-    let bytes = usize::try_from(size).ok().zip(usize::try_from(count).ok()).and_then(|(size, n)| size.checked_mul(n));
-    bytes.ok_or_else(|| Error::new(ErrorClass::Arg, format!("a buffer of {count} values of {size} bytes is too large")))
+    Ok(Target::Spread(Spread { packed: vec![0; length(&layout)], place, layout, buffer: PhantomData }))
 }
 
-/// How a datatype was made.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Envelope {
-    combiner: c_int,
-    integers: c_int,
-}
-
-impl Envelope {
-    fn of(datatype: MPI_Datatype) -> Envelope {
-        let (mut integers, mut addresses, mut types, mut combiner) = (0, 0, 0, 0);
-        // SAFETY: the caller's datatype is alive, the variables live during the call.
-        unsafe { ffi::MPI_Type_get_envelope(datatype, &mut integers, &mut addresses, &mut types, &mut combiner) };
-        Envelope { combiner, integers }
-    }
-}
-
-/// The numbers of three combiners. MPIs differ in them and in how their headers define them, so MPI itself is asked,
-/// by the envelopes of types that are made for it.
-struct Combiners {
-    named: c_int,
-    contiguous: c_int,
-    duplicate: c_int,
-}
-
-impl Combiners {
-    fn get() -> &'static Combiners {
-        static COMBINERS: OnceLock<Combiners> = OnceLock::new();
-        COMBINERS.get_or_init(|| {
-            let byte = u8::equivalent_datatype();
-            let contiguous = UserDatatype::contiguous(2, &byte);
-            Combiners {
-                named: Envelope::of(byte.as_raw()).combiner,
-                contiguous: Envelope::of(contiguous.as_raw()).combiner,
-                duplicate: Envelope::of(byte.dup().as_raw()).combiner,
-            }
-        })
-    }
-}
-
-/// Whether values of a type lie one after the other without gaps and in order.
-fn is_contiguous(datatype: MPI_Datatype) -> bool {
-    let (envelope, combiners) = (Envelope::of(datatype), Combiners::get());
-    if envelope.combiner == combiners.named {
-        return true;
-    }
-    if envelope.combiner != combiners.contiguous && envelope.combiner != combiners.duplicate {
-        return false;
-    }
-    inner_type(datatype, envelope.integers).is_some_and(|mut inner| {
-        let contiguous = is_contiguous(inner);
-        // Of the types that were asked for, only derived ones are new handles to be freed.
-        if Envelope::of(inner).combiner != combiners.named {
-            // SAFETY: the handle came from `MPI_Type_get_contents` and is not used again.
-            unsafe { ffi::MPI_Type_free(&mut inner) };
+impl Target<'_> {
+    /// The data in one piece.
+    pub(crate) fn bytes(&mut self) -> &mut [u8] {
+        match self {
+            Target::InPlace(bytes) => bytes,
+            Target::Spread(spread) => &mut spread.packed,
         }
-        contiguous
-    })
-}
+    }
 
-/// The type that a contiguous or duplicated type was made of.
-fn inner_type(datatype: MPI_Datatype, integers: c_int) -> Option<MPI_Datatype> {
-    // One more than needed, so that the array has an address when there are none.
-    let mut counts = vec![0; usize::try_from(integers).ok()? + 1];
-    let mut inner = [datatype];
-    let mut addresses = [0];
-    // SAFETY: the arrays have at least the sizes that the envelope named: `integers` counts, no address, one type.
-    unsafe {
-        let (counts, addresses) = (counts.as_mut_ptr(), addresses.as_mut_ptr());
-        ffi::MPI_Type_get_contents(datatype, integers, 0, 1, counts, addresses, inner.as_mut_ptr())
-    };
-    Some(inner[0])
+    /// The first `read` bytes of the data are there; what follows in the buffer stays as it was.
+    pub(crate) fn finish(self, read: usize) {
+        let Target::Spread(Spread { packed, place, layout, .. }) = self else { return };
+        let mut rest = &packed[..read];
+        for segment in layout.segments(0, read as u64) {
+            let (part, after) = rest.split_at(segment.length as usize);
+            // SAFETY: as in `target`: the segment is a part of the buffer, which is borrowed exclusively until here.
+            let to = unsafe {
+                from_raw_parts_mut(place.wrapping_offset(index(segment.displacement)), segment.length as usize)
+            };
+            to.copy_from_slice(part);
+            rest = after;
+        }
+    }
 }

@@ -39,8 +39,8 @@ impl File {
         let plan = self.plan(Direction::Write, &entered)?;
         let pinned = self.pin(Mode::Exclusive, &plan)?;
         let written = match plan.method() {
-            Method::Direct => self.write_direct(&plan, &pinned, bytes, offset),
-            Method::Exchange(_) => exchange::write(self, &plan, &pinned, bytes, offset),
+            Method::Direct => self.write_direct(&plan, &pinned, &bytes, offset),
+            Method::Exchange(_) => exchange::write(self, &plan, &pinned, &bytes, offset),
         };
         let (agreed, bytes_known) = self.group.agree_with_max(written, self.size_in(entered.size.generation));
         self.io().learn_size(FileSize { generation: entered.size.generation, bytes: bytes_known });
@@ -50,13 +50,14 @@ impl File {
     /// Reads into every rank's `buf` from its `offset`, in bytes from the start of the file. Collective. Short only
     /// at the end of the file.
     pub fn read_at_all<B: BufferMut + ?Sized>(&self, offset: u64, buf: &mut B) -> Result<Status, Error> {
-        let mut own = self.check_readable().and_then(|()| buffer::bytes_mut(buf));
-        let range = match &own {
-            Ok(bytes) => check_range(offset, bytes.len()),
+        let mut own = self.check_readable().and_then(|()| buffer::target(buf));
+        let range = match &mut own {
+            Ok(target) => check_range(offset, target.bytes().len()),
             Err(error) => Err(error.clone()),
         };
         let entered = self.enter(Call::ReadAtAll, range)?;
-        let bytes = own.as_deref_mut().map_err(|error| error.clone())?;
+        let mut target = own?;
+        let bytes = target.bytes();
         let plan = self.plan(Direction::Read, &entered)?;
         let pinned = self.pin(Mode::Shared, &plan)?;
         let file_bytes = self.size_for(&plan)?;
@@ -66,7 +67,9 @@ impl File {
             Method::Exchange(_) => exchange::read(self, &plan, &pinned, bytes, offset),
         };
         self.group.agree(read)?;
-        Ok(Status::new((bytes.len() as u64).min(file_bytes.saturating_sub(offset))))
+        let there = (bytes.len() as u64).min(file_bytes.saturating_sub(offset));
+        target.finish(usize::try_from(there).expect("at most the buffer's length"));
+        Ok(Status::new(there))
     }
 
     fn enter(&self, call: Call, range: Result<RankRange, Error>) -> Result<Entered, Error> {

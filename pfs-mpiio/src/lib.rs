@@ -32,6 +32,7 @@ mod atomic;
 mod buffer;
 mod collective;
 mod comm;
+pub mod datatype;
 mod error;
 mod exchange;
 mod file;

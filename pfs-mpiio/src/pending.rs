@@ -69,17 +69,22 @@ impl<B> Pending<B> {
 
 /// An error of MPI as one of a file.
 pub(crate) fn check(code: c_int) -> Result<(), Error> {
+    let Some(text) = error_text(code) else { return Ok(()) };
+    Err(Error::new(ErrorClass::Io, format!("MPI can not reach all ranks of the file ({text}); the file is lost here")))
+}
+
+/// MPI's text for an error; nothing for a success.
+pub(crate) fn error_text(code: c_int) -> Option<String> {
     #[allow(clippy::cast_possible_wrap, clippy::unnecessary_cast)] // the constant's type differs between MPIs
     if code == ffi::MPI_SUCCESS as c_int {
-        return Ok(());
+        return None;
     }
     let mut text = vec![0u8; ffi::MPI_MAX_ERROR_STRING as usize];
     let mut length = 0;
     // SAFETY: the text has the room that MPI asks for.
     unsafe { ffi::MPI_Error_string(code, text.as_mut_ptr().cast::<c_char>(), &mut length) };
     text.truncate(usize::try_from(length).unwrap_or(0));
-    let text = String::from_utf8_lossy(&text);
-    Err(Error::new(ErrorClass::Io, format!("MPI can not reach all ranks of the file ({text}); the file is lost here")))
+    Some(String::from_utf8_lossy(&text).into_owned())
 }
 
 /// How long is spent how while nothing happens: messages are mostly there within microseconds, and a rank that waits

@@ -3,8 +3,6 @@
 use super::{Case, Context, check_bytes};
 use crate::pattern;
 use anyhow::{Result, ensure};
-use mpi::datatype::{UserDatatype, View};
-use mpi::traits::*;
 use pfs_mpiio::{AccessMode, ErrorClass, File, Info};
 
 pub(super) const CASES: &[(&str, Case)] = &[
@@ -15,7 +13,6 @@ pub(super) const CASES: &[(&str, Case)] = &[
     ("ranges beyond limits on one rank", beyond_limits),
     ("access against the mode", against_the_mode),
     ("ranks that make different calls", different_calls),
-    ("a datatype with gaps on one rank", datatype_with_gaps),
     ("more servers than there are", too_many_servers),
 ];
 
@@ -115,24 +112,6 @@ fn different_calls(context: &Context) -> Result<()> {
         if last { file.sync() } else { file.write_at_all(0, &[1u8][..]).map(drop) }
     })?;
     context.same_error(ErrorClass::NotSame, || file.set_size(if last { 5 } else { 6 }))?;
-    ensure!(file.get_size()? == 0);
-    file.close()?;
-    Ok(())
-}
-
-fn datatype_with_gaps(context: &Context) -> Result<()> {
-    let file = context.create("gaps", &Info::new())?;
-    let strided = UserDatatype::vector(4, 1, 2, &i32::equivalent_datatype());
-    let numbers = [0i32; 8];
-    context.same_error(ErrorClass::Type, || {
-        if context.rank() == 0 {
-            // SAFETY: one strided value lies inside of the eight numbers.
-            let view = unsafe { View::with_count_and_datatype(&numbers[..], 1, &strided) };
-            file.write_at_all(0, &view)
-        } else {
-            file.write_at_all(0, &numbers[..])
-        }
-    })?;
     ensure!(file.get_size()? == 0);
     file.close()?;
     Ok(())
