@@ -2,6 +2,8 @@
 
 use crate::client;
 use crate::config::ClientConfig;
+use crate::data::memory::destination::Destination;
+use crate::data::memory::source::Source;
 use crate::descriptor::FileDescriptor;
 use crate::error::Error;
 use crate::group::{CommitSummary, GroupGrant, GroupWatch, OpenedFile, SetGrant};
@@ -150,20 +152,34 @@ impl File {
     /// Reads into `buffer` from `offset`; returns how many bytes, fewer than asked for only at the end of the file.
     pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize, Error> {
         let Some(range) = self.descriptor.range(offset, buffer.len() as u64, Mode::Shared)? else { return Ok(0) };
-        block_on(self.descriptor.read_into(range, buffer))
+        let token = Arc::new(self.acquire(Mode::Shared, &[range])?);
+        let Some(range) = block_on(self.descriptor.before_end(range))? else { return Ok(0) };
+        let buffer = &mut buffer[..length(range)];
+        match self.descriptor.client().state().cache.takes(range.len()) {
+            true => block_on(self.descriptor.read_cached(&token, range, buffer))?,
+            false => self.read_extents(&token, &[range], &mut [buffer])?,
+        }
+        Ok(length(range))
     }
 
     /// Writes all of `buffer` at `offset`. When it returns, every reader sees it; after [`sync`](Self::sync) it lasts.
     pub fn write_at(&self, buffer: &[u8], offset: u64) -> Result<(), Error> {
         let Some(range) = self.descriptor.range(offset, buffer.len() as u64, Mode::Exclusive)? else { return Ok(()) };
-        block_on(self.descriptor.write_from(range, buffer))
+        let token = Arc::new(self.acquire(Mode::Exclusive, &[range])?);
+        match block_on(self.descriptor.write_cached(range, buffer))? {
+            true => Ok(()),
+            false => self.write_extents(&token, &[range], &[buffer]),
+        }
     }
 
-    async fn read_part(&self, token: &Arc<Token>, range: Extent, buffer: &mut [u8]) -> Result<usize, Error> {
-        let Some(part) = self.descriptor.before_end(range).await? else { return Ok(0) };
-        let length = usize::try_from(part.len()).expect("at most the buffer's length");
-        self.descriptor.read_range(token, part, &mut buffer[..length]).await?;
-        Ok(length)
+    /// Writes borrowed bytes past the cache. They are not copied; nobody has them any more when this returns, however.
+    fn write_extents(&self, token: &Arc<Token>, extents: &[Extent], buffers: &[&[u8]]) -> Result<(), Error> {
+        Source::lend(extents, buffers, |source| block_on(self.descriptor.write_past_cache(token, extents, &source)))
+    }
+
+    /// Reads into borrowed buffers past the cache; nobody fills them any more when this returns.
+    fn read_extents(&self, token: &Arc<Token>, extents: &[Extent], buffers: &mut [&mut [u8]]) -> Result<(), Error> {
+        Destination::lend(extents, buffers, |to| block_on(self.descriptor.read_past_cache(token, extents, &to)))
     }
 
     /// The file's size now, in bytes.
@@ -264,13 +280,15 @@ impl File {
     /// Writes `buffer` at `offset` under a token that covers it.
     pub fn write_under(&self, token: &Arc<Token>, buffer: &[u8], offset: u64) -> Result<(), Error> {
         let Some(range) = self.descriptor.range(offset, buffer.len() as u64, Mode::Exclusive)? else { return Ok(()) };
-        block_on(self.descriptor.write_range(token, range, buffer))
+        self.write_extents(token, &[range], &[buffer])
     }
 
     /// Reads into `buffer` from `offset` under a token that covers it; fewer bytes only at the end of the file.
     pub fn read_under(&self, token: &Arc<Token>, buffer: &mut [u8], offset: u64) -> Result<usize, Error> {
         let Some(range) = self.descriptor.range(offset, buffer.len() as u64, Mode::Shared)? else { return Ok(0) };
-        block_on(self.read_part(token, range, buffer))
+        let Some(range) = block_on(self.descriptor.before_end(range))? else { return Ok(0) };
+        self.read_extents(token, &[range], &mut [&mut buffer[..length(range)]])?;
+        Ok(length(range))
     }
 
     /// A lower bound of the file's size, with its generation.
@@ -307,4 +325,9 @@ impl File {
     pub fn detach(self) {
         self.descriptor.detach();
     }
+}
+
+/// Bytes of a part of a buffer.
+fn length(range: Extent) -> usize {
+    usize::try_from(range.len()).expect("at most the buffer's length")
 }

@@ -14,6 +14,49 @@ pub const SECRET_FILE_VARIABLE: &str = "PFS_SECRET_FILE";
 /// How many bytes of files a client keeps; 0 for no cache.
 pub const CACHE_BYTES_VARIABLE: &str = "PFS_CACHE_BYTES";
 
+/// Names a [`DataPath`]: auto, bulk, small or unary.
+pub const DATA_PATH_VARIABLE: &str = "PFS_DATA_PATH";
+
+/// How bytes go to and from file servers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DataPath {
+    /// Large requests as with `Bulk`, small ones as with `Small`.
+    #[default]
+    Auto,
+    /// Each request is a call; its bytes are not copied on their way between buffer and socket.
+    Bulk,
+    /// Requests share one stream to each server.
+    Small,
+    /// Each request is a call of generated code, as any other gRPC client would make it.
+    Unary,
+}
+
+impl DataPath {
+    /// All of them.
+    pub const ALL: [DataPath; 4] = [DataPath::Auto, DataPath::Bulk, DataPath::Small, DataPath::Unary];
+
+    /// Its name in settings.
+    pub fn name(self) -> &'static str {
+        match self {
+            DataPath::Auto => "auto",
+            DataPath::Bulk => "bulk",
+            DataPath::Small => "small",
+            DataPath::Unary => "unary",
+        }
+    }
+}
+
+impl std::str::FromStr for DataPath {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        DataPath::ALL.into_iter().find(|path| path.name() == text).ok_or_else(|| {
+            let message = format!("{text:?} is no way for data; it must be auto, bulk, small or unary");
+            Error::new(ErrorKind::InvalidArgument, message)
+        })
+    }
+}
+
 /// Settings of one client.
 #[derive(Clone, Debug)]
 pub struct ClientConfig {
@@ -35,8 +78,14 @@ pub struct ClientConfig {
     pub drain_patience: Duration,
     /// Bytes of requests and answers under way at once.
     pub in_flight_bytes_max: usize,
+    /// The same for each server, so that one that is slow leaves room for the others.
+    pub in_flight_bytes_per_server_max: usize,
     /// Payload bytes of one request.
     pub request_bytes_max: usize,
+    /// How bytes go to and from file servers. `PFS_DATA_PATH` sets it.
+    pub data_path: DataPath,
+    /// Requests of so many payload bytes, and smaller ones, are small.
+    pub small_bytes_max: usize,
     /// Bytes of blocks that are kept of files; 0 for no cache. `PFS_CACHE_BYTES` sets it.
     pub cache_bytes: usize,
     /// Bytes of one block.
@@ -59,7 +108,10 @@ impl ClientConfig {
             session_patience: Duration::from_secs(120),
             drain_patience: Duration::from_secs(5),
             in_flight_bytes_max: 32 << 20,
+            in_flight_bytes_per_server_max: 8 << 20,
             request_bytes_max: 1 << 20,
+            data_path: DataPath::Auto,
+            small_bytes_max: 32 << 10,
             cache_bytes: 64 << 20,
             cache_block_bytes: 64 << 10,
             cache_bypass_bytes: 256 << 10,
@@ -67,7 +119,7 @@ impl ClientConfig {
         }
     }
 
-    /// Settings from `PFS_METADATA`, `PFS_SECRET_FILE` and, if it is set, `PFS_CACHE_BYTES`.
+    /// Settings from `PFS_METADATA`, `PFS_SECRET_FILE` and, if they are set, `PFS_CACHE_BYTES` and `PFS_DATA_PATH`.
     pub fn from_env() -> Result<Self, Error> {
         let metadata = variable(METADATA_VARIABLE)?;
         ClientConfig::from_addresses(&metadata)
@@ -83,6 +135,9 @@ impl ClientConfig {
                     format!("{CACHE_BYTES_VARIABLE} is {bytes:?}; it must be a number of bytes, 0 for no cache");
                 Error::new(ErrorKind::InvalidArgument, message)
             })?;
+        }
+        if let Ok(path) = std::env::var(DATA_PATH_VARIABLE) {
+            config.data_path = path.trim().parse().map_err(|error: Error| error.context(DATA_PATH_VARIABLE))?;
         }
         Ok(config)
     }
@@ -107,6 +162,13 @@ impl ClientConfig {
             let message = format!(
                 "in_flight_bytes_max is {} bytes; it must be at least request_bytes_max, {}, and below 4 GiB",
                 self.in_flight_bytes_max, self.request_bytes_max
+            );
+            return Err(Error::new(ErrorKind::InvalidArgument, message));
+        }
+        if self.in_flight_bytes_per_server_max < self.request_bytes_max {
+            let message = format!(
+                "in_flight_bytes_per_server_max is {} bytes; it must be at least request_bytes_max, {}",
+                self.in_flight_bytes_per_server_max, self.request_bytes_max
             );
             return Err(Error::new(ErrorKind::InvalidArgument, message));
         }
@@ -183,6 +245,7 @@ mod tests {
             |c| c.request_bytes_max = 0,
             |c| c.request_bytes_max = 1 << 30,
             |c| c.in_flight_bytes_max = 1,
+            |c| c.in_flight_bytes_per_server_max = 1,
             |c| c.cache_block_bytes = 0,
             |c| c.cache_block_bytes = 1 << 30,
         ] {

@@ -4,7 +4,8 @@ use crate::cache;
 use crate::cache::write_back::{self, Reason};
 use crate::client::Client;
 use crate::data::attempts;
-use crate::data::plan::DataRequest;
+use crate::data::memory::destination::Destination;
+use crate::data::memory::source::Source;
 use crate::data::transfer;
 use crate::error::{Error, ErrorKind};
 use crate::group::{CommitSummary, GroupWatch};
@@ -13,7 +14,7 @@ use crate::shared_file::SharedFile;
 use crate::state::ClientState;
 use crate::token::Token;
 use crate::types::{Access, FileStatus};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::stream::{FuturesUnordered, StreamExt};
 use parking_lot::Mutex;
 use pfs_core::cache::ReadAhead;
@@ -92,18 +93,14 @@ impl FileDescriptor {
         let Some(range) = self.range(offset, length as u64, Mode::Shared)? else { return Ok(Bytes::new()) };
         let token = Arc::new(self.shared.acquire(Mode::Shared, &[range]).await?);
         let Some(range) = self.before_end(range).await? else { return Ok(Bytes::new()) };
-        let mut buffer = BytesMut::zeroed(local(range.end(), range.start()));
-        self.read_cached(&token, range, &mut buffer).await?;
-        Ok(buffer.freeze())
-    }
-
-    /// Reads to `buffer` what there is of `range`, which is as long; returns how many bytes that is.
-    pub(crate) async fn read_into(&self, range: Extent, buffer: &mut [u8]) -> Result<usize, Error> {
-        let token = Arc::new(self.shared.acquire(Mode::Shared, &[range]).await?);
-        let Some(range) = self.before_end(range).await? else { return Ok(0) };
-        let length = local(range.end(), range.start());
-        self.read_cached(&token, range, &mut buffer[..length]).await?;
-        Ok(length)
+        if self.state().cache.takes(range.len()) {
+            let mut buffer = vec![0; local(range.end(), range.start())];
+            self.read_cached(&token, range, &mut buffer).await?;
+            return Ok(buffer.into());
+        }
+        let destination = Destination::owned(&[range]);
+        self.read_past_cache(&token, &[range], &destination).await?;
+        Ok(destination.take().pop().map(Bytes::from).unwrap_or_default())
     }
 
     /// Writes all of `bytes` at `offset`. When it returns, every reader sees them; after [`sync`](Self::sync) they last.
@@ -113,30 +110,12 @@ impl FileDescriptor {
         if self.write_cached(range, &bytes).await? {
             return Ok(());
         }
-        let payload = |request: &DataRequest| match request.pieces.as_slice() {
-            [piece] => {
-                let at = local(piece.file_offset, offset);
-                bytes.slice(at..at + local(piece.length, 0))
-            }
-            _ => gather(request, offset, &bytes),
-        };
-        self.write_past_cache(&token, range, payload).await
+        self.write_past_cache(&token, &[range], &Source::owned([(range, bytes)])).await
     }
 
-    /// The same for borrowed bytes.
-    pub(crate) async fn write_from(&self, range: Extent, bytes: &[u8]) -> Result<(), Error> {
-        let token = Arc::new(self.shared.acquire(Mode::Exclusive, &[range]).await?);
-        if self.write_cached(range, bytes).await? {
-            return Ok(());
-        }
-        self.write_range(&token, range, bytes).await
-    }
-
-    async fn read_cached(&self, token: &Arc<Token>, range: Extent, buffer: &mut [u8]) -> Result<(), Error> {
+    /// Reads through the cache, which takes so many bytes, all of `range`, which is pinned by `token`.
+    pub(crate) async fn read_cached(&self, token: &Arc<Token>, range: Extent, buffer: &mut [u8]) -> Result<(), Error> {
         let cache = &self.state().cache;
-        if !cache.takes(range.len()) {
-            return self.read_range(token, range, buffer).await;
-        }
         let ahead = self.read_ahead.lock().note(range, cache.read_ahead_bytes());
         if let Some(ahead) = ahead {
             cache::read_ahead(self.state(), &self.shared, ahead);
@@ -144,41 +123,40 @@ impl FileDescriptor {
         cache::read(self.state(), &self.shared, token, range, buffer).await
     }
 
-    async fn write_cached(&self, range: Extent, bytes: &[u8]) -> Result<bool, Error> {
+    /// Writes into the cache; false if it does not take the bytes.
+    pub(crate) async fn write_cached(&self, range: Extent, bytes: &[u8]) -> Result<bool, Error> {
         Ok(self.state().cache.takes(range.len()) && cache::write(self.state(), &self.shared, range, bytes).await?)
     }
 
-    /// Reads all of `range`, which is pinned by `token`, into `buffer`, past the cache; holes are zeros.
-    pub(crate) async fn read_range(&self, token: &Arc<Token>, range: Extent, buffer: &mut [u8]) -> Result<(), Error> {
-        let scatter = |request: &DataRequest, mut payload: Bytes| {
-            for piece in &request.pieces {
-                let at = local(piece.file_offset, range.start());
-                let part = payload.split_to(local(piece.length, 0));
-                buffer[at..at + part.len()].copy_from_slice(&part);
-            }
-        };
-        write_back::flush(self.state(), &self.shared, range, Reason::Asked).await?;
-        transfer::read(self.state(), &self.shared, token, &[range], scatter).await
-    }
-
-    /// Writes `buffer` at `range`, which is pinned by `token`, past the cache.
-    pub(crate) async fn write_range(&self, token: &Arc<Token>, range: Extent, buffer: &[u8]) -> Result<(), Error> {
-        self.write_past_cache(token, range, |request| gather(request, range.start(), buffer)).await
-    }
-
-    /// What the cache has of `range` goes out before, so that it can not overtake these bytes, and is forgotten.
-    async fn write_past_cache(
+    /// Reads all of `extents` (disjoint, in order), which are pinned by `token`, past the cache; holes are zeros.
+    pub(crate) async fn read_past_cache(
         &self,
         token: &Arc<Token>,
-        range: Extent,
-        payload: impl FnMut(&DataRequest) -> Bytes,
+        extents: &[Extent],
+        destination: &Destination,
+    ) -> Result<(), Error> {
+        for extent in extents {
+            write_back::flush(self.state(), &self.shared, *extent, Reason::Asked).await?;
+        }
+        transfer::read(self.state(), &self.shared, token, extents, destination).await
+    }
+
+    /// Writes `extents` (disjoint, in order), which are pinned by `token`, past the cache. What the cache has of them goes
+    /// out before, so that it can not overtake these bytes, and is forgotten.
+    pub(crate) async fn write_past_cache(
+        &self,
+        token: &Arc<Token>,
+        extents: &[Extent],
+        source: &Source,
     ) -> Result<(), Error> {
         let (cache, key) = (&self.state().cache, self.shared.key());
-        write_back::flush(self.state(), &self.shared, range, Reason::Asked).await?;
-        cache.invalidate(key, range);
-        let written = transfer::write(self.state(), &self.shared, token, &[range], payload).await;
+        for extent in extents {
+            write_back::flush(self.state(), &self.shared, *extent, Reason::Asked).await?;
+        }
+        extents.iter().for_each(|extent| cache.invalidate(key, *extent));
+        let written = transfer::write(self.state(), &self.shared, token, extents, source).await;
         // Once more: a read ahead may have begun between the two.
-        cache.invalidate(key, range);
+        extents.iter().for_each(|extent| cache.invalidate(key, *extent));
         written
     }
 
@@ -408,16 +386,6 @@ async fn commit_slots(
     drop(running);
     shared.put_back_unsynced(slots);
     outcome.map(|()| CommitSummary { size, slots: committed })
-}
-
-/// The bytes of a request out of a buffer that starts at `base` in the file.
-fn gather(request: &DataRequest, base: u64, buffer: &[u8]) -> Bytes {
-    let mut payload = BytesMut::with_capacity(local(request.bytes, 0));
-    for piece in &request.pieces {
-        let at = local(piece.file_offset, base);
-        payload.extend_from_slice(&buffer[at..at + local(piece.length, 0)]);
-    }
-    payload.freeze()
 }
 
 /// The index of a file offset in a buffer that starts at `base`.

@@ -29,7 +29,10 @@ mod token;
 mod types;
 
 pub use client::Client;
-pub use config::{CACHE_BYTES_VARIABLE, ClientConfig, METADATA_VARIABLE, SECRET_FILE_VARIABLE, parse_url};
+pub use config::{
+    CACHE_BYTES_VARIABLE, ClientConfig, DATA_PATH_VARIABLE, DataPath, METADATA_VARIABLE, SECRET_FILE_VARIABLE,
+    parse_url,
+};
 pub use descriptor::FileDescriptor;
 pub use error::{Error, ErrorKind};
 pub use group::{CommitSummary, GroupGrant, GroupWatch, OpenedFile, SetGrant};

@@ -60,7 +60,7 @@ async fn start(
     asked_ms: u64,
 ) -> Result<Arc<ClientState>, Error> {
     let Opening { config, auth, patience, io, token } = opening;
-    let servers = Servers::new(auth.clone(), patience.clone());
+    let servers = Servers::new(auth.clone(), patience.clone(), config.in_flight_bytes_per_server_max);
     servers.learn(session.servers)?;
     let (up, outgoing) = mpsc::unbounded_channel();
     let links = Arc::new(Links::new(session.client, session.boot, up));

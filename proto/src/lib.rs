@@ -5,9 +5,11 @@
 //! * A refused message changes nothing and is answered with a status made by [`status`], which carries an error code
 //!   for programs beside the text for people.
 //! * [`payload`] finds a message's bytes before all of them are there.
-//! * [`secret`] proves that a caller belongs to the cluster; [`transport`] holds the settings of every connection.
+//! * [`secret`] proves that a caller belongs to the cluster; [`transport`] holds the settings of every connection, and
+//!   [`kill_switch`] ends one that keeps what it must let go.
 
 pub mod convert;
+pub mod kill_switch;
 pub mod payload;
 pub mod secret;
 pub mod status;

@@ -3,10 +3,14 @@
 //! The frame size governs the cost of bulk data more than anything else: a server's value governs writes, a client's
 //! governs reads. The windows are small so that buffers are reused while they are in the processor's cache.
 
+use crate::kill_switch::KillSwitch;
 use crate::secret::AuthInterceptor;
+use hyper_util::rt::TokioIo;
 use std::time::Duration;
+use tokio::net::TcpStream;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
+use tower::service_fn;
 
 /// Largest HTTP/2 frame in bytes.
 pub const FRAME_BYTES_MAX: u32 = 256 * 1024;
@@ -84,6 +88,26 @@ pub fn endpoint(address: &str) -> Result<Endpoint, AddressError> {
 /// Outside of a tokio runtime.
 pub fn connect(address: &str, auth: &AuthInterceptor) -> Result<AuthChannel, AddressError> {
     Ok(InterceptedService::new(endpoint(address)?.connect_lazy(), auth.clone()))
+}
+
+/// The same without the proof, for calls that add it themselves, and with a switch that ends the channel's connections.
+///
+/// # Panics
+/// Outside of a tokio runtime.
+pub fn connect_with_switch(address: &str) -> Result<(Channel, KillSwitch), AddressError> {
+    let (switch, target) = (KillSwitch::default(), address.to_owned());
+    let connector = service_fn({
+        let switch = switch.clone();
+        move |_| {
+            let (switch, target) = (switch.clone(), target.clone());
+            async move {
+                let stream = TcpStream::connect(target).await?;
+                stream.set_nodelay(true)?;
+                Ok::<_, std::io::Error>(TokioIo::new(switch.guard(stream)))
+            }
+        }
+    });
+    Ok((endpoint(address)?.connect_with_connector_lazy(connector), switch))
 }
 
 #[cfg(test)]

@@ -1,13 +1,12 @@
 //! Small reads: from the cache, or from the servers into it, whole blocks where the token allows.
 
 use super::Filling;
-use crate::data::plan::DataRequest;
+use crate::data::memory::destination::Destination;
 use crate::data::transfer;
 use crate::error::Error;
 use crate::shared_file::SharedFile;
 use crate::state::ClientState;
 use crate::token::Token;
-use bytes::Bytes;
 use pfs_core::cache::{Read, may_use_hit};
 use pfs_core::extent::{Extent, ExtentSet};
 use pfs_core::token::message::Mode;
@@ -90,18 +89,9 @@ async fn fill(
     wanted: &[Extent],
 ) -> Result<Vec<(Extent, Vec<u8>)>, Error> {
     let filling = Filling::begin(&state.cache, file.key(), file.stamp().boot, wanted);
-    let mut parts: Vec<(Extent, Vec<u8>)> =
-        wanted.iter().map(|extent| (*extent, vec![0; local(extent.end(), extent.start())])).collect();
-    let scatter = |request: &DataRequest, mut payload: Bytes| {
-        for piece in &request.pieces {
-            let at = parts.partition_point(|(extent, _)| extent.end() <= piece.file_offset);
-            let (extent, bytes) = &mut parts[at];
-            let from = local(piece.file_offset, extent.start());
-            let part = payload.split_to(local(piece.length, 0));
-            bytes[from..from + part.len()].copy_from_slice(&part);
-        }
-    };
-    transfer::read(state, file, token, wanted, scatter).await?;
+    let destination = Destination::owned(wanted);
+    transfer::read(state, file, token, wanted, &destination).await?;
+    let parts: Vec<(Extent, Vec<u8>)> = wanted.iter().copied().zip(destination.take()).collect();
     filling.arrived(&parts);
     Ok(parts)
 }

@@ -1,12 +1,13 @@
 //! Dirty bytes on their way to the servers: for a revoke, a sync, a close, a transfer past the cache, or to make room.
 
 use super::Cache;
-use crate::data::plan::{DataRequest, plan};
+use crate::data::memory::source::Source;
+use crate::data::plan::plan;
 use crate::data::transfer;
 use crate::error::{Error, ErrorKind};
 use crate::shared_file::SharedFile;
 use crate::state::ClientState;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::stream::{FuturesUnordered, StreamExt};
 use pfs_core::cache::Batch;
 use pfs_core::extent::Extent;
@@ -182,12 +183,12 @@ async fn write_batch(
     let token = Arc::new(file.pin_for_write_back(&extents));
     let mut running = FuturesUnordered::new();
     let mut outcome = Ok(());
-    for request in plan(&file.recipe, &extents, state.config.request_bytes_max as u64) {
+    let source = Source::owned(pieces);
+    for request in plan(&file.recipe, &extents, transfer::request_bytes_max(&state)) {
         // A batch may be a little more than its room: the last requests share what is left.
         let part = usize::try_from(request.bytes).map_or(0, |bytes| bytes.min(permit.num_permits()));
         let part = permit.split(part).expect("not more than there is");
-        let payload = gather(&request, &pieces);
-        running.push(transfer::write_one(state.clone(), file.clone(), token.clone(), request, payload, part));
+        running.push(transfer::write_one(state.clone(), file.clone(), token.clone(), request, source.clone(), part));
     }
     let requests = running.len() as u64;
     while let Some(done) = running.next().await {
@@ -211,22 +212,6 @@ async fn write_batch(
     });
     tracing::trace!(?key, requests, "written back");
     outcome
-}
-
-/// The bytes of a request out of the pieces of a batch.
-fn gather(request: &DataRequest, pieces: &[(Extent, Bytes)]) -> Bytes {
-    let part_of = |piece: &crate::data::plan::Piece| {
-        let at = pieces.partition_point(|(extent, _)| extent.end() <= piece.file_offset);
-        let (extent, bytes) = &pieces[at];
-        let from = usize::try_from(piece.file_offset - extent.start()).expect("inside of a batch");
-        bytes.slice(from..from + usize::try_from(piece.length).expect("inside of a batch"))
-    };
-    if let [piece] = request.pieces.as_slice() {
-        return part_of(piece);
-    }
-    let mut payload = BytesMut::new();
-    request.pieces.iter().for_each(|piece| payload.extend_from_slice(&part_of(piece)));
-    payload.freeze()
 }
 
 fn shut_down() -> Error {

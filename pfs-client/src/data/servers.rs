@@ -3,29 +3,51 @@
 //! What became of a write that was not answered is in doubt. Before the next write of this client goes to that server,
 //! under whatever stamp, the server is asked to make sure that the doubtful one can not be applied any more.
 
+use crate::config::DataPath;
+use crate::data::memory::destination::Destination;
+use crate::data::memory::source::{Source, checksums};
+use crate::data::plan::DataRequest;
+use crate::data::wire::rpc::{self, RawChannel};
+use crate::data::wire::scatter::{Scatter, Unusable};
+use crate::data::wire::stream_reply::StreamReply;
+use crate::data::wire::write_body::{WriteBody, WriteName};
 use crate::error::{Error, ErrorKind};
 use crate::executor::InContext;
 use parking_lot::{Mutex, RwLock};
 use pfs_core::ids::{Instance, ObjectId, ServerId, Stamp};
+use pfs_proto::data::ObjectExtent;
 use pfs_proto::metadata::ServerAddress;
 use pfs_proto::secret::AuthInterceptor;
-use pfs_proto::transport::{AuthChannel, MESSAGE_BYTES_MAX, connect};
+use pfs_proto::transport::{AuthChannel, MESSAGE_BYTES_MAX, connect, connect_with_switch};
 use pfs_proto::v1;
 use pfs_proto::v1::data_client::DataClient;
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tonic::body::Body;
 use tonic::{Request, Response, Status};
 
 /// First pause before a request is tried again; doubles up to [`PAUSE_MAX`].
 pub(crate) const PAUSE_MIN: Duration = Duration::from_millis(20);
 pub(crate) const PAUSE_MAX: Duration = Duration::from_millis(500);
 
+/// How long the transport may keep bytes after a request was answered, before its connection is ended.
+const RELEASE_PATIENCE: Duration = Duration::from_secs(1);
+
+const WRITE_PATH: &str = "/pfs.v1.Data/Write";
+const READ_PATH: &str = "/pfs.v1.Data/ReadStream";
+
+/// Two connections lead to a server: bulk data has one for itself, so that nothing else waits behind it.
 #[derive(Clone, Debug)]
 struct Server {
     address: String,
     client: DataClient<AuthChannel>,
+    bulk: RawChannel,
+    /// Bytes that may be on their way to or from it.
+    room: Arc<Semaphore>,
 }
 
 /// How long requests may take.
@@ -92,6 +114,8 @@ async fn in_time<T>(timeout: Duration, attempt: impl Future<Output = Result<T, E
 pub(crate) struct Servers {
     auth: AuthInterceptor,
     patience: Patience,
+    /// Of each server.
+    room_bytes: usize,
     known: RwLock<BTreeMap<ServerId, Server>>,
     /// The largest sequence of each stamp that may still be applied.
     doubts: Mutex<BTreeMap<ServerId, BTreeMap<Stamp, u64>>>,
@@ -99,8 +123,8 @@ pub(crate) struct Servers {
 
 impl Servers {
     /// Connections are made on the event loop of `patience`.
-    pub(crate) fn new(auth: AuthInterceptor, patience: Patience) -> Self {
-        Servers { auth, patience, known: RwLock::new(BTreeMap::new()), doubts: Mutex::new(BTreeMap::new()) }
+    pub(crate) fn new(auth: AuthInterceptor, patience: Patience, room_bytes: usize) -> Self {
+        Servers { auth, patience, room_bytes, known: RwLock::default(), doubts: Mutex::default() }
     }
 
     /// Takes over addresses from the metadata server. A server that moved gets a new connection.
@@ -110,25 +134,84 @@ impl Servers {
                 continue;
             }
             let _context = self.patience.handle.enter();
-            let channel = connect(&address, &self.auth)
-                .map_err(|error| Error::malformed(&format!("the address of file {id}"), error))?;
-            let client = DataClient::new(channel)
+            let refused = |error| Error::malformed(&format!("the address of file {id}"), error);
+            let client = DataClient::new(connect(&address, &self.auth).map_err(refused)?)
                 .max_decoding_message_size(MESSAGE_BYTES_MAX)
                 .max_encoding_message_size(MESSAGE_BYTES_MAX);
-            self.known.write().insert(id, Server { address, client });
+            let (channel, switch) = connect_with_switch(&address).map_err(refused)?;
+            let bulk = RawChannel::new(channel, switch, &self.auth);
+            let room = Arc::new(Semaphore::new(self.room_bytes));
+            self.known.write().insert(id, Server { address, client, bulk, room });
         }
         Ok(())
     }
 
-    /// Sends a write, once.
-    pub(crate) async fn write(&self, id: ServerId, request: v1::WriteRequest) -> Result<Instance, Error> {
-        let reply = self.call(id, |mut client| async move { client.write(Request::new(request)).await });
-        instance(reply.await?.instance)
+    /// Waits for room for so many bytes on their way to or from a server.
+    pub(crate) async fn room(&self, id: ServerId, bytes: u64) -> Result<OwnedSemaphorePermit, Error> {
+        let bytes = u32::try_from(bytes).expect("requests are at most a few MiB");
+        Ok(self.server(id)?.room.acquire_many_owned(bytes).await.expect("the semaphore is never closed"))
     }
 
-    /// Sends a read, once.
-    pub(crate) async fn read(&self, id: ServerId, request: v1::ReadRequest) -> Result<v1::ReadReply, Error> {
-        self.call(id, |mut client| async move { client.read(Request::new(request)).await }).await
+    /// Sends a write, once. Nobody has its bytes any more when this returns.
+    pub(crate) async fn write(
+        &self,
+        id: ServerId,
+        path: DataPath,
+        name: WriteName,
+        request: &Arc<DataRequest>,
+        source: &Source,
+    ) -> Result<Instance, Error> {
+        let server = self.server(id)?;
+        let (cargo, release) = source.ship(&server.bulk.switch)?;
+        let written: Result<v1::WriteReply, Error> = match path {
+            DataPath::Unary => {
+                let slices = cargo.slices(request);
+                let mut message = name.head(request, checksums(request, &slices));
+                message.payload = slices.concat().into();
+                drop((cargo, slices));
+                self.call(id, |mut client| async move { client.write(Request::new(message)).await }).await
+            }
+            _ => {
+                let body = Body::new(WriteBody::new(name, request.clone(), cargo));
+                self.timed(id, &server.address, server.bulk.unary(WRITE_PATH, body)).await
+            }
+        };
+        let patience = match &written {
+            Err(error) if error.kind() == ErrorKind::TimedOut => Duration::ZERO,
+            _ => RELEASE_PATIENCE,
+        };
+        release.wait(patience).await;
+        instance(written?.instance)
+    }
+
+    /// Sends a read, once; the bytes go to their destination as they arrive. The outer error is lasting or passing as that
+    /// of every call, the inner one tells which bytes were damaged.
+    pub(crate) async fn read(
+        &self,
+        id: ServerId,
+        path: DataPath,
+        message: v1::ReadRequest,
+        request: &DataRequest,
+        destination: &Destination,
+    ) -> Result<Result<(), ObjectExtent>, Error> {
+        let scatter = Scatter::new(request, destination);
+        let outcome = match path {
+            DataPath::Unary => {
+                let reply = self.call(id, |mut client| async move { client.read(Request::new(message)).await }).await?;
+                put_whole(scatter, reply)
+            }
+            _ => {
+                let server = self.server(id)?;
+                let asked = async { Ok(read_stream(&server.bulk, message, scatter).await) };
+                self.timed(id, &server.address, asked).await?
+            }
+        };
+        match outcome {
+            Ok(()) => Ok(Ok(())),
+            Err(Unusable::Damaged(extent)) => Ok(Err(extent)),
+            Err(Unusable::Malformed(why)) => Err(rpc::malformed(why)),
+            Err(Unusable::Failed(error)) => Err(named(id, &self.server(id)?.address, error)),
+        }
     }
 
     /// Sends a commit, once. Returns the server's instance and the object's length, in bytes.
@@ -183,18 +266,49 @@ impl Servers {
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
-        let Some(server) = self.known.read().get(&id).cloned() else {
+        let Server { address, client, .. } = self.server(id)?;
+        let asked = async { attempt(client).await.map(Response::into_inner).map_err(Error::from_status) };
+        self.timed(id, &address, asked).await
+    }
+
+    async fn timed<T>(
+        &self,
+        id: ServerId,
+        address: &str,
+        asked: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let answer = in_time(self.patience.operation_timeout, asked).await;
+        answer.map_err(|error| named(id, address, error))
+    }
+
+    fn server(&self, id: ServerId) -> Result<Server, Error> {
+        self.known.read().get(&id).cloned().ok_or_else(|| {
             let message = format!("the address of file {id} is not known; see `pfs status`");
-            return Err(Error::new(ErrorKind::Unavailable, message));
-        };
-        let asked = async { attempt(server.client).await.map(Response::into_inner).map_err(Error::from_status) };
-        in_time(self.patience.operation_timeout, asked).await.map_err(|error| {
-            let hint = if error.kind().is_passing() { "; see `pfs status` for which servers are up" } else { "" };
-            let doing = format!("file {id} at {}", server.address);
-            let kind = error.kind();
-            Error::new(kind, format!("{doing}: {error}{hint}")).with_source(error)
+            Error::new(ErrorKind::Unavailable, message)
         })
     }
+}
+
+fn named(id: ServerId, address: &str, error: Error) -> Error {
+    let hint = if error.kind().is_passing() { "; see `pfs status` for which servers are up" } else { "" };
+    let kind = error.kind();
+    Error::new(kind, format!("file {id} at {address}: {error}{hint}")).with_source(error)
+}
+
+fn put_whole(mut scatter: Scatter<'_>, reply: v1::ReadReply) -> Result<(), Unusable> {
+    scatter.expect(reply.checksums);
+    scatter.put(&reply.payload)?;
+    scatter.end_of_payload()?;
+    scatter.end()
+}
+
+async fn read_stream(channel: &RawChannel, message: v1::ReadRequest, scatter: Scatter<'_>) -> Result<(), Unusable> {
+    let mut answer = channel.call(READ_PATH, rpc::one_message(&message)).await?;
+    let mut reply = StreamReply::new(scatter);
+    while let Some(data) = answer.next().await? {
+        reply.push(data)?;
+    }
+    reply.end()
 }
 
 fn instance(number: u64) -> Result<Instance, Error> {

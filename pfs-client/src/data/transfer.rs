@@ -1,62 +1,87 @@
 //! Reads and writes of pinned ranges: all servers at once, bytes in flight bounded.
 //!
+//! Each server of an access has a task of its own, which sends that server's requests; so a slow server holds up nobody
+//! but who waits for it.
+//!
 //! Invariants:
 //! * the token is held, through its `Arc`, by every request that is under way, so it outlives them all even if the caller
 //!   goes away;
 //! * a write whose outcome is unknown holds the token until its server has confirmed that it can not be applied any more,
 //!   and no later write of this client goes to that server before. If the server can not be asked for long, the token
 //!   goes, and the ack that gives its range up names the write (rule 7);
-//! * the budget is taken before a payload is made, so memory in flight is bounded by the configuration.
+//! * a request has room among its server's bytes, and then among all of the client's, before anything is made for it: memory
+//!   in flight is bounded by the configuration, and who waits for a slow server keeps no room of the others;
+//! * a request that has ended has given back all bytes that were lent to it.
 
+use crate::config::DataPath;
 use crate::data::attempts;
+use crate::data::memory::destination::Destination;
+use crate::data::memory::source::Source;
 use crate::data::plan::{DataRequest, plan};
+use crate::data::wire::write_body::WriteName;
 use crate::error::{Error, ErrorKind};
 use crate::shared_file::SharedFile;
 use crate::state::ClientState;
 use crate::token::Token;
-use bytes::Bytes;
+use futures::future::{Either, select};
 use futures::stream::{FuturesUnordered, StreamExt};
 use parking_lot::Mutex;
 use pfs_core::extent::Extent;
 use pfs_core::ids::{ObjectId, ServerId, Stamp};
 use pfs_proto::v1;
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::{JoinError, JoinHandle};
 
 /// Pause between two attempts to drain a server that can not be asked.
 const DRAIN_PAUSE: Duration = Duration::from_millis(500);
+/// Requests of one access to one server that are under way at once: while one is answered, the next is sent.
+const REQUESTS_PER_SERVER: usize = 2;
 
-/// Writes `extents` under `token`. `payload` gives the bytes of a request when its turn comes.
+/// What all requests of an access share.
+#[derive(Clone, Debug)]
+struct Job {
+    state: Arc<ClientState>,
+    file: Arc<SharedFile>,
+    token: Arc<Token>,
+    /// A request has failed, or the caller has gone away: no other one is begun.
+    stopped: Arc<AtomicBool>,
+}
+
+/// Stops a job when the caller goes away.
+struct Stop(Arc<AtomicBool>);
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Room for a request, at its server and in the client.
+type Room = (OwnedSemaphorePermit, OwnedSemaphorePermit);
+
+/// Writes `extents` under `token`; `source` has their bytes.
 pub(crate) async fn write(
     state: &Arc<ClientState>,
     file: &Arc<SharedFile>,
     token: &Arc<Token>,
     extents: &[Extent],
-    mut payload: impl FnMut(&DataRequest) -> Bytes,
+    source: &Source,
 ) -> Result<(), Error> {
-    let mut running = FuturesUnordered::new();
-    let mut outcome = Ok(());
-    for request in plan(&file.recipe, extents, state.config.request_bytes_max as u64) {
-        let permit = budget(state, &request).await;
-        if let Err(error) = file.check_alive() {
-            outcome = Err(error);
-            break;
+    let outcome = each_server(state, file, token, extents, |job, requests| {
+        let source = source.clone();
+        async move {
+            let one = |request, room| {
+                let Job { state, file, token, .. } = job.clone();
+                write_one(state, file, token, request, source.clone(), room)
+            };
+            job.each_request(requests, one).await
         }
-        let payload = payload(&request);
-        let one = write_one(state.clone(), file.clone(), token.clone(), request, payload, permit);
-        running.push(state.io.spawn(one));
-        while let Some(done) = take_ready(&mut running) {
-            outcome = outcome.and(finished(done));
-        }
-        if outcome.is_err() {
-            break;
-        }
-    }
-    while let Some(done) = running.next().await {
-        outcome = outcome.and(finished(done));
-    }
+    });
+    let outcome = outcome.await;
     match (&outcome, extents.last()) {
         (Ok(()), Some(last)) => file.record_write(last.end()),
         (Ok(()), None) => {}
@@ -65,84 +90,153 @@ pub(crate) async fn write(
     outcome
 }
 
-/// Reads `extents` under `token`; `consume` takes the bytes of each request as they arrive.
+/// Reads `extents` under `token` to `destination`.
 pub(crate) async fn read(
     state: &Arc<ClientState>,
     file: &Arc<SharedFile>,
     token: &Arc<Token>,
     extents: &[Extent],
-    mut consume: impl FnMut(&DataRequest, Bytes),
+    destination: &Destination,
 ) -> Result<(), Error> {
-    let mut running = FuturesUnordered::new();
-    let mut outcome: Result<(), Error> = Ok(());
-    let mut consumed = |done: Result<Result<Arrived, Error>, JoinError>| {
-        let arrived = finished(done)?;
-        consume(&arrived.request, arrived.payload);
-        Ok(())
-    };
-    for request in plan(&file.recipe, extents, state.config.request_bytes_max as u64) {
-        let permit = loop {
-            // Answers hold their part of the budget until they are consumed, so consume while waiting for more.
-            let wanted = std::pin::pin!(budget(state, &request));
-            match futures::future::select(wanted, running.next()).await {
-                futures::future::Either::Left((permit, _)) => break permit,
-                futures::future::Either::Right((Some(done), _)) => outcome = outcome.and(consumed(done)),
-                futures::future::Either::Right((None, wanted)) => break wanted.await,
-            }
-        };
-        if outcome.is_err() {
-            break;
+    let outcome = each_server(state, file, token, extents, |job, requests| {
+        let destination = destination.clone();
+        async move {
+            let one = |request, room| read_one(job.clone(), request, destination.clone(), room);
+            job.each_request(requests, one).await
         }
-        let one = read_one(state.clone(), file.clone(), token.clone(), request, permit);
-        running.push(state.io.spawn(one));
-    }
-    while let Some(done) = running.next().await {
-        outcome = outcome.and(consumed(done));
-    }
-    outcome?;
+    });
+    outcome.await?;
     file.check_alive()
 }
 
-struct Arrived {
-    request: DataRequest,
-    payload: Bytes,
-    _permit: OwnedSemaphorePermit,
+/// Has one task do the requests of each server.
+async fn each_server<F>(
+    state: &Arc<ClientState>,
+    file: &Arc<SharedFile>,
+    token: &Arc<Token>,
+    extents: &[Extent],
+    task: impl Fn(Job, Vec<DataRequest>) -> F,
+) -> Result<(), Error>
+where
+    F: Future<Output = Result<(), Error>> + Send + 'static,
+{
+    let stop = Stop(Arc::default());
+    let mut of_server: BTreeMap<ServerId, Vec<DataRequest>> = BTreeMap::new();
+    for request in plan(&file.recipe, extents, request_bytes_max(state)) {
+        of_server.entry(file.recipe.primary(request.slot)).or_default().push(request);
+    }
+    let spawn = |requests| {
+        let (state, file, token, stopped) = (state.clone(), file.clone(), token.clone(), stop.0.clone());
+        state.io.clone().spawn(task(Job { state, file, token, stopped }, requests))
+    };
+    let mut running: FuturesUnordered<JoinHandle<_>> = of_server.into_values().map(spawn).collect();
+    let mut outcome = Ok(());
+    while let Some(done) = running.next().await {
+        outcome = outcome.and(finished(done));
+    }
+    outcome
 }
 
-/// Sends one request of a write, whose room in some budget is `permit`, until it is answered.
-pub(crate) async fn write_one(
+impl Job {
+    /// Does requests to one server, a few at once, until one fails.
+    async fn each_request<F>(
+        &self,
+        requests: Vec<DataRequest>,
+        one: impl Fn(DataRequest, Room) -> F,
+    ) -> Result<(), Error>
+    where
+        F: Future<Output = Result<(), Error>>,
+    {
+        let mut running = FuturesUnordered::new();
+        let mut outcome = Ok(());
+        for request in requests {
+            let room = loop {
+                if running.len() >= REQUESTS_PER_SERVER {
+                    outcome = outcome.and(running.next().await.unwrap_or(Ok(())));
+                    continue;
+                }
+                // Those under way hold room until they are done, so they go on while there is none.
+                let wanted = std::pin::pin!(self.room(&request));
+                match select(wanted, running.next()).await {
+                    Either::Left((room, _)) => break room,
+                    Either::Right((Some(done), _)) => outcome = outcome.and(done),
+                    Either::Right((None, wanted)) => break wanted.await,
+                }
+            };
+            // Who has stopped the others tells why.
+            if outcome.is_err() || self.stopped.load(Ordering::Relaxed) {
+                break;
+            }
+            match self.file.check_alive().and(room) {
+                Ok(room) => running.push(one(request, room)),
+                Err(error) => {
+                    outcome = Err(error);
+                    break;
+                }
+            }
+        }
+        while let Some(done) = running.next().await {
+            outcome = outcome.and(done);
+        }
+        if outcome.is_err() {
+            self.stopped.store(true, Ordering::Relaxed);
+        }
+        outcome
+    }
+
+    async fn room(&self, request: &DataRequest) -> Result<Room, Error> {
+        let at_server = self.state.servers.room(self.file.recipe.primary(request.slot), request.bytes).await?;
+        let bytes = u32::try_from(request.bytes).expect("requests are at most a few MiB");
+        let budget = self.state.budget.clone().acquire_many_owned(bytes).await;
+        Ok((at_server, budget.expect("the semaphore is never closed")))
+    }
+}
+
+/// Payload bytes of one request.
+pub(crate) fn request_bytes_max(state: &ClientState) -> u64 {
+    match state.config.data_path {
+        DataPath::Small => state.config.small_bytes_max.min(state.config.request_bytes_max) as u64,
+        _ => state.config.request_bytes_max as u64,
+    }
+}
+
+/// How a request goes.
+fn data_path(state: &ClientState, request: &DataRequest) -> DataPath {
+    match state.config.data_path {
+        DataPath::Auto if request.bytes <= state.config.small_bytes_max as u64 => DataPath::Small,
+        DataPath::Auto => DataPath::Bulk,
+        chosen => chosen,
+    }
+}
+
+/// Sends one request of a write, which has its `room`, until it is answered.
+pub(crate) async fn write_one<R>(
     state: Arc<ClientState>,
     file: Arc<SharedFile>,
     token: Arc<Token>,
     request: DataRequest,
-    payload: Bytes,
-    permit: OwnedSemaphorePermit,
+    source: Source,
+    room: R,
 ) -> Result<(), Error> {
     let server = file.recipe.primary(request.slot);
+    let request = Arc::new(request);
     let doubts: Mutex<Vec<(Stamp, u64)>> = Mutex::default();
     let attempt = || async {
         file.check_alive()?;
         // First, so that the sequence of this attempt is larger than that of what is drained.
         state.servers.settle_doubts(server).await?;
         doubts.lock().clear();
-        let (stamp, sequence) = (file.stamp(), state.next_sequence());
-        let message = v1::WriteRequest {
-            stamp: Some(stamp.into()),
-            sequence,
-            object: Some(ObjectId { file: file.id, slot: request.slot }.into()),
-            extents: request.extents.iter().copied().map(Into::into).collect(),
-            checksums: Vec::new(),
-            payload: payload.clone(),
-        };
-        let answer = state.servers.write(server, message).await;
+        let object = ObjectId { file: file.id, slot: request.slot };
+        let name = WriteName { stamp: file.stamp(), sequence: state.next_sequence(), object };
+        let answer = state.servers.write(server, data_path(&state, &request), name, &request, &source).await;
         if answer.as_ref().is_err_and(|error| leaves_doubt(error.kind())) {
-            state.servers.doubt(server, stamp, sequence);
-            doubts.lock().push((stamp, sequence));
+            state.servers.doubt(server, name.stamp, name.sequence);
+            doubts.lock().push((name.stamp, name.sequence));
         }
         answer
     };
     let answer = attempts::persist(&state, attempt).await;
-    drop(permit);
+    drop(room);
     match answer {
         Ok(instance) => {
             file.record_uncommitted(request.slot, instance);
@@ -159,14 +253,10 @@ pub(crate) async fn write_one(
     }
 }
 
-async fn read_one(
-    state: Arc<ClientState>,
-    file: Arc<SharedFile>,
-    token: Arc<Token>,
-    request: DataRequest,
-    permit: OwnedSemaphorePermit,
-) -> Result<Arrived, Error> {
+async fn read_one(job: Job, request: DataRequest, destination: Destination, _room: Room) -> Result<(), Error> {
+    let Job { state, file, token: _token, .. } = &job;
     let server = file.recipe.primary(request.slot);
+    let times_damaged = AtomicU8::new(0);
     let attempt = || async {
         file.check_alive()?;
         // A write of this client that may still be applied could change the bytes behind the back of its own cache.
@@ -178,16 +268,25 @@ async fn read_one(
             extents: request.extents.iter().copied().map(Into::into).collect(),
             must_exist: file.is_committed(request.slot),
         };
-        state.servers.read(server, message).await
+        let path = DataPath::Unary;
+        let Err(damaged) = state.servers.read(server, path, message, &request, &destination).await? else {
+            return Ok(());
+        };
+        // A wire that flips a bit does not flip it again; what is damaged on the disk stays so.
+        let (kind, hint) = match times_damaged.fetch_add(1, Ordering::Relaxed) {
+            0 => (ErrorKind::Unavailable, "asked for again"),
+            _ => (ErrorKind::DataLoss, "`pfs scrub` tells what is damaged on the server's disk"),
+        };
+        let (start, end) = (damaged.offset().0, damaged.end().0);
+        let message = format!(
+            "file {server} sent bytes {start}..{end} of the object in slot {} that do not have their checksum; {hint}",
+            request.slot
+        );
+        tracing::warn!(file = file.name, "{message}");
+        Err(Error::new(kind, message))
     };
-    let answer = attempts::persist(&state, attempt).await.inspect_err(|error| file.note_failure(error));
-    drop(token);
-    let payload = answer.map_err(|error| describe(error, "read", &file, &request))?.payload;
-    if payload.len() as u64 != request.bytes {
-        let message = format!("the server answered {} bytes instead of {}", payload.len(), request.bytes);
-        return Err(describe(Error::new(ErrorKind::Internal, message), "read", &file, &request));
-    }
-    Ok(Arrived { request, payload, _permit: permit })
+    let answer = attempts::persist(state, attempt).await.inspect_err(|error| file.note_failure(error));
+    answer.map_err(|error| describe(error, "read", file, &request))
 }
 
 /// Whether the request may still be applied after this error.
@@ -220,16 +319,6 @@ fn settle(state: &Arc<ClientState>, token: Arc<Token>, server: ServerId, doubts:
             tokio::time::sleep(DRAIN_PAUSE).await;
         }
     });
-}
-
-async fn budget(state: &Arc<ClientState>, request: &DataRequest) -> OwnedSemaphorePermit {
-    let bytes = u32::try_from(request.bytes).expect("requests are at most a few MiB");
-    state.budget.clone().acquire_many_owned(bytes).await.expect("the semaphore is never closed")
-}
-
-fn take_ready<T>(running: &mut FuturesUnordered<JoinHandle<T>>) -> Option<Result<T, JoinError>> {
-    use futures::FutureExt;
-    running.next().now_or_never().flatten()
 }
 
 fn finished<T>(done: Result<Result<T, Error>, JoinError>) -> Result<T, Error> {

@@ -1,0 +1,223 @@
+//! Lends a caller's buffers to transfers that run on another thread, without a copy, for the time of one call.
+//!
+//! # Why this is sound
+//!
+//! [`lend`] and [`lend_mut`] take borrowed slices, hand out [`LentSlice`]s or [`LentBuffers`], which have no lifetime,
+//! and run a function with them. What must never happen is that anybody touches the memory after they have returned.
+//!
+//! * **Bytes that are sent.** A `LentSlice` gives access only through a [`Shipment`]. It is entered in the [`Loan`] when it
+//!   begins and taken out when its last owner is dropped; every [`Bytes`] made of the memory is an owner. At its end
+//!   `lend` *recalls* the loan: from then on no shipment begins, and it waits until none is entered. Since entering and
+//!   recalling happen under one lock, no owner exists afterwards.
+//! * **Bytes that are received.** [`LentBuffers`] gives access only while its lock is held. `lend_mut` recalls under the same
+//!   lock, after which access is refused. The lock also makes accesses of several tasks follow each other.
+//! * **However the function ends.** The recall is in the `drop` of a value on the stack of `lend`, so it happens as well when
+//!   the function panics. That value is never given away, so nobody can forget it. Forgetting what *is* given away (a slice,
+//!   a shipment, bytes) leaks an owner; then `lend` never returns, which is a hang and not a dangling pointer. Users of
+//!   this crate get none of these values: only blocking calls borrow, and they return when `lend` does.
+//! * **A transport that does not let go.** Each shipment names the [`KillSwitch`] of the connection that it goes on. Whoever
+//!   waits for it throws the switch, again and again, until it is gone: a connection that is killed fails its streams
+//!   and drops their frames (see [`pfs_proto::kill_switch`]); a request that no connection has taken yet is dropped
+//!   with the future that waits for it, or when the attempt to connect has timed out. So the wait ends with a peer that
+//!   stopped reading too.
+//!
+//! The slices are borrowed from the caller for longer than `lend` runs: shared ones are not written meanwhile, and nobody else
+//! uses exclusive ones.
+
+use bytes::Bytes;
+use parking_lot::{Condvar, Mutex};
+use pfs_proto::kill_switch::KillSwitch;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// Between two throws of a switch.
+pub(crate) const KILL_PAUSE: Duration = Duration::from_millis(20);
+
+/// The memory was given back to the caller, who does not wait for the outcome any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Recalled;
+
+/// What is lent in one call, and who has it.
+#[derive(Debug, Default)]
+struct Loan {
+    state: Mutex<State>,
+    returned: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    recalled: bool,
+    last: u64,
+    shipments: BTreeMap<u64, KillSwitch>,
+}
+
+/// One lent slice.
+#[derive(Clone, Debug)]
+pub(crate) struct LentSlice {
+    loan: Arc<Loan>,
+    start: *const u8,
+    length: usize,
+}
+
+// SAFETY: the memory is a `&[u8]`, which may be shared between threads; when it may be touched is said by the module.
+unsafe impl Send for LentSlice {}
+// SAFETY: as above; there is no interior mutability outside of the loan's lock.
+unsafe impl Sync for LentSlice {}
+
+/// Runs `call` with slices that may be sent. Returns, or unwinds, when nobody has their bytes any more.
+pub(crate) fn lend<R>(slices: &[&[u8]], call: impl FnOnce(Vec<LentSlice>) -> R) -> R {
+    let loan = Arc::new(Loan::default());
+    let _recall = Recall(&loan);
+    let lent = |slice: &&[u8]| LentSlice { loan: loan.clone(), start: slice.as_ptr(), length: slice.len() };
+    call(slices.iter().map(lent).collect())
+}
+
+/// Ends a loan.
+struct Recall<'a>(&'a Arc<Loan>);
+
+impl Drop for Recall<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.state.lock();
+        state.recalled = true;
+        while !state.shipments.is_empty() {
+            let switches: Vec<KillSwitch> = state.shipments.values().cloned().collect();
+            // Not under the lock: what a kill wakes may drop a shipment.
+            parking_lot::MutexGuard::unlocked(&mut state, || switches.iter().for_each(KillSwitch::kill));
+            if !state.shipments.is_empty() {
+                self.0.returned.wait_for(&mut state, KILL_PAUSE);
+            }
+        }
+    }
+}
+
+impl LentSlice {
+    /// Begins to send slices of the same call on a connection with this switch. The receiver fails when nobody has any
+    /// of their bytes any more.
+    pub(crate) fn ship(&self, switch: &KillSwitch) -> Result<(Arc<Shipment>, oneshot::Receiver<()>), Recalled> {
+        let mut state = self.loan.state.lock();
+        if state.recalled {
+            return Err(Recalled);
+        }
+        state.last += 1;
+        let number = state.last;
+        state.shipments.insert(number, switch.clone());
+        let (released, is_released) = oneshot::channel();
+        Ok((Arc::new(Shipment { loan: self.loan.clone(), number, _released: released }), is_released))
+    }
+
+    /// Bytes.
+    pub(crate) fn len(&self) -> usize {
+        self.length
+    }
+}
+
+/// The right to read lent slices, and to make [`Bytes`] of them, which share it.
+#[derive(Debug)]
+pub(crate) struct Shipment {
+    loan: Arc<Loan>,
+    number: u64,
+    /// Dropped with the shipment, after it was taken out of the loan.
+    _released: oneshot::Sender<()>,
+}
+
+impl Shipment {
+    /// A part of a slice.
+    ///
+    /// # Panics
+    /// If it is not inside of the slice, or the slice is of another call.
+    pub(crate) fn bytes(self: &Arc<Self>, slice: &LentSlice, range: Range<usize>) -> Bytes {
+        assert!(Arc::ptr_eq(&self.loan, &slice.loan), "a slice of another call");
+        assert!(range.start <= range.end && range.end <= slice.length, "{range:?} of {} bytes", slice.length);
+        // SAFETY: the offset is inside of the slice.
+        let start = unsafe { slice.start.add(range.start) };
+        Bytes::from_owner(Owner { _shipment: self.clone(), start, length: range.end - range.start })
+    }
+}
+
+impl Drop for Shipment {
+    fn drop(&mut self) {
+        let mut state = self.loan.state.lock();
+        state.shipments.remove(&self.number);
+        if state.shipments.is_empty() {
+            self.loan.returned.notify_all();
+        }
+    }
+}
+
+/// A part of a slice in the hands of the transport.
+struct Owner {
+    _shipment: Arc<Shipment>,
+    start: *const u8,
+    length: usize,
+}
+
+// SAFETY: as for `LentSlice`.
+unsafe impl Send for Owner {}
+
+impl AsRef<[u8]> for Owner {
+    fn as_ref(&self) -> &[u8] {
+        // SAFETY: the range is inside of a slice that is borrowed until its loan was recalled and no shipment is left;
+        // this owner has one.
+        unsafe { std::slice::from_raw_parts(self.start, self.length) }
+    }
+}
+
+/// Lent buffers, to be filled.
+#[derive(Debug)]
+pub(crate) struct LentBuffers {
+    /// Nothing after the recall.
+    buffers: Mutex<Option<Vec<RawBuffer>>>,
+}
+
+#[derive(Debug)]
+struct RawBuffer {
+    start: *mut u8,
+    length: usize,
+}
+
+// SAFETY: it stands for a `&mut [u8]`, which may be sent to another thread.
+unsafe impl Send for RawBuffer {}
+
+/// Runs `call` with buffers that may be filled. Returns, or unwinds, when nobody fills them any more.
+pub(crate) fn lend_mut<R>(buffers: &mut [&mut [u8]], call: impl FnOnce(Arc<LentBuffers>) -> R) -> R {
+    let raw = |buffer: &mut &mut [u8]| RawBuffer { start: buffer.as_mut_ptr(), length: buffer.len() };
+    let lent = Arc::new(LentBuffers { buffers: Mutex::new(Some(buffers.iter_mut().map(raw).collect())) });
+    let _recall = RecallBuffers(&lent);
+    call(lent.clone())
+}
+
+struct RecallBuffers<'a>(&'a LentBuffers);
+
+impl Drop for RecallBuffers<'_> {
+    fn drop(&mut self) {
+        self.0.buffers.lock().take();
+    }
+}
+
+impl LentBuffers {
+    /// Gives access to a part of a buffer, for the time of `fill`, to nobody else meanwhile.
+    ///
+    /// # Panics
+    /// If it is not inside of the buffer.
+    pub(crate) fn with<R>(
+        &self,
+        buffer: usize,
+        range: Range<usize>,
+        fill: impl FnOnce(&mut [u8]) -> R,
+    ) -> Result<R, Recalled> {
+        let buffers = self.buffers.lock();
+        let Some(buffers) = &*buffers else { return Err(Recalled) };
+        let RawBuffer { start, length } = &buffers[buffer];
+        assert!(range.start <= range.end && range.end <= *length, "{range:?} of {length} bytes");
+        // SAFETY: inside of a buffer that is borrowed exclusively until it was recalled, which needs the lock that is held
+        // here; the lock also keeps every other access away.
+        Ok(fill(unsafe { std::slice::from_raw_parts_mut(start.add(range.start), range.end - range.start) }))
+    }
+}
+
+#[cfg(test)]
+#[path = "loan_tests.rs"]
+mod tests;

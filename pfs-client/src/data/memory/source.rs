@@ -1,0 +1,191 @@
+//! Where the bytes of a write are: one piece of memory for each range of the file.
+
+use super::loan::{LentSlice, Recalled, Shipment, lend};
+use crate::data::plan::DataRequest;
+use crate::error::{Error, ErrorKind};
+use bytes::Bytes;
+use pfs_core::checksum::{Checksum, Checksummer};
+use pfs_core::extent::Extent;
+use pfs_proto::data::pieces;
+use pfs_proto::kill_switch::KillSwitch;
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+/// The bytes of a write. Clones are the same.
+#[derive(Clone, Debug)]
+pub(crate) struct Source {
+    /// Disjoint, in order of the file.
+    parts: Arc<[(Extent, Memory)]>,
+}
+
+#[derive(Clone, Debug)]
+enum Memory {
+    Owned(Bytes),
+    Lent(LentSlice),
+}
+
+impl Source {
+    /// Bytes that the transfer shares.
+    pub(crate) fn owned(parts: impl IntoIterator<Item = (Extent, Bytes)>) -> Source {
+        let parts = parts.into_iter().map(|(extent, bytes)| {
+            assert_eq!(extent.len(), bytes.len() as u64);
+            (extent, Memory::Owned(bytes))
+        });
+        Source { parts: parts.collect() }
+    }
+
+    /// Runs `call` with borrowed bytes, which nobody has any more when this returns or unwinds.
+    pub(crate) fn lend<R>(extents: &[Extent], slices: &[&[u8]], call: impl FnOnce(Source) -> R) -> R {
+        lend(slices, |slices| {
+            let parts = extents.iter().zip(slices).map(|(extent, slice)| {
+                assert_eq!(extent.len(), slice.len() as u64);
+                (*extent, Memory::Lent(slice))
+            });
+            call(Source { parts: parts.collect() })
+        })
+    }
+
+    /// Begins one attempt to send bytes on a connection with this switch.
+    pub(crate) fn ship(&self, switch: &KillSwitch) -> Result<(Cargo, Release), Error> {
+        let lent = self.parts.iter().find_map(|(_, memory)| match memory {
+            Memory::Lent(slice) => Some(slice),
+            Memory::Owned(_) => None,
+        });
+        let (shipment, released) = match lent.map(|slice| slice.ship(switch)).transpose() {
+            Ok(shipped) => shipped.unzip(),
+            Err(Recalled) => return Err(recalled()),
+        };
+        let release = Release { released, switch: switch.clone() };
+        Ok((Cargo { source: self.clone(), shipment }, release))
+    }
+
+    fn index_of(&self, offset: u64) -> usize {
+        self.parts.partition_point(|(extent, _)| extent.end() <= offset)
+    }
+}
+
+/// The bytes of one attempt.
+#[derive(Clone, Debug)]
+pub(crate) struct Cargo {
+    source: Source,
+    shipment: Option<Arc<Shipment>>,
+}
+
+impl Cargo {
+    /// The payload of a request, uncopied, in its order.
+    pub(crate) fn slices(&self, request: &DataRequest) -> Vec<Bytes> {
+        let mut slices = Vec::with_capacity(request.pieces.len());
+        for piece in &request.pieces {
+            let (mut at, end) = (piece.file_offset, piece.file_offset + piece.length);
+            let mut index = self.source.index_of(at);
+            while at < end {
+                let (extent, memory) = &self.source.parts[index];
+                let until = end.min(extent.end());
+                let range = index_in(at, extent)..index_in(until, extent);
+                slices.push(match (memory, &self.shipment) {
+                    (Memory::Owned(bytes), _) => bytes.slice(range),
+                    (Memory::Lent(slice), Some(shipment)) => shipment.bytes(slice, range),
+                    (Memory::Lent(_), None) => unreachable!("lent bytes have a shipment"),
+                });
+                (at, index) = (until, index + 1);
+            }
+        }
+        slices
+    }
+}
+
+fn index_in(offset: u64, extent: &Extent) -> usize {
+    usize::try_from(offset - extent.start()).expect("inside of a buffer")
+}
+
+/// What an attempt waits for at its end: that nobody has its bytes any more.
+#[derive(Debug)]
+pub(crate) struct Release {
+    released: Option<oneshot::Receiver<()>>,
+    switch: KillSwitch,
+}
+
+impl Release {
+    /// Waits; the connection is killed if it still holds bytes after `patience`, and again if need be. Needs the timers of
+    /// an event loop.
+    pub(crate) async fn wait(self, patience: std::time::Duration) {
+        let Some(mut released) = self.released else { return };
+        let mut pause = patience;
+        while tokio::time::timeout(pause, &mut released).await.is_err() {
+            self.switch.kill();
+            pause = super::loan::KILL_PAUSE;
+        }
+    }
+}
+
+/// The checksum of each piece of a request, whose payload is in these slices.
+pub(crate) fn checksums(request: &DataRequest, slices: &[Bytes]) -> Vec<u32> {
+    let mut slices = slices.iter().map(|slice| &slice[..]);
+    let mut slice: &[u8] = &[];
+    let sum_of = |piece: pfs_core::checksum::Piece| {
+        if let Some((bytes, rest)) = slice.split_at_checked(piece.length) {
+            slice = rest;
+            return Checksum::of(bytes).0;
+        }
+        let (mut sum, mut left) = (Checksummer::new(), piece.length);
+        while left > 0 {
+            let (bytes, rest) = slice.split_at(left.min(slice.len()));
+            sum.update(bytes);
+            left -= bytes.len();
+            slice = if left > 0 { slices.next().expect("the slices are the payload") } else { rest };
+        }
+        sum.finish().0
+    };
+    pieces(&request.extents).map(sum_of).collect()
+}
+
+fn recalled() -> Error {
+    Error::new(ErrorKind::Internal, "the call that lent these bytes has ended")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::plan::plan;
+    use pfs_core::ids::ServerId;
+    use pfs_core::layout::Recipe;
+
+    fn range(start: u64, end: u64) -> Extent {
+        Extent::new(start, end).unwrap()
+    }
+
+    /// Two neighbouring buffers and a third, over two servers: every byte comes from its buffer, every piece has the sum
+    /// of its bytes, also one that two buffers share.
+    #[test]
+    fn bytes_and_sums_come_from_where_they_are() {
+        let slots = [1, 2].map(|id| [ServerId::new(id).unwrap()].into_iter().collect());
+        let recipe = Recipe::new(8192, slots.to_vec()).unwrap();
+        let file: Vec<u8> = (0..100_000u32).map(|byte| (byte / 7) as u8).collect();
+        let extents = [range(100, 5000), range(5000, 60_000), range(70_001, 70_002)];
+        let buffers: Vec<&[u8]> = extents.iter().map(|e| &file[e.start() as usize..e.end() as usize]).collect();
+        let mut bytes_seen = 0;
+        let mut check = |source: Source| {
+            for request in plan(&recipe, &extents, 20_000) {
+                let (cargo, _release) = source.ship(&KillSwitch::default()).unwrap();
+                let slices = cargo.slices(&request);
+                let payload = slices.concat();
+                let expected: Vec<u8> = request
+                    .pieces
+                    .iter()
+                    .flat_map(|piece| &file[piece.file_offset as usize..(piece.file_offset + piece.length) as usize])
+                    .copied()
+                    .collect();
+                assert!(payload == expected);
+                let mut rest = &payload[..];
+                let sums: Vec<u32> = pieces(&request.extents)
+                    .map(|piece| Checksum::of(rest.split_off(..piece.length).unwrap()).0)
+                    .collect();
+                assert_eq!(checksums(&request, &slices), sums);
+                bytes_seen += payload.len();
+            }
+        };
+        Source::lend(&extents, &buffers, &mut check);
+        check(Source::owned(extents.into_iter().zip(buffers.iter().map(|buffer| Bytes::copy_from_slice(buffer)))));
+        assert_eq!(bytes_seen, 2 * 59_901);
+    }
+}
