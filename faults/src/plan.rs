@@ -2,6 +2,7 @@
 
 use crate::network::Node;
 use crate::random::{Random, mix};
+use pfs_client::DataPath;
 use std::fmt;
 
 /// What can go wrong.
@@ -133,6 +134,12 @@ pub struct Size {
     pub lease_ms: u64,
 }
 
+/// How the bytes of a round go to and from the file servers. As seeds follow each other, every kind of fault meets every way.
+pub fn data_path(seed: u64) -> DataPath {
+    let turn = seed / FaultKind::ALL.len() as u64 + seed;
+    DataPath::ALL[usize::try_from(turn % DataPath::ALL.len() as u64).expect("an index")]
+}
+
 /// The faults of a round, in order of time.
 pub fn faults(seed: u64, size: Size, kinds: &[FaultKind]) -> Vec<Fault> {
     let mut random = Random::new(mix(seed));
@@ -188,6 +195,8 @@ mod tests {
             combinations += usize::from(overlap(&plan));
         }
         assert_eq!(met.len(), FaultKind::ALL.len());
+        let ways: std::collections::BTreeSet<_> = (0..48).map(|seed| (seed % 12, data_path(seed).name())).collect();
+        assert_eq!(ways.len(), 48);
         assert!(combinations > 3, "{combinations}");
         assert!(faults(3, SIZE, &[FaultKind::KillClient]).iter().all(|fault| fault.kind == FaultKind::KillClient));
     }

@@ -8,6 +8,7 @@ use crate::plan::{Fault, FaultKind, Size};
 use crate::process::WorkerProcess;
 use crate::record::Record;
 use anyhow::{Context, Result, bail, ensure};
+use pfs_client::DataPath;
 use pfs_testkit::ProcessCluster;
 use rustix::process::Signal;
 use std::collections::BTreeSet;
@@ -50,6 +51,8 @@ pub struct World<'a> {
     starting: BTreeSet<usize>,
     workers_started: u64,
     size: Size,
+    /// How the round's bytes go.
+    data_path: DataPath,
 }
 
 impl<'a> World<'a> {
@@ -63,7 +66,15 @@ impl<'a> World<'a> {
             .directory(directory.join("cluster"))
             .start_processes()?;
         let directory = directory.to_owned();
-        Ok(World { network, cluster, directory, starting: BTreeSet::new(), workers_started: 0, size })
+        Ok(World {
+            network,
+            cluster,
+            directory,
+            starting: BTreeSet::new(),
+            workers_started: 0,
+            size,
+            data_path: DataPath::Auto,
+        })
     }
 
     /// The ends of the servers' logs.
@@ -72,7 +83,8 @@ impl<'a> World<'a> {
     }
 
     /// Runs one round. An error says that the round could not be run, which is no verdict about the servers.
-    pub fn round(&mut self, name: &str, seed: u64, faults: &[Fault]) -> Result<Outcome> {
+    pub fn round(&mut self, name: &str, seed: u64, faults: &[Fault], data_path: DataPath) -> Result<Outcome> {
+        self.data_path = data_path;
         let path = format!("/{name}");
         self.finish_alone("make", &path, seed)?;
         let mut all = Vec::new();
@@ -108,6 +120,7 @@ impl<'a> World<'a> {
         let mut command: Command = self.network.command(node, &program);
         command.args(["worker", "--metadata", &self.cluster.metadata_address(), "--path", path, "--task", task]);
         command.arg("--secret-file").arg(self.cluster.secret_file());
+        command.args(["--data-path", self.data_path.name()]);
         for (flag, value) in [("--units", UNITS), ("--worker", number), ("--seed", seed.wrapping_mul(1000) + number)] {
             command.arg(flag).arg(value.to_string());
         }

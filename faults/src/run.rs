@@ -1,10 +1,11 @@
 //! Many rounds, and the table of what went wrong in them.
 
 use crate::network::Network;
-use crate::plan::{FaultKind, Size, faults, overlap};
+use crate::plan::{FaultKind, Size, data_path, faults, overlap};
 use crate::round::{Outcome, World};
 use anyhow::{Context as _, Result};
 use clap::Args;
+use pfs_client::DataPath;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -34,6 +35,9 @@ pub struct Flags {
     /// Only these faults
     #[arg(long, value_enum, value_name = "KIND", value_delimiter = ',')]
     only: Vec<FaultKind>,
+    /// Only this way for data: auto, bulk, small or unary; without it, rounds take turns
+    #[arg(long, value_name = "PATH")]
+    data_path: Option<DataPath>,
     /// Print one JSON object instead of a table
     #[arg(long)]
     json: bool,
@@ -48,6 +52,8 @@ struct Summary {
     hangs: usize,
     /// How often each fault was made.
     faults: BTreeMap<&'static str, u64>,
+    /// Rounds with each way for data.
+    data_paths: BTreeMap<&'static str, u64>,
     /// Rounds in which two faults were in force at the same time.
     combinations: u64,
     writes: usize,
@@ -100,8 +106,10 @@ fn some_rounds(
         let started = Instant::now();
         let plan = faults(seed, size, kinds);
         let text: Vec<String> = plan.iter().map(ToString::to_string).collect();
-        eprintln!("round {}/{} (seed {seed}): {}", summary.rounds + 1, flags.rounds, text.join("; "));
-        let outcome = match world.round(&format!("round-{seed}"), seed, &plan) {
+        let way = flags.data_path.unwrap_or_else(|| data_path(seed));
+        let (round, faults) = (summary.rounds + 1, text.join("; "));
+        eprintln!("round {round}/{} (seed {seed}, {}): {faults}", flags.rounds, way.name());
+        let outcome = match world.round(&format!("round-{seed}"), seed, &plan, way) {
             Ok(outcome) => outcome,
             Err(error) => {
                 let logs = world.log_tails();
@@ -112,6 +120,7 @@ fn some_rounds(
                 return Err(error.context(text));
             }
         };
+        *summary.data_paths.entry(way.name()).or_default() += 1;
         for fault in &plan {
             *summary.faults.entry(fault.kind.name()).or_default() += 1;
         }
@@ -154,8 +163,10 @@ fn tell_failure(outcome: &Outcome, seed: u64, flags: &Flags) -> bool {
     }
     let only: Vec<&str> = flags.only.iter().map(|kind| kind.name()).collect();
     let only = if only.is_empty() { String::new() } else { format!(" --only {}", only.join(",")) };
+    let way = flags.data_path.unwrap_or_else(|| data_path(seed)).name();
     eprintln!(
-        "  again: cargo xtask faults --rounds 1 --seed {seed} --lease-ms {} --clients {} --file-servers {}{only}",
+        "  again: cargo xtask faults --rounds 1 --seed {seed} --data-path {way} --lease-ms {} --clients {} \
+         --file-servers {}{only}",
         flags.lease_ms, flags.clients, flags.file_servers
     );
     false
@@ -185,6 +196,9 @@ fn report(summary: &Summary, json: bool) -> Result<()> {
         println!("{name:<26} {count:>6}");
     }
     println!("{:<26} {:>6}", "two at the same time", summary.combinations);
+    for (name, count) in &summary.data_paths {
+        println!("{:<26} {count:>6}", format!("rounds with data path {name}"));
+    }
     println!(
         "{} writes, {} reads and {} syncs checked; {} sessions lost, {} of them without a fault of their own; {:.0} s",
         summary.writes,

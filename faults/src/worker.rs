@@ -10,7 +10,7 @@ use crate::unit::{UNIT_BYTES, WriteId, encode_all};
 use anyhow::{Context, Result};
 use clap::Args;
 use pfs_client::blocking::{Client, File};
-use pfs_client::{Access, ClientConfig, Error, ErrorKind, OpenOptions};
+use pfs_client::{Access, ClientConfig, DataPath, Error, ErrorKind, OpenOptions};
 use pfs_core::path::PfsPath;
 use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
@@ -49,6 +49,9 @@ pub struct Flags {
     /// What to do
     #[arg(long, value_enum, default_value_t = Task::Mix)]
     pub task: Task,
+    /// How bytes go to and from file servers: auto, bulk, small or unary
+    #[arg(long, value_name = "PATH", default_value = "auto")]
+    pub data_path: DataPath,
 }
 
 /// What a worker does until it is asked to end.
@@ -104,6 +107,7 @@ impl Worker<'_> {
     fn session(&mut self) -> Result<(), Error> {
         let mut config = ClientConfig::new(vec![self.flags.metadata.clone()], &self.flags.secret_file);
         config.name = format!("worker-{}", self.flags.worker);
+        config.data_path = self.flags.data_path;
         config.operation_timeout = Duration::from_secs(5);
         config.retry_for = Duration::from_secs(20);
         // Shorter than most cuts, so that the metadata server has to see to writes of unknown outcome.

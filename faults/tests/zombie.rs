@@ -31,10 +31,11 @@ struct Worker {
 }
 
 impl Worker {
-    fn start(cluster: &ProcessCluster, number: u64, task: &str) -> Result<Self> {
+    fn start(cluster: &ProcessCluster, number: u64, task: &str, data_path: &str) -> Result<Self> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pfs-faults"));
         command.args(["worker", "--metadata", &cluster.metadata_address(), "--path", "/zombie", "--task", task]);
         command.arg("--secret-file").arg(cluster.secret_file());
+        command.args(["--data-path", data_path]);
         for (flag, value) in [("--units", UNITS as u64), ("--worker", number), ("--seed", number)] {
             command.arg(flag).arg(value.to_string());
         }
@@ -64,7 +65,7 @@ impl Worker {
 
     /// Runs a worker to its own end.
     fn finish(cluster: &ProcessCluster, number: u64, task: &str) -> Result<()> {
-        let mut worker = Worker::start(cluster, number, task)?;
+        let mut worker = Worker::start(cluster, number, task, "auto")?;
         worker.line("done")?;
         ensure!(worker.child.wait()?.success(), "the worker {task} failed");
         Ok(())
@@ -147,8 +148,8 @@ fn stop_in_a_write(cluster: &ProcessCluster, worker: &Worker) -> Result<u64> {
 fn a_zombie_never_changes_a_byte_after_its_fence() -> Result<()> {
     let cluster = ProcessCluster::builder(FILE_SERVERS).lease_ms(LEASE_MS).stripe_unit(64 << 10).start_processes()?;
     Worker::finish(&cluster, 1, "make")?;
-    for round in 0..3 {
-        let mut zombie = Worker::start(&cluster, 10 + round, "flood")?;
+    for (round, data_path) in (0..).zip(["bulk", "small", "unary"]) {
+        let mut zombie = Worker::start(&cluster, 10 + round, "flood", data_path)?;
         let writer = stop_in_a_write(&cluster, &zombie)?;
         Worker::finish(&cluster, 20 + round, "overwrite")?;
         let before = objects(&cluster)?;
@@ -162,7 +163,7 @@ fn a_zombie_never_changes_a_byte_after_its_fence() -> Result<()> {
         zombie.line("done")?;
         zombie.child.wait()?;
         let after = objects(&cluster)?;
-        ensure!(before == after, "round {round}: after the fence of {writer}: {}", difference(&before, &after));
+        ensure!(before == after, "{data_path}: after the fence of {writer}: {}", difference(&before, &after));
     }
     cluster.stop()
 }

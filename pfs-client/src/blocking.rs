@@ -5,13 +5,13 @@ use crate::config::ClientConfig;
 use crate::data::memory::destination::Destination;
 use crate::data::memory::source::Source;
 use crate::descriptor::FileDescriptor;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::group::{CommitSummary, GroupGrant, GroupWatch, OpenedFile, SetGrant};
 use crate::token::Token;
 use crate::types::{Access, DirectoryEntry, EntryKind, FileStatus, OpenOptions};
 use futures::executor::block_on;
 use pfs_core::cache::CacheCounters;
-use pfs_core::extent::Extent;
+use pfs_core::extent::{Extent, MAX_FILE_BYTES};
 use pfs_core::ids::{ClientId, Holder};
 use pfs_core::layout::Recipe;
 use pfs_core::path::PfsPath;
@@ -190,6 +190,52 @@ impl File {
     /// Cuts or extends the file to exactly this many bytes; new bytes are zeros.
     pub fn set_size(&self, bytes: u64) -> Result<(), Error> {
         block_on(self.descriptor.set_size(bytes))
+    }
+
+    /// Reserves space; see [`FileDescriptor::allocate`].
+    pub fn allocate(&self, offset: u64, length: u64) -> Result<(), Error> {
+        block_on(self.descriptor.allocate(offset, length))
+    }
+
+    /// Makes a hole; see [`FileDescriptor::punch`].
+    pub fn punch(&self, offset: u64, length: u64) -> Result<(), Error> {
+        block_on(self.descriptor.punch(offset, length))
+    }
+
+    /// Writes several ranges (disjoint, in order) under a token that covers them, each from its buffer, in as few requests as
+    /// can be.
+    pub fn write_list_under(&self, token: &Arc<Token>, extents: &[Extent], buffers: &[&[u8]]) -> Result<(), Error> {
+        self.check_list(Mode::Exclusive, extents, buffers.iter().map(|buffer| buffer.len()))?;
+        self.write_extents(token, extents, buffers)
+    }
+
+    /// Reads several ranges (disjoint, in order, before the end of the file) under a token that covers them, each into its
+    /// buffer. Bytes past the end are zeros.
+    pub fn read_list_under(
+        &self,
+        token: &Arc<Token>,
+        extents: &[Extent],
+        buffers: &mut [&mut [u8]],
+    ) -> Result<(), Error> {
+        self.check_list(Mode::Shared, extents, buffers.iter().map(|buffer| buffer.len()))?;
+        self.read_extents(token, extents, buffers)
+    }
+
+    fn check_list(
+        &self,
+        mode: Mode,
+        extents: &[Extent],
+        lengths: impl ExactSizeIterator<Item = usize>,
+    ) -> Result<(), Error> {
+        self.descriptor.range(0, 0, mode)?;
+        let ordered = extents.windows(2).all(|pair| pair[0].end() <= pair[1].start());
+        let fits = extents.len() == lengths.len() && extents.iter().zip(lengths).all(|(e, l)| e.len() == l as u64);
+        let inside = extents.last().is_none_or(|last| last.end() <= MAX_FILE_BYTES);
+        if ordered && fits && inside {
+            return Ok(());
+        }
+        let message = "the ranges of a list must be disjoint and in order, each as long as its buffer";
+        Err(Error::new(ErrorKind::InvalidArgument, message))
     }
 
     /// Makes everything that this client has written to the file last.

@@ -172,6 +172,12 @@ impl ClientConfig {
             );
             return Err(Error::new(ErrorKind::InvalidArgument, message));
         }
+        let small_limit = pfs_proto::transport::SMALL_REQUEST_BYTES_MAX;
+        if self.small_bytes_max == 0 || self.small_bytes_max > small_limit {
+            let message =
+                format!("small_bytes_max is {} bytes; it must be between 1 and {small_limit}", self.small_bytes_max);
+            return Err(Error::new(ErrorKind::InvalidArgument, message));
+        }
         let block_bytes_max = 16 << 20;
         if !(512..=block_bytes_max).contains(&self.cache_block_bytes) {
             let message = format!(
@@ -246,6 +252,8 @@ mod tests {
             |c| c.request_bytes_max = 1 << 30,
             |c| c.in_flight_bytes_max = 1,
             |c| c.in_flight_bytes_per_server_max = 1,
+            |c| c.small_bytes_max = 0,
+            |c| c.small_bytes_max = 2 << 20,
             |c| c.cache_block_bytes = 0,
             |c| c.cache_block_bytes = 1 << 30,
         ] {

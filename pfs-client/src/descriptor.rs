@@ -22,6 +22,7 @@ use pfs_core::extent::{Extent, FileOffset, MAX_FILE_BYTES};
 use pfs_core::ids::{Holder, Instance, ObjectId, OpenId};
 use pfs_core::layout::Recipe;
 use pfs_core::token::message::{FileSize, Mode};
+use pfs_proto::data::Allocation;
 use pfs_proto::metadata::SlotSet;
 use pfs_proto::v1;
 use std::collections::BTreeMap;
@@ -158,6 +159,31 @@ impl FileDescriptor {
         // Once more: a read ahead may have begun between the two.
         extents.iter().for_each(|extent| cache.invalidate(key, *extent));
         written
+    }
+
+    /// Reserves space for `length` bytes from `offset`, so that writes there find room. Bytes stay as they are, holes are read as
+    /// zeros; the file's size is at least the range's end afterwards.
+    pub async fn allocate(&self, offset: u64, length: u64) -> Result<(), Error> {
+        let Some(range) = self.range(offset, length, Mode::Exclusive)? else { return Ok(()) };
+        let token = Arc::new(self.shared.acquire(Mode::Exclusive, &[range]).await?);
+        transfer::allocate(self.state(), &self.shared, &token, range, Allocation::Reserve).await?;
+        self.shared.record_write(range.end());
+        Ok(())
+    }
+
+    /// Makes a hole of `length` bytes from `offset`: they are zeros and take no space, but for parts of blocks at its edges. The
+    /// file's size stays.
+    pub async fn punch(&self, offset: u64, length: u64) -> Result<(), Error> {
+        let Some(range) = self.range(offset, length, Mode::Exclusive)? else { return Ok(()) };
+        let token = Arc::new(self.shared.acquire(Mode::Exclusive, &[range]).await?);
+        let Some(range) = self.before_end(range).await? else { return Ok(()) };
+        let (cache, key) = (&self.state().cache, self.shared.key());
+        // As with a write past the cache: what it has of the range may not come later.
+        write_back::flush(self.state(), &self.shared, range, Reason::Asked).await?;
+        cache.invalidate(key, range);
+        let punched = transfer::allocate(self.state(), &self.shared, &token, range, Allocation::Punch).await;
+        cache.invalidate(key, range);
+        punched
     }
 
     /// Writes back what this client has collected of the file: the servers have it when this returns. It is not durable by

@@ -4,5 +4,6 @@ pub(crate) mod attempts;
 pub(crate) mod memory;
 pub(crate) mod plan;
 pub(crate) mod servers;
+pub(crate) mod small;
 pub(crate) mod transfer;
 pub(crate) mod wire;

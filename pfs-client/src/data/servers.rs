@@ -7,6 +7,7 @@ use crate::config::DataPath;
 use crate::data::memory::destination::Destination;
 use crate::data::memory::source::{Source, checksums};
 use crate::data::plan::DataRequest;
+use crate::data::small::SmallLink;
 use crate::data::wire::rpc::{self, RawChannel};
 use crate::data::wire::scatter::{Scatter, Unusable};
 use crate::data::wire::stream_reply::StreamReply;
@@ -15,10 +16,10 @@ use crate::error::{Error, ErrorKind};
 use crate::executor::InContext;
 use parking_lot::{Mutex, RwLock};
 use pfs_core::ids::{Instance, ObjectId, ServerId, Stamp};
-use pfs_proto::data::ObjectExtent;
+use pfs_proto::data::{Allocate, ObjectExtent};
 use pfs_proto::metadata::ServerAddress;
 use pfs_proto::secret::AuthInterceptor;
-use pfs_proto::transport::{AuthChannel, MESSAGE_BYTES_MAX, connect, connect_with_switch};
+use pfs_proto::transport::{AuthChannel, MESSAGE_BYTES_MAX, connect_with_switch};
 use pfs_proto::v1;
 use pfs_proto::v1::data_client::DataClient;
 use std::collections::BTreeMap;
@@ -28,6 +29,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::body::Body;
+use tonic::service::interceptor::InterceptedService;
 use tonic::{Request, Response, Status};
 
 /// First pause before a request is tried again; doubles up to [`PAUSE_MAX`].
@@ -40,12 +42,14 @@ const RELEASE_PATIENCE: Duration = Duration::from_secs(1);
 const WRITE_PATH: &str = "/pfs.v1.Data/Write";
 const READ_PATH: &str = "/pfs.v1.Data/ReadStream";
 
-/// Two connections lead to a server: bulk data has one for itself, so that nothing else waits behind it.
+/// Two connections lead to a server: bulk data has one for itself, so that nothing else waits behind it, and so that it
+/// can be ended without harm to the others when it keeps what it must let go.
 #[derive(Clone, Debug)]
 struct Server {
     address: String,
     client: DataClient<AuthChannel>,
     bulk: RawChannel,
+    small: SmallLink,
     /// Bytes that may be on their way to or from it.
     room: Arc<Semaphore>,
 }
@@ -135,13 +139,15 @@ impl Servers {
             }
             let _context = self.patience.handle.enter();
             let refused = |error| Error::malformed(&format!("the address of file {id}"), error);
-            let client = DataClient::new(connect(&address, &self.auth).map_err(refused)?)
+            let (channel, switch) = connect_with_switch(&address).map_err(refused)?;
+            let client = DataClient::new(InterceptedService::new(channel.clone(), self.auth.clone()))
                 .max_decoding_message_size(MESSAGE_BYTES_MAX)
                 .max_encoding_message_size(MESSAGE_BYTES_MAX);
+            let small = SmallLink::new(RawChannel::new(channel, switch, &self.auth), self.patience.handle.clone());
             let (channel, switch) = connect_with_switch(&address).map_err(refused)?;
             let bulk = RawChannel::new(channel, switch, &self.auth);
             let room = Arc::new(Semaphore::new(self.room_bytes));
-            self.known.write().insert(id, Server { address, client, bulk, room });
+            self.known.write().insert(id, Server { address, client, bulk, small, room });
         }
         Ok(())
     }
@@ -171,7 +177,15 @@ impl Servers {
                 drop((cargo, slices));
                 self.call(id, |mut client| async move { client.write(Request::new(message)).await }).await
             }
-            _ => {
+            DataPath::Small => {
+                let slices = cargo.slices(request);
+                let head = name.head(request, checksums(request, &slices));
+                drop(cargo);
+                let small = server.small.clone();
+                let asked = async move { small.write(&head, &slices).await };
+                self.timed(id, &server.address, asked).await
+            }
+            DataPath::Bulk | DataPath::Auto => {
                 let body = Body::new(WriteBody::new(name, request.clone(), cargo));
                 self.timed(id, &server.address, server.bulk.unary(WRITE_PATH, body)).await
             }
@@ -200,7 +214,11 @@ impl Servers {
                 let reply = self.call(id, |mut client| async move { client.read(Request::new(message)).await }).await?;
                 put_whole(scatter, reply)
             }
-            _ => {
+            DataPath::Small => {
+                let server = self.server(id)?;
+                put_whole(scatter, self.timed(id, &server.address, server.small.read(&message)).await?)
+            }
+            DataPath::Bulk | DataPath::Auto => {
                 let server = self.server(id)?;
                 let asked = async { Ok(read_stream(&server.bulk, message, scatter).await) };
                 self.timed(id, &server.address, asked).await?
@@ -212,6 +230,13 @@ impl Servers {
             Err(Unusable::Malformed(why)) => Err(rpc::malformed(why)),
             Err(Unusable::Failed(error)) => Err(named(id, &self.server(id)?.address, error)),
         }
+    }
+
+    /// Sends an allocation, once.
+    pub(crate) async fn allocate(&self, id: ServerId, allocate: Allocate) -> Result<Instance, Error> {
+        let message = v1::AllocateRequest::from(allocate);
+        let reply = self.call(id, |mut client| async move { client.allocate(Request::new(message)).await }).await?;
+        instance(reply.instance)
     }
 
     /// Sends a commit, once. Returns the server's instance and the object's length, in bytes.

@@ -26,8 +26,9 @@ use crate::token::Token;
 use futures::future::{Either, select};
 use futures::stream::{FuturesUnordered, StreamExt};
 use parking_lot::Mutex;
-use pfs_core::extent::Extent;
-use pfs_core::ids::{ObjectId, ServerId, Stamp};
+use pfs_core::extent::{Extent, ObjectOffset};
+use pfs_core::ids::{Instance, ObjectId, ServerId, Stamp};
+use pfs_proto::data::{Allocate, Allocation, ObjectExtent};
 use pfs_proto::v1;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -218,39 +219,88 @@ pub(crate) async fn write_one<R>(
     source: Source,
     room: R,
 ) -> Result<(), Error> {
+    let (path, request) = (data_path(&state, &request), Arc::new(request));
     let server = file.recipe.primary(request.slot);
-    let request = Arc::new(request);
+    let send = |name| state.servers.write(server, path, name, &request, &source);
+    let written = change(&state, &file, token, request.slot, send).await;
+    drop(room);
+    written.map_err(|error| describe(error, "write", &file, &request))
+}
+
+/// Sends a request that changes an object until it is answered, each time under a new name.
+async fn change<F>(
+    state: &Arc<ClientState>,
+    file: &Arc<SharedFile>,
+    token: Arc<Token>,
+    slot: u32,
+    send: impl Fn(WriteName) -> F,
+) -> Result<(), Error>
+where
+    F: Future<Output = Result<Instance, Error>>,
+{
+    let server = file.recipe.primary(slot);
     let doubts: Mutex<Vec<(Stamp, u64)>> = Mutex::default();
     let attempt = || async {
         file.check_alive()?;
         // First, so that the sequence of this attempt is larger than that of what is drained.
         state.servers.settle_doubts(server).await?;
         doubts.lock().clear();
-        let object = ObjectId { file: file.id, slot: request.slot };
+        let object = ObjectId { file: file.id, slot };
         let name = WriteName { stamp: file.stamp(), sequence: state.next_sequence(), object };
-        let answer = state.servers.write(server, data_path(&state, &request), name, &request, &source).await;
+        let answer = send(name).await;
         if answer.as_ref().is_err_and(|error| leaves_doubt(error.kind())) {
             state.servers.doubt(server, name.stamp, name.sequence);
             doubts.lock().push((name.stamp, name.sequence));
         }
         answer
     };
-    let answer = attempts::persist(&state, attempt).await;
-    drop(room);
-    match answer {
+    match attempts::persist(state, attempt).await {
         Ok(instance) => {
-            file.record_uncommitted(request.slot, instance);
+            file.record_uncommitted(slot, instance);
             Ok(())
         }
         Err(error) => {
             file.note_failure(&error);
             let doubts = doubts.into_inner();
             if !doubts.is_empty() {
-                settle(&state, token, server, doubts);
+                settle(state, token, server, doubts);
             }
-            Err(describe(error, "write", &file, &request))
+            Err(error)
         }
     }
+}
+
+/// Reserves the space of a range, or makes a hole of it, under `token`, at all servers at once.
+pub(crate) async fn allocate(
+    state: &Arc<ClientState>,
+    file: &Arc<SharedFile>,
+    token: &Arc<Token>,
+    range: Extent,
+    allocation: Allocation,
+) -> Result<(), Error> {
+    let of_slot = |slot: u32| {
+        let [start, end] = [range.start(), range.end()].map(|at| file.recipe.object_length(slot, at));
+        let extent = ObjectExtent::new(ObjectOffset(start), end.checked_sub(start)?)?;
+        let (state, file, token) = (state.clone(), file.clone(), token.clone());
+        Some(state.io.clone().spawn(async move {
+            let server = file.recipe.primary(slot);
+            let send = |WriteName { stamp, sequence, object }| {
+                let message = Allocate { stamp, sequence, object, extent, allocation };
+                state.servers.allocate(server, message)
+            };
+            let changed = change(&state, &file, token.clone(), slot, send).await;
+            changed.map_err(|error| error.context(format_args!("{allocation:?} of {range} of {}", file.name)))
+        }))
+    };
+    let mut running: FuturesUnordered<JoinHandle<_>> = (0..file.recipe.stripe_count()).filter_map(of_slot).collect();
+    let mut outcome = Ok(());
+    while let Some(done) = running.next().await {
+        outcome = outcome.and(finished(done));
+    }
+    if outcome.is_err() {
+        token.doubt();
+    }
+    outcome
 }
 
 async fn read_one(job: Job, request: DataRequest, destination: Destination, _room: Room) -> Result<(), Error> {
@@ -268,7 +318,7 @@ async fn read_one(job: Job, request: DataRequest, destination: Destination, _roo
             extents: request.extents.iter().copied().map(Into::into).collect(),
             must_exist: file.is_committed(request.slot),
         };
-        let path = DataPath::Unary;
+        let path = data_path(state, &request);
         let Err(damaged) = state.servers.read(server, path, message, &request, &destination).await? else {
             return Ok(());
         };

@@ -28,6 +28,7 @@ pub(crate) struct Choices {
     pub(crate) stripe_unit: Option<u64>,
     pub(crate) stripe_count: Option<u32>,
     pub(crate) hosts: Vec<Host>,
+    pub(crate) proxied: bool,
 }
 
 /// A network namespace that plays a host of its own for one server process.
@@ -95,6 +96,13 @@ impl ClusterBuilder {
     /// only, and only as root.
     pub fn hosts(mut self, hosts: Vec<Host>) -> Self {
         self.choices.hosts = hosts;
+        self
+    }
+
+    /// Puts a [`Proxy`](crate::Proxy) before each file server, which clients and the metadata server go through. Only in this
+    /// process.
+    pub fn proxied(mut self) -> Self {
+        self.choices.proxied = true;
         self
     }
 

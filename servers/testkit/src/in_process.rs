@@ -3,6 +3,7 @@
 use crate::builder::{Choices, ClusterBuilder};
 use crate::files::{ClusterFiles, METADATA_NAME, file_server_name};
 use crate::hosted::HostedServer;
+use crate::proxy::Proxy;
 use anyhow::ensure;
 use pfs_proto::secret::Secret;
 use std::net::SocketAddr;
@@ -15,6 +16,8 @@ pub struct Cluster {
     // Before the files: a store is not removed under its server.
     file_servers: Vec<HostedServer>,
     metadata: HostedServer,
+    /// One for each file server, or none.
+    proxies: Vec<Proxy>,
     choices: Choices,
     secret: Secret,
     files: ClusterFiles,
@@ -36,6 +39,10 @@ impl Cluster {
         let mut cluster = Cluster {
             file_servers: (0..file_servers).map(file_server).collect(),
             metadata: HostedServer::new(METADATA_NAME.to_owned(), files.metadata_store()),
+            proxies: (0..file_servers)
+                .filter(|_| choices.proxied)
+                .map(|_| Proxy::start_without_target())
+                .collect::<Result<_, _>>()?,
             choices,
             secret: files.secret()?,
             files,
@@ -78,6 +85,11 @@ impl Cluster {
         self.file_servers[index].address()
     }
 
+    /// The way to file server `index` of a cluster that was built with proxies.
+    pub fn proxy(&self, index: usize) -> &Proxy {
+        &self.proxies[index]
+    }
+
     /// Starts the metadata server after a stop or a kill.
     pub fn start_metadata(&mut self) -> anyhow::Result<()> {
         let (directory, secret, choices) = (self.files.metadata_store(), self.secret.clone(), self.choices.clone());
@@ -118,7 +130,11 @@ impl Cluster {
         let metadata = vec![self.metadata_address()];
         self.file_servers[index].start(|listen| {
             let (directory, metadata) = (directory.clone(), metadata.clone());
-            let config = pfs_file_server::Config::new(directory, listen, metadata, secret.clone(), name.clone());
+            let mut config = pfs_file_server::Config::new(directory, listen, metadata, secret.clone(), name.clone());
+            if let Some(proxy) = self.proxies.get(index) {
+                proxy.lead_to(listen);
+                config.advertise = Some(proxy.address().to_string());
+            }
             pfs_file_server::start(config)
         })
     }

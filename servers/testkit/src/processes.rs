@@ -60,6 +60,7 @@ impl ProcessCluster {
     pub(crate) fn start_with(files: ClusterFiles, file_servers: usize, choices: Choices) -> anyhow::Result<Self> {
         // Makes the file; the processes read it themselves.
         files.secret()?;
+        ensure!(!choices.proxied, "processes have no proxies");
         ensure!(
             choices.hosts.is_empty() || choices.hosts.len() == file_servers + 1,
             "{} hosts were given for {file_servers} file servers and a metadata server",

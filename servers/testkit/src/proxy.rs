@@ -3,8 +3,8 @@
 use crate::ports::free_address;
 use anyhow::Context;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
@@ -35,6 +35,7 @@ struct Way {
 /// A TCP proxy on a thread of its own. It listens for as long as it lives.
 pub struct Proxy {
     address: SocketAddr,
+    target: Arc<OnceLock<SocketAddr>>,
     way: watch::Sender<Way>,
     accepted: Arc<AtomicU64>,
     /// Ends with the proxy.
@@ -44,6 +45,13 @@ pub struct Proxy {
 impl Proxy {
     /// A way to `target`, open.
     pub fn start(target: SocketAddr) -> anyhow::Result<Self> {
+        let proxy = Proxy::start_without_target()?;
+        proxy.lead_to(target);
+        Ok(proxy)
+    }
+
+    /// A way of which is said later [where it leads](Self::lead_to); connections end at once until then.
+    pub fn start_without_target() -> anyhow::Result<Self> {
         let runtime = Builder::new_multi_thread().worker_threads(1).thread_name("proxy").enable_all().build();
         let runtime = runtime.context("cannot make a runtime")?;
         let address = free_address()?;
@@ -51,8 +59,17 @@ impl Proxy {
         let listener = listener.with_context(|| format!("cannot listen on {address}"))?;
         let way = watch::Sender::new(Way { mode: Mode::Flows, age: 0 });
         let accepted = Arc::new(AtomicU64::new(0));
-        runtime.spawn(accept(listener, target, way.subscribe(), accepted.clone()));
-        Ok(Proxy { address, way, accepted, _runtime: runtime })
+        let target = Arc::new(OnceLock::new());
+        runtime.spawn(accept(listener, target.clone(), way.subscribe(), accepted.clone()));
+        Ok(Proxy { address, target, way, accepted, _runtime: runtime })
+    }
+
+    /// Says where it leads, once and for all.
+    ///
+    /// # Panics
+    /// If it leads elsewhere.
+    pub fn lead_to(&self, target: SocketAddr) {
+        assert_eq!(*self.target.get_or_init(|| target), target);
     }
 
     /// Where it listens.
@@ -91,14 +108,19 @@ impl Proxy {
     }
 }
 
-async fn accept(listener: TcpListener, target: SocketAddr, way: watch::Receiver<Way>, accepted: Arc<AtomicU64>) {
+async fn accept(
+    listener: TcpListener,
+    target: Arc<OnceLock<SocketAddr>>,
+    way: watch::Receiver<Way>,
+    accepted: Arc<AtomicU64>,
+) {
     // An error of one connection says nothing of the next.
     loop {
         let Ok((from, _)) = listener.accept().await else { continue };
         accepted.fetch_add(1, Ordering::SeqCst);
         let now = *way.borrow();
-        if now.mode != Mode::Cut {
-            tokio::spawn(carry(from, target, way.clone(), now.age));
+        if let (Mode::Flows | Mode::Stalled | Mode::AnswersStalled, Some(target)) = (now.mode, target.get()) {
+            tokio::spawn(carry(from, *target, way.clone(), now.age));
         }
     }
 }

@@ -56,7 +56,7 @@ impl RawChannel {
         if let Some(status) = Status::from_header_map(response.headers()) {
             check(status)?;
         }
-        Ok(Answer { body: response.into_body() })
+        Ok(Answer::new(response.into_body()))
     }
 
     /// The same for a call that is answered with one message.
@@ -85,6 +85,10 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    pub(crate) fn new(body: Body) -> Self {
+        Answer { body }
+    }
+
     /// The next bytes; nothing at the end of an answer that is a success.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Error> {
         loop {

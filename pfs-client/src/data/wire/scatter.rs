@@ -36,8 +36,6 @@ pub(crate) struct Scatter<'a> {
     piece_bytes: usize,
     sum: Checksummer,
     expected: VecDeque<u32>,
-    /// The server has sent no checksums with these bytes.
-    unchecked: bool,
     /// Bytes that are to come.
     left: u64,
 }
@@ -47,13 +45,12 @@ impl<'a> Scatter<'a> {
         let mut pieces = Box::new(pieces(&request.extents));
         let piece = pieces.next();
         let (at, piece_bytes, sum) = ((0, 0), 0, Checksummer::new());
-        let (expected, unchecked, left) = (VecDeque::new(), false, request.bytes);
-        Scatter { request, destination, at, pieces, piece, piece_bytes, sum, expected, unchecked, left }
+        let (expected, left) = (VecDeque::new(), request.bytes);
+        Scatter { request, destination, at, pieces, piece, piece_bytes, sum, expected, left }
     }
 
     /// The checksums of the bytes that come next.
     pub(crate) fn expect(&mut self, checksums: Vec<u32>) {
-        self.unchecked = checksums.is_empty();
         self.expected = checksums.into();
     }
 
@@ -130,7 +127,6 @@ impl<'a> Scatter<'a> {
                 let extent = ObjectExtent::new(piece.offset, piece.length as u64).expect("a piece of a valid extent");
                 Err(Unusable::Damaged(extent))
             }
-            None if self.unchecked => Ok(()),
             None => Err(Unusable::Malformed("it has fewer checksums than pieces")),
         }
     }

@@ -175,7 +175,8 @@ async fn a_slow_request_is_passed_by_the_others() {
     let mut small = Small::open(&harness).await;
     small.send(1, Operation::Write(write_request(2, 0, b"slow"))).await;
     for id in 2..100 {
-        let Outcome::Read(reply) = small.ask(id, Operation::Read(read_request(1, &[extent(0, 5)]))).await.unwrap() else {
+        let Outcome::Read(reply) = small.ask(id, Operation::Read(read_request(1, &[extent(0, 5)]))).await.unwrap()
+        else {
             panic!("a read is answered with bytes");
         };
         assert_eq!(reply.payload, &b"there"[..]);
