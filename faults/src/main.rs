@@ -3,6 +3,8 @@
 //! `run` plays rounds: a cluster whose servers and clients each have a network namespace ([`network`]), clients that write,
 //! read and sync one file at random and tell what they see ([`worker`], [`record`]), faults from a seed ([`plan`],
 //! [`round`]), and then the question whether all that was seen fits one order ([`history`], [`checker`]).
+//!
+//! `store` needs no processes: it loses the power of a file server's disk, in a simulation, at every step ([`store`]).
 
 mod checker;
 mod clock;
@@ -15,6 +17,7 @@ mod random;
 mod record;
 mod round;
 mod run;
+mod store;
 mod unit;
 mod worker;
 
@@ -32,6 +35,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Task {
     Run(run::Flags),
+    Store(store::Flags),
     #[command(hide = true)]
     Worker(worker::Flags),
 }
@@ -39,6 +43,7 @@ enum Task {
 fn main() -> ExitCode {
     let done = match Cli::parse().task {
         Task::Run(flags) => interrupt::install().and_then(|()| run::run(&flags)),
+        Task::Store(flags) => store::run(&flags),
         Task::Worker(flags) => worker::run(&flags).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error: anyhow::Error| {
