@@ -1,7 +1,8 @@
 //! What a store does to a local disk, and nothing more.
 //!
 //! [`PosixStore`](super::PosixStore) makes every call to the file system through [`Disk`] and [`DiskFile`], chosen at
-//! compile time: [`RealDisk`] is the operating system, at no cost.
+//! compile time: [`RealDisk`] is the operating system, at no cost. For tests there are [`FaultyDisk`], which does to another
+//! disk what a test asks for, and [`SimDisk`], which remembers what a loss of power would leave of it.
 //!
 //! What a store may rest on, of any disk:
 //! * bytes that were written, or set by a change of length, are seen by every later call, and are durable after the next
@@ -12,11 +13,13 @@
 //! * a rename replaces the other name in one step: after a loss of power it leads to the one file or the other;
 //! * a failed sync has lost what it was about, and the next sync does not tell.
 
+mod faulty;
 mod real;
 mod sim;
 #[cfg(test)]
 mod tests;
 
+pub use faulty::{Call, Fault, FaultyDisk, FaultyFile, Gate, Rule};
 pub use real::{RealDisk, RealFile};
 pub use sim::{Change, FileNumber, Platter, Recording, SECTOR_BYTES, SimDisk, SimFile, Survivors};
 
