@@ -120,11 +120,15 @@ impl ObjectMemory {
     }
 
     /// The first byte of a sector that is neither what was committed nor what was written since.
-    pub fn first_wrong(&self, number: u64, bytes: &[u8]) -> Option<usize> {
-        match self.sectors.get(&number) {
-            None => bytes.iter().position(|byte| *byte != 0),
-            Some(versions) => (0..bytes.len()).find(|&at| versions.iter().all(|version| version[at] != bytes[at])),
+    pub fn first_wrong(&self, number: u64, bytes: &[u8; SECTOR]) -> Option<usize> {
+        let versions = match self.sectors.get(&number) {
+            None => return (*bytes != [0; SECTOR]).then(|| bytes.iter().position(|byte| *byte != 0)).flatten(),
+            Some(versions) => versions,
+        };
+        if versions.iter().any(|version| **version == *bytes) {
+            return None;
         }
+        (0..SECTOR).find(|&at| versions.iter().all(|version| version[at] != bytes[at]))
     }
 
     fn make(&mut self) {

@@ -226,7 +226,7 @@ impl<D: Disk> Replay<'_, D> {
                 sectors.push((number, *sector));
             }
         }
-        let blocks = |bytes: u64| bytes.div_ceil(BLOCK_BYTES as u64);
+        let blocks = |bytes: u64| bytes.div_ceil(BLOCK_BYTES);
         if self.random.once_in(WHOLE_ONE_IN) {
             verify(store, id, 0..blocks(length))?;
         } else {
@@ -234,7 +234,7 @@ impl<D: Disk> Replay<'_, D> {
                 verify(store, id, blocks(window * WINDOW_BYTES)..blocks((window + 1) * WINDOW_BYTES))
             })?;
         }
-        Ok(ObjectMemory::found(length, sectors.into_iter().filter(|(_, sector)| sector.iter().any(|byte| *byte != 0))))
+        Ok(ObjectMemory::found(length, sectors.into_iter().filter(|(_, sector)| *sector != [0; SECTOR_BYTES as usize])))
     }
 
     fn loss(&self, place: &str, problem: String, changes: &[Change], under_way: &[&Step]) -> Box<Loss> {
