@@ -171,7 +171,7 @@ fn open(config: &Config) -> anyhow::Result<Opened> {
     let directory = &config.directory;
     std::fs::create_dir_all(directory).with_context(|| format!("cannot make the directory {}", directory.display()))?;
     let lock = DirectoryLock::acquire(directory)?;
-    let options = PosixOptions { open_objects_max: config.open_objects_max.min(open_files_max() / 2) };
+    let options = PosixOptions { open_objects_max: config.open_objects_max.min(open_files_max() / 4) };
     let store = PosixStore::open(&directory.join("objects"), options)?;
     let objects = store.space()?.objects;
     let label = label::load(directory, &config.name, objects)?;

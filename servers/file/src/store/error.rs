@@ -19,6 +19,16 @@ pub enum Attempt {
     Read(ObjectExtent),
     /// Writing bytes.
     Write(ObjectExtent),
+    /// Reading or writing its checksums.
+    Checksums,
+    /// Comparing its bytes with their checksums.
+    Verify,
+    /// Marking that a part of it is being written.
+    Mark,
+    /// Taking space for bytes.
+    Allocate(ObjectExtent),
+    /// Making a hole.
+    Punch(ObjectExtent),
     /// Making its bytes durable.
     Commit,
     /// Making its name durable.
@@ -42,6 +52,13 @@ impl fmt::Display for Attempt {
             Attempt::Create => f.write_str("making"),
             Attempt::Read(extent) => write!(f, "reading {} bytes at {} of", extent.length(), extent.offset()),
             Attempt::Write(extent) => write!(f, "writing {} bytes at {} of", extent.length(), extent.offset()),
+            Attempt::Checksums => f.write_str("keeping the checksums of"),
+            Attempt::Verify => f.write_str("comparing with its checksums"),
+            Attempt::Mark => f.write_str("marking as being written a part of"),
+            Attempt::Allocate(extent) => {
+                write!(f, "taking space for {} bytes at {} of", extent.length(), extent.offset())
+            }
+            Attempt::Punch(extent) => write!(f, "making a hole of {} bytes at {} of", extent.length(), extent.offset()),
             Attempt::Commit => f.write_str("making durable"),
             Attempt::CommitName => f.write_str("making the name durable of"),
             Attempt::Truncate(length) => write!(f, "setting to {length} bytes"),
@@ -96,6 +113,18 @@ pub enum StoreError {
         /// What the disk said then.
         source: io::Error,
     },
+    /// Stored bytes do not agree with their checksum.
+    #[error("{} bytes at {} of the object of {object} at {} are damaged: {problem}; restore them, or write them anew", extent.length(), extent.offset(), path.display())]
+    Damaged {
+        /// The object.
+        object: ObjectId,
+        /// Where it lies.
+        path: PathBuf,
+        /// Which bytes: a block, or more.
+        extent: ObjectExtent,
+        /// What is wrong.
+        problem: String,
+    },
     /// Another error of the disk below one object.
     #[error("{attempt} the object of {object} at {} failed: {source}; look at the disk of this server", path.display())]
     Object {
@@ -143,7 +172,7 @@ impl StoreError {
             StoreError::NoSpace { .. } => ErrorCode::NoSpace,
             StoreError::TooLarge { .. } => ErrorCode::InvalidArgument,
             StoreError::Lost { source, .. } if is_full(source) => ErrorCode::NoSpace,
-            StoreError::Lost { .. } => ErrorCode::DataLoss,
+            StoreError::Lost { .. } | StoreError::Damaged { .. } => ErrorCode::DataLoss,
             StoreError::Object { .. } | StoreError::Disk { .. } => ErrorCode::Internal,
         }
     }

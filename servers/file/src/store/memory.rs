@@ -1,22 +1,35 @@
-//! Objects in memory: for tests of what lies above a store. Nothing is durable, and nothing fails.
+//! Objects in memory: for tests of what lies above a store. Nothing is durable, and nothing fails but what a test has
+//! damaged: checksums are kept and compared as on a disk.
 
 use super::generations::Generations;
+use super::sum::{BLOCK, StoredSum};
 use super::{Damage, ObjectStatus, ObjectStore, StoreError};
 use parking_lot::Mutex;
-use pfs_core::checksum::Checksum;
+use pfs_core::checksum::{BLOCK_BYTES, Checksum, Piece};
+use pfs_core::extent::ObjectOffset;
 use pfs_core::ids::{FileId, ObjectId};
-use pfs_proto::data::ObjectExtent;
+use pfs_proto::data::{ObjectExtent, pieces};
 use pfs_proto::metadata::SpaceReport;
 use std::collections::BTreeMap;
 use std::ops::Range;
-
-/// Bytes of a block; blocks that were never written are not kept.
-const BLOCK_BYTES: u64 = 4096;
 
 /// A store in memory.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     state: Mutex<State>,
+}
+
+impl MemoryStore {
+    /// Flips a bit of a byte that was written, and not of its checksum.
+    ///
+    /// # Panics
+    /// When its block was never written.
+    pub fn damage(&self, object: ObjectId, offset: u64) {
+        let mut state = self.state.lock();
+        let found = state.objects.get_mut(&object).expect("an object");
+        let block = found.blocks.get_mut(&(offset / BLOCK_BYTES)).expect("a block that was written");
+        block.bytes[(offset % BLOCK_BYTES) as usize] ^= 1;
+    }
 }
 
 #[derive(Debug, Default)]
@@ -28,55 +41,107 @@ struct State {
 #[derive(Debug, Default)]
 struct MemoryObject {
     length: u64,
-    blocks: BTreeMap<u64, Box<[u8]>>,
+    /// Blocks that were never written are not here.
+    blocks: BTreeMap<u64, Block>,
 }
 
-/// The blocks of an extent: number, range inside the block, range inside the buffer.
-fn blocks_of(extent: ObjectExtent) -> impl Iterator<Item = (u64, std::ops::Range<usize>, std::ops::Range<usize>)> {
-    let (start, end) = (extent.offset().0, extent.end().0);
-    let small = |bytes: u64| usize::try_from(bytes).expect("an extent of a buffer in memory");
-    (start / BLOCK_BYTES..=(end - 1) / BLOCK_BYTES).map(move |number| {
-        let base = number * BLOCK_BYTES;
-        let (from, to) = (start.max(base), end.min(base + BLOCK_BYTES));
-        (number, small(from - base)..small(to - base), small(from - start)..small(to - start))
-    })
+#[derive(Debug)]
+struct Block {
+    bytes: Box<[u8; BLOCK]>,
+    sum: StoredSum,
+}
+
+impl Default for Block {
+    fn default() -> Self {
+        Block { bytes: Box::new([0; BLOCK]), sum: StoredSum::HOLE }
+    }
+}
+
+impl Block {
+    fn is_damaged(&self) -> bool {
+        StoredSum::of(&self.bytes[..]) != self.sum
+    }
+}
+
+/// The bytes of a piece in its block.
+fn in_block(piece: Piece) -> Range<usize> {
+    let start = (piece.offset.0 % BLOCK_BYTES) as usize;
+    start..start + piece.length
 }
 
 impl MemoryObject {
-    fn write(&mut self, extent: ObjectExtent, bytes: &[u8]) {
-        for (number, in_block, in_bytes) in blocks_of(extent) {
-            let block = self.blocks.entry(number).or_insert_with(|| vec![0; BLOCK_BYTES as usize].into());
-            block[in_block].copy_from_slice(&bytes[in_bytes]);
+    /// Fails with the block's extent if that is damaged.
+    fn write(&mut self, piece: Piece, bytes: &[u8], checksum: Checksum) -> Result<(), ObjectExtent> {
+        let extent = self.block_extent(piece.block());
+        let block = self.blocks.entry(piece.block()).or_default();
+        if !piece.is_whole() && block.is_damaged() {
+            return Err(extent);
         }
-        self.length = self.length.max(extent.end().0);
+        block.bytes[in_block(piece)].copy_from_slice(bytes);
+        block.sum = if piece.is_whole() { checksum.into() } else { StoredSum::of(&block.bytes[..]) };
+        self.length = self.length.max(piece.offset.0 + piece.length as u64);
+        Ok(())
     }
 
-    fn read(&self, extent: ObjectExtent, bytes: &mut [u8]) {
-        for (number, in_block, in_bytes) in blocks_of(extent) {
-            match self.blocks.get(&number) {
-                Some(block) => bytes[in_bytes].copy_from_slice(&block[in_block]),
-                None => bytes[in_bytes].fill(0),
-            }
+    fn read(&self, piece: Piece, into: &mut [u8]) -> Result<Checksum, ObjectExtent> {
+        let Some(block) = self.blocks.get(&piece.block()) else {
+            into.fill(0);
+            return Ok(Checksum::of(into));
+        };
+        into.copy_from_slice(&block.bytes[in_block(piece)]);
+        match piece.is_whole() {
+            true => Ok(block.sum.into()),
+            false if block.is_damaged() => Err(self.block_extent(piece.block())),
+            false => Ok(Checksum::of(into)),
         }
+    }
+
+    /// What an object has of a block, or all of it if it lies past the end.
+    fn block_extent(&self, block: u64) -> ObjectExtent {
+        let start = block * BLOCK_BYTES;
+        let length = if self.length > start { (self.length - start).min(BLOCK_BYTES) } else { BLOCK_BYTES };
+        ObjectExtent::new(ObjectOffset(start), length).expect("a block of an object")
     }
 
     fn truncate(&mut self, length: u64) {
         self.blocks.split_off(&length.div_ceil(BLOCK_BYTES));
         if let Some(last) = self.blocks.get_mut(&(length / BLOCK_BYTES)) {
-            let kept = usize::try_from(length % BLOCK_BYTES).expect("less than a block");
-            last[kept..].fill(0);
+            let was_damaged = last.is_damaged();
+            last.bytes[(length % BLOCK_BYTES) as usize..].fill(0);
+            let sum = StoredSum::of(&last.bytes[..]);
+            last.sum = if was_damaged { sum.spoiled() } else { sum };
         }
         self.length = length;
     }
+
+    fn punch(&mut self, extent: ObjectExtent) -> Result<(), ObjectExtent> {
+        let end = extent.end().0.min(self.length.next_multiple_of(BLOCK_BYTES));
+        let Some(inside) = ObjectExtent::new(extent.offset(), end.saturating_sub(extent.offset().0)) else {
+            return Ok(());
+        };
+        let length = self.length;
+        for piece in pieces(&[inside]) {
+            match piece.is_whole() {
+                true => drop(self.blocks.remove(&piece.block())),
+                false => self.write(piece, &vec![0; piece.length], Checksum(0))?,
+            }
+        }
+        self.length = length;
+        Ok(())
+    }
 }
 
-fn split(extents: &[ObjectExtent]) -> impl Iterator<Item = (ObjectExtent, std::ops::Range<usize>)> + '_ {
-    extents.iter().scan(0, |at, &extent| {
-        let start = *at;
-        *at += usize::try_from(extent.length()).expect("an extent of a buffer in memory");
-        Some((extent, start..*at))
-    })
+impl State {
+    fn object(&mut self, object: ObjectId) -> Result<&mut MemoryObject, StoreError> {
+        self.objects.get_mut(&object).ok_or(StoreError::Missing { object })
+    }
 }
+
+fn damaged(object: ObjectId, extent: ObjectExtent) -> StoreError {
+    StoreError::Damaged { object, path: "memory".into(), extent, problem: DIFFERS.into() }
+}
+
+const DIFFERS: &str = "they differ from their checksum";
 
 impl ObjectStore for MemoryStore {
     fn create(&self, object: ObjectId) -> Result<(), StoreError> {
@@ -93,12 +158,18 @@ impl ObjectStore for MemoryStore {
         object: ObjectId,
         extents: &[ObjectExtent],
         payload: &[&[u8]],
-        _checksums: &[Checksum],
+        checksums: &[Checksum],
     ) -> Result<(), StoreError> {
         let payload = payload.concat();
+        let mut rest = &payload[..];
         let mut state = self.state.lock();
-        let found = state.objects.get_mut(&object).ok_or(StoreError::Missing { object })?;
-        split(extents).for_each(|(extent, range)| found.write(extent, &payload[range]));
+        let found = state.object(object)?;
+        for (piece, checksum) in pieces(extents).zip(checksums) {
+            let (bytes, after) = rest.split_at(piece.length);
+            found.write(piece, bytes, *checksum).map_err(|extent| damaged(object, extent))?;
+            rest = after;
+        }
+        assert!(rest.is_empty(), "a payload is as long as its extents, with a checksum for each piece");
         Ok(())
     }
 
@@ -109,10 +180,21 @@ impl ObjectStore for MemoryStore {
         into: &mut [u8],
         checksums: &mut Vec<Checksum>,
     ) -> Result<(), StoreError> {
-        let state = self.state.lock();
-        let found = state.objects.get(&object).ok_or(StoreError::Missing { object })?;
-        split(extents).for_each(|(extent, range)| found.read(extent, &mut into[range]));
-        checksums.extend(super::checksums_of(extents, into));
+        let mut state = self.state.lock();
+        let found = state.object(object)?;
+        let before = checksums.len();
+        let mut rest = into;
+        for piece in pieces(extents) {
+            let (bytes, after) = rest.split_at_mut(piece.length);
+            match found.read(piece, bytes) {
+                Ok(checksum) => checksums.push(checksum),
+                Err(extent) => {
+                    checksums.truncate(before);
+                    return Err(damaged(object, extent));
+                }
+            }
+            rest = after;
+        }
         Ok(())
     }
 
@@ -137,21 +219,18 @@ impl ObjectStore for MemoryStore {
     }
 
     fn allocate(&self, object: ObjectId, _extent: ObjectExtent) -> Result<(), StoreError> {
-        self.stat(object)?.ok_or(StoreError::Missing { object }).map(|_| ())
+        self.state.lock().object(object).map(|_| ())
     }
 
     fn punch(&self, object: ObjectId, extent: ObjectExtent) -> Result<(), StoreError> {
-        let mut state = self.state.lock();
-        let found = state.objects.get_mut(&object).ok_or(StoreError::Missing { object })?;
-        let length = extent.end().0.min(found.length).saturating_sub(extent.offset().0);
-        if let Some(inside) = ObjectExtent::new(extent.offset(), length) {
-            found.write(inside, &vec![0; usize::try_from(length).expect("bytes that are in memory")]);
-        }
-        Ok(())
+        self.state.lock().object(object)?.punch(extent).map_err(|extent| damaged(object, extent))
     }
 
-    fn verify(&self, object: ObjectId, _blocks: Range<u64>) -> Result<Vec<Damage>, StoreError> {
-        self.stat(object)?.ok_or(StoreError::Missing { object }).map(|_| Vec::new())
+    fn verify(&self, object: ObjectId, blocks: Range<u64>) -> Result<Vec<Damage>, StoreError> {
+        let mut state = self.state.lock();
+        let found = state.object(object)?;
+        let bad = found.blocks.range(blocks).filter(|(_, block)| block.is_damaged());
+        Ok(bad.map(|(&number, _)| Damage { extent: found.block_extent(number), problem: DIFFERS.into() }).collect())
     }
 
     fn commit(&self, object: ObjectId) -> Result<Option<u64>, StoreError> {

@@ -10,11 +10,12 @@ mod memory;
 mod posix;
 #[cfg(test)]
 mod suite;
+mod sum;
 mod sync_ledger;
 
 pub use error::{Attempt, StoreError};
 pub use memory::MemoryStore;
-pub use posix::{PosixOptions, PosixStore};
+pub use posix::{PosixOptions, PosixStore, Recovered};
 
 use pfs_core::checksum::Checksum;
 use pfs_core::ids::{FileId, ObjectId};

@@ -135,6 +135,11 @@ impl SyncLedger {
         self.sync_once(sync, true)
     }
 
+    /// Whether some of these bytes are lost.
+    pub(super) fn has_lost(&self, extent: Extent) -> bool {
+        self.state.lock().lost.overlapping(extent).next().is_some()
+    }
+
     /// Whether the ledger may be forgotten.
     pub(super) fn standing(&self) -> Standing {
         let state = self.state.lock();

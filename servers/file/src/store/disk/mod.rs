@@ -113,6 +113,11 @@ pub trait DiskFile: Debug + Send + Sync + 'static {
     /// Length and size on disk.
     fn status(&self) -> io::Result<FileStatus>;
 
+    /// The first byte from `offset` on that may be in no hole; nothing if only holes follow, up to the end.
+    fn next_data(&self, offset: u64) -> io::Result<Option<u64>> {
+        Ok((offset < self.status()?.length).then_some(offset))
+    }
+
     /// Writes all bytes. After an error any of them may have been written.
     fn write_all(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.write_all_parts(&mut [IoSlice::new(bytes)], offset)

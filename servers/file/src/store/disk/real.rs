@@ -1,7 +1,7 @@
 //! The operating system's file system: each method is one system call.
 
 use super::{Disk, DiskFile, DiskSpace, FileStatus};
-use rustix::fs::{FallocateFlags, FsWord};
+use rustix::fs::{FallocateFlags, FsWord, SeekFrom};
 use rustix::io::{Errno, ReadWriteFlags};
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -119,6 +119,16 @@ impl DiskFile for RealFile {
     fn punch(&self, offset: u64, length: u64) -> io::Result<()> {
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         Ok(rustix::fs::fallocate(&self.0, flags, offset, length)?)
+    }
+
+    /// Nothing else uses the position in the file.
+    fn next_data(&self, offset: u64) -> io::Result<Option<u64>> {
+        match rustix::fs::seek(&self.0, SeekFrom::Data(offset)) {
+            Ok(data) => Ok(Some(data)),
+            Err(Errno::NXIO) => Ok(None),
+            Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok((offset < self.0.metadata()?.len()).then_some(offset)),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn status(&self) -> io::Result<FileStatus> {

@@ -7,7 +7,7 @@
 //!
 //! So the cache passes its bound only for as long as that many objects are in use, or lost bytes.
 
-use super::super::disk::DiskFile;
+use super::super::disk::Disk;
 use super::super::sync_ledger::Standing;
 use super::object::OpenObject;
 use parking_lot::Mutex;
@@ -22,44 +22,44 @@ const SYNCS_PER_TRIM_MAX: usize = 4;
 
 /// A bounded cache of open objects.
 #[derive(Debug)]
-pub(super) struct ObjectCache<F: DiskFile> {
+pub(super) struct ObjectCache<D: Disk> {
     open_max: usize,
-    state: Mutex<State<F>>,
+    state: Mutex<State<D>>,
 }
 
 #[derive(Debug)]
-struct State<F: DiskFile> {
-    open: HashMap<ObjectId, Entry<F>>,
+struct State<D: Disk> {
+    open: HashMap<ObjectId, Entry<D>>,
     by_use: BTreeMap<u64, ObjectId>,
     uses: u64,
 }
 
 #[derive(Debug)]
-struct Entry<F: DiskFile> {
-    object: Arc<OpenObject<F>>,
+struct Entry<D: Disk> {
+    object: Arc<OpenObject<D>>,
     last_use: u64,
 }
 
-enum Room<F: DiskFile> {
+enum Room<D: Disk> {
     Enough,
     Made,
-    AfterSync(Arc<OpenObject<F>>),
+    AfterSync(Arc<OpenObject<D>>),
     None,
 }
 
-impl<F: DiskFile> ObjectCache<F> {
+impl<D: Disk> ObjectCache<D> {
     pub(super) fn new(open_max: usize) -> Self {
         let state = State { open: HashMap::new(), by_use: BTreeMap::new(), uses: 0 };
         ObjectCache { open_max: open_max.max(1), state: Mutex::new(state) }
     }
 
     /// An open object.
-    pub(super) fn get(&self, id: ObjectId) -> Option<Arc<OpenObject<F>>> {
+    pub(super) fn get(&self, id: ObjectId) -> Option<Arc<OpenObject<D>>> {
         self.state.lock().touch(id)
     }
 
     /// Adds an object that was just opened, unless somebody was faster: then theirs is returned.
-    pub(super) fn insert(&self, object: OpenObject<F>) -> Arc<OpenObject<F>> {
+    pub(super) fn insert(&self, object: OpenObject<D>) -> Arc<OpenObject<D>> {
         let mut state = self.state.lock();
         let id = object.id();
         if let Some(theirs) = state.touch(id) {
@@ -75,7 +75,9 @@ impl<F: DiskFile> ObjectCache<F> {
 
     /// Takes an object out whose file was unlinked.
     pub(super) fn remove(&self, id: ObjectId) {
-        self.state.lock().remove(id);
+        if let Some(object) = self.state.lock().remove(id) {
+            object.remove();
+        }
     }
 
     /// Closes objects until the bound is kept.
@@ -95,14 +97,19 @@ impl<F: DiskFile> ObjectCache<F> {
         }
     }
 
+    /// All open objects.
+    pub(super) fn all(&self) -> Vec<Arc<OpenObject<D>>> {
+        self.state.lock().open.values().map(|entry| entry.object.clone()).collect()
+    }
+
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.state.lock().open.len()
     }
 }
 
-impl<F: DiskFile> State<F> {
-    fn touch(&mut self, id: ObjectId) -> Option<Arc<OpenObject<F>>> {
+impl<D: Disk> State<D> {
+    fn touch(&mut self, id: ObjectId) -> Option<Arc<OpenObject<D>>> {
         let entry = self.open.get_mut(&id)?;
         self.by_use.remove(&entry.last_use);
         self.uses += 1;
@@ -111,13 +118,13 @@ impl<F: DiskFile> State<F> {
         Some(entry.object.clone())
     }
 
-    fn remove(&mut self, id: ObjectId) {
-        if let Some(entry) = self.open.remove(&id) {
-            self.by_use.remove(&entry.last_use);
-        }
+    fn remove(&mut self, id: ObjectId) -> Option<Arc<OpenObject<D>>> {
+        let entry = self.open.remove(&id)?;
+        self.by_use.remove(&entry.last_use);
+        Some(entry.object)
     }
 
-    fn make_room(&mut self, open_max: usize) -> Room<F> {
+    fn make_room(&mut self, open_max: usize) -> Room<D> {
         if self.open.len() <= open_max {
             return Room::Enough;
         }

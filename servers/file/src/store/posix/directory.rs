@@ -1,7 +1,7 @@
 //! A directory whose names are made durable when that is asked for.
 
 use super::super::disk::Disk;
-use super::super::sync_ledger::{Loss, PieceCount, SyncLedger};
+use super::super::sync_ledger::{Loss, PieceCount, Standing, SyncLedger};
 use pfs_core::extent::Extent;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -37,6 +37,16 @@ impl<D: Disk> SyncedDirectory<D> {
         let outcome = change();
         self.ledger.end_write(ticket, this(), outcome.is_ok());
         outcome
+    }
+
+    /// Makes changes durable that wait for it, and tells whether none is left.
+    pub(super) fn settle(&self) -> bool {
+        if self.ledger.standing() == Standing::Uncommitted
+            && let Err(loss) = self.commit()
+        {
+            tracing::error!(error = %loss.source, path = %self.path.display(), "names are not durable");
+        }
+        self.ledger.standing() == Standing::Settled
     }
 
     /// Makes all changes so far durable. A directory that does not exist has no names.

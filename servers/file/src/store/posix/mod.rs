@@ -1,45 +1,61 @@
-//! Objects as sparse files in a local directory.
+//! Objects as sparse files in a local directory, each with its checksums beside it. `docs/ON_DISK.md` draws the files.
 //!
 //! ```text
+//! objects/marks                      which regions of which objects are being written
 //! objects/000/ … objects/3ff/        the bucket of a file is a hash of its id: all its slots are in one
-//!     000000000000002a.0003          file id and slot, in hex
+//!     000000000000002a.0003          file id and slot, in hex: the bytes
+//!     000000000000002a.0003.sums     a checksum for each block of them
 //! ```
 //!
-//! Assumed of the disk: a successful `fdatasync` of a file makes its bytes and its length durable, a successful `fsync`
-//! of a directory its names; neither tears or loses what was durable before. A failed sync loses what it was about,
-//! and says so once.
+//! What is assumed of the disk is in `disk/mod.rs`.
 //!
 //! Invariants:
 //! * a bucket's directory is made with its first object, and is durable before that object is;
 //! * an object has at most one [`OpenObject`] at a time, so its ledger knows every write since the last sync;
-//! * an object's file is opened, made or unlinked only under its bucket's names lock.
+//! * an object's files are opened, made, named or unlinked only under its bucket's names lock;
+//! * a block that differs from its checksum on the disk, at whatever moment the store ends, is one of an object without a
+//!   checksum file or lies in a region with an open mark, or is damaged;
+//! * an object that is not open has its checksums on the disk, and so has every object when the store was shut down.
 
+mod blocks;
 mod bucket;
 mod cache;
 mod directory;
+mod marks;
 mod object;
+mod recovery;
+mod regions;
+mod segments;
+mod shape;
+mod sidecar;
+mod table;
+mod verify;
 
-use super::disk::{Disk, DiskSpace, RealDisk};
-use super::sync_ledger::PieceCount;
+pub use recovery::Recovered;
+
+use super::disk::{Disk, DiskFile, DiskSpace, RealDisk};
+use super::sync_ledger::{PieceCount, Standing};
 use super::{Attempt, Damage, ObjectStatus, ObjectStore, StoreError};
 use bucket::{BUCKETS, Bucket};
 use cache::ObjectCache;
 use directory::SyncedDirectory;
+use marks::MarkFile;
 use object::OpenObject;
 use pfs_core::checksum::Checksum;
 use pfs_core::ids::{FileId, ObjectId};
 use pfs_proto::data::ObjectExtent;
 use pfs_proto::metadata::SpaceReport;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use table::{UnitCount, Wait};
 
 /// Bounds of a store's resources.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PosixOptions {
-    /// Most object files that are kept open.
+    /// Most objects that are kept open; each has two files.
     pub open_objects_max: usize,
 }
 
@@ -52,12 +68,22 @@ impl Default for PosixOptions {
 /// A store in a local directory.
 #[derive(Debug)]
 pub struct PosixStore<D: Disk = RealDisk> {
-    disk: D,
+    shared: Arc<Shared<D>>,
     directory: PathBuf,
-    buckets: Vec<Bucket<D>>,
-    cache: ObjectCache<D::File>,
-    pieces: PieceCount,
+    buckets: Vec<Arc<Bucket<D>>>,
+    cache: ObjectCache<D>,
     objects: AtomicU64,
+    recovered: Recovered,
+}
+
+/// What all objects of a store share.
+#[derive(Debug)]
+struct Shared<D: Disk> {
+    /// Whether reading never waits for a disk.
+    is_in_memory: bool,
+    marks: MarkFile<D>,
+    pieces: PieceCount,
+    units: UnitCount,
 }
 
 impl PosixStore {
@@ -70,46 +96,112 @@ impl PosixStore {
 impl<D: Disk> PosixStore<D> {
     /// The same on another disk.
     pub fn open_on(disk: D, directory: &Path, options: PosixOptions) -> Result<Self, StoreError> {
+        let failed = |attempt| move |error| StoreError::of_disk(attempt, directory, error);
+        make_durable_directory(&disk, directory).map_err(failed(Attempt::Create))?;
+        let (marks, last_run) = MarkFile::open(&disk, directory).map_err(failed(Attempt::Open))?;
+        let is_in_memory = disk.is_in_memory(directory).map_err(failed(Attempt::Open))?;
         let pieces = PieceCount::default();
-        make_durable_directory(&disk, directory)
-            .map_err(|error| StoreError::of_disk(Attempt::Create, directory, error))?;
-        let fan_out = Arc::new(SyncedDirectory::new(disk.clone(), directory.to_owned(), pieces.clone()));
-        let buckets = (0..BUCKETS).map(|index| Bucket::new(fan_out.clone(), index, pieces.clone())).collect();
-        let store = PosixStore {
-            disk,
+        let fan_out = Arc::new(SyncedDirectory::new(disk, directory.to_owned(), pieces.clone()));
+        let bucket = |index| Arc::new(Bucket::new(fan_out.clone(), index, pieces.clone()));
+        let mut store = PosixStore {
+            shared: Arc::new(Shared { is_in_memory, marks, pieces: pieces.clone(), units: UnitCount::default() }),
             directory: directory.to_owned(),
-            buckets,
+            buckets: (0..BUCKETS).map(bucket).collect(),
             cache: ObjectCache::new(options.open_objects_max),
-            pieces,
             objects: AtomicU64::new(0),
+            recovered: Recovered::default(),
         };
+        if !last_run.was_shut_down {
+            let bucket_of = |object: ObjectId| store.bucket(object.file).as_ref();
+            let buckets = store.buckets.iter().map(Arc::as_ref);
+            store.recovered = recovery::recover(buckets, bucket_of, &last_run.marks)?;
+        }
+        store.shared.marks.begin().map_err(failed(Attempt::Mark))?;
         let objects = store.buckets.iter().try_fold(0, |sum, bucket| Ok(sum + bucket.list()?.len() as u64))?;
         store.objects.store(objects, Ordering::Relaxed);
         Ok(store)
     }
 
-    fn bucket(&self, file: FileId) -> &Bucket<D> {
+    /// What had to be put right when the store was opened; nothing if it was shut down in order.
+    pub fn recovered(&self) -> Recovered {
+        self.recovered
+    }
+
+    fn disk(&self) -> &D {
+        self.buckets[0].disk()
+    }
+
+    fn bucket(&self, file: FileId) -> &Arc<Bucket<D>> {
         &self.buckets[bucket::index(file)]
     }
 
     /// The object, opened if it is not open yet; nothing if it does not exist.
-    fn find(&self, id: ObjectId) -> Result<Option<Arc<OpenObject<D::File>>>, StoreError> {
+    fn find(&self, id: ObjectId) -> Result<Option<Arc<OpenObject<D>>>, StoreError> {
         if let Some(object) = self.cache.get(id) {
             return Ok(Some(object));
         }
         let bucket = self.bucket(id.file);
         let object = {
-            let _names = bucket.names();
-            let Some(file) = bucket.open(id)? else { return Ok(None) };
-            self.cache.insert(OpenObject::new(id, bucket.path(id), file, self.pieces.clone()))
+            let _opening = bucket.opening();
+            // Somebody else may have opened it just now, and even have made it.
+            match self.cache.get(id) {
+                Some(object) => object,
+                None => {
+                    let Some(file) = bucket.open(id)? else { return Ok(None) };
+                    self.cache.insert(OpenObject::found(id, file, bucket, &self.shared)?)
+                }
+            }
         };
         self.cache.trim();
         Ok(Some(object))
     }
 
-    fn existing(&self, object: ObjectId) -> Result<Arc<OpenObject<D::File>>, StoreError> {
+    fn existing(&self, object: ObjectId) -> Result<Arc<OpenObject<D>>, StoreError> {
         self.find(object)?.ok_or(StoreError::Missing { object })
     }
+
+    /// Makes everything durable; tells whether that is so.
+    fn shut_down(&self) -> bool {
+        let objects = self.cache.all();
+        objects.iter().filter(|object| object.standing() == Standing::Uncommitted).for_each(|object| object.settle());
+        let names = self.buckets.iter().all(|bucket| bucket.settle_names());
+        names && objects.iter().all(|object| object.standing() == Standing::Settled) && self.shared.marks.is_empty()
+    }
+}
+
+/// A store that is closed is shut down in order, if the disk lets it.
+impl<D: Disk> Drop for PosixStore<D> {
+    fn drop(&mut self) {
+        if !self.shut_down() {
+            tracing::warn!(directory = %self.directory.display(), "the store ends with bytes that are not durable");
+        } else if let Err(error) = self.shared.marks.end() {
+            tracing::warn!(%error, directory = %self.directory.display(), "the store cannot be marked as shut down");
+        }
+    }
+}
+
+/// Reads up to the end of the file; nothing if that would have to wait.
+fn fetch<F: DiskFile>(
+    file: &F,
+    into: &mut [u8],
+    offset: u64,
+    is_in_memory: bool,
+    wait: Wait,
+) -> io::Result<Option<usize>> {
+    if wait == Wait::Allowed || is_in_memory {
+        return file.read_to_end(into, offset).map(Some);
+    }
+    let mut read = 0;
+    while read < into.len() {
+        match file.read_nowait(&mut into[read..], offset + read as u64) {
+            Ok(0) => break,
+            Ok(count) => read += count,
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Unsupported) => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Some(read))
 }
 
 /// Makes the directory and what is missing above it, each durable in the one above.
@@ -129,10 +221,10 @@ impl<D: Disk> ObjectStore for PosixStore<D> {
     fn create(&self, id: ObjectId) -> Result<(), StoreError> {
         let bucket = self.bucket(id.file);
         {
-            let _names = bucket.names();
+            let _opening = bucket.opening();
             let Some(file) = bucket.create(id)? else { return Ok(()) };
             self.objects.fetch_add(1, Ordering::Relaxed);
-            self.cache.insert(OpenObject::new(id, bucket.path(id), file, self.pieces.clone()));
+            self.cache.insert(OpenObject::made(id, file, bucket, &self.shared));
         }
         self.cache.trim();
         Ok(())
@@ -147,10 +239,9 @@ impl<D: Disk> ObjectStore for PosixStore<D> {
         object: ObjectId,
         extents: &[ObjectExtent],
         payload: &[&[u8]],
-        _checksums: &[Checksum],
+        checksums: &[Checksum],
     ) -> Result<(), StoreError> {
-        let payload = payload.concat();
-        self.existing(object)?.write(extents, &payload)
+        self.existing(object)?.write(extents, payload, checksums, Wait::Allowed).map(|done| debug_assert!(done))
     }
 
     fn read(
@@ -160,9 +251,7 @@ impl<D: Disk> ObjectStore for PosixStore<D> {
         into: &mut [u8],
         checksums: &mut Vec<Checksum>,
     ) -> Result<(), StoreError> {
-        self.existing(object)?.read(extents, into)?;
-        checksums.extend(super::checksums_of(extents, into));
-        Ok(())
+        self.existing(object)?.read(extents, into, checksums, Wait::Allowed).map(|done| debug_assert!(done))
     }
 
     fn write_now(
@@ -172,7 +261,8 @@ impl<D: Disk> ObjectStore for PosixStore<D> {
         payload: &[&[u8]],
         checksums: &[Checksum],
     ) -> Result<bool, StoreError> {
-        self.write(object, extents, payload, checksums).map(|()| true)
+        let object = self.cache.get(object);
+        object.map_or(Ok(false), |object| object.write(extents, payload, checksums, Wait::Never))
     }
 
     fn read_now(
@@ -182,33 +272,27 @@ impl<D: Disk> ObjectStore for PosixStore<D> {
         into: &mut [u8],
         checksums: &mut Vec<Checksum>,
     ) -> Result<bool, StoreError> {
-        match self.is_at_hand(object) {
-            true => self.read(object, extents, into, checksums).map(|()| true),
-            false => Ok(false),
-        }
+        let object = self.cache.get(object);
+        object.map_or(Ok(false), |object| object.read(extents, into, checksums, Wait::Never))
     }
 
-    fn allocate(&self, object: ObjectId, _extent: ObjectExtent) -> Result<(), StoreError> {
-        self.existing(object).map(|_| ())
+    fn allocate(&self, object: ObjectId, extent: ObjectExtent) -> Result<(), StoreError> {
+        self.existing(object)?.allocate(extent)
     }
 
     fn punch(&self, object: ObjectId, extent: ObjectExtent) -> Result<(), StoreError> {
-        let object = self.existing(object)?;
-        let length = extent.end().0.min(object.status()?.length).saturating_sub(extent.offset().0);
-        match ObjectExtent::new(extent.offset(), length) {
-            Some(inside) => object.write(&[inside], &vec![0; usize::try_from(length).unwrap_or(usize::MAX)]),
-            None => Ok(()),
-        }
+        self.existing(object)?.punch(extent)
     }
 
-    fn verify(&self, object: ObjectId, _blocks: Range<u64>) -> Result<Vec<Damage>, StoreError> {
-        self.existing(object).map(|_| Vec::new())
+    fn verify(&self, object: ObjectId, blocks: Range<u64>) -> Result<Vec<Damage>, StoreError> {
+        self.existing(object)?.verify(blocks)
     }
 
+    /// The names last: at the first commit the checksums get theirs.
     fn commit(&self, id: ObjectId) -> Result<Option<u64>, StoreError> {
         let Some(object) = self.find(id)? else { return Ok(None) };
-        self.bucket(id.file).commit_names(id)?;
         object.commit()?;
+        self.bucket(id.file).commit_names(id)?;
         Ok(Some(object.status()?.length))
     }
 
@@ -252,7 +336,7 @@ impl<D: Disk> ObjectStore for PosixStore<D> {
 
     fn space(&self) -> Result<SpaceReport, StoreError> {
         let failed = |error| StoreError::of_disk(Attempt::Space, &self.directory, error);
-        let DiskSpace { total_bytes, free_bytes } = self.disk.space(&self.directory).map_err(failed)?;
+        let DiskSpace { total_bytes, free_bytes } = self.disk().space(&self.directory).map_err(failed)?;
         Ok(SpaceReport { total_bytes, free_bytes, objects: self.objects.load(Ordering::Relaxed) })
     }
 }

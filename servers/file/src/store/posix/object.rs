@@ -1,89 +1,185 @@
-//! One open object: its file and what of it is not durable.
+//! One open object: its file, its checksums, and what of them is not durable.
+//!
+//! A sync makes the bytes durable first, then the checksums, and then clears the open marks of what it has covered. What is
+//! written while it runs stays marked (`regions.rs`), so the order in which those bytes and checksums reach the disk does not
+//! matter.
 
-use super::super::disk::DiskFile;
-use super::super::sync_ledger::{Loss, PieceCount, Standing, SyncLedger};
+use super::super::disk::{Disk, DiskFile};
+use super::super::sync_ledger::{Loss, Standing, SyncLedger};
 use super::super::{Attempt, ObjectStatus, StoreError};
-use pfs_core::extent::Extent;
+use super::Shared;
+use super::bucket::Bucket;
+use super::regions::{Entered, OpenRegions, RegionList, regions_of};
+use super::segments::Segment;
+use super::sidecar::Sidecar;
+use super::table::{SumTable, Wait};
+use pfs_core::checksum::Checksum;
+use pfs_core::extent::{Extent, MAX_FILE_BYTES, ObjectOffset};
 use pfs_core::ids::ObjectId;
 use pfs_proto::data::ObjectExtent;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Most separate pieces of bytes that are not durable, in all objects of a store together: about 16 MiB of memory.
 /// Past it an object is synced when it is written, unless it has next to none itself.
 const PIECES_MAX: usize = 262_144;
 const PIECES_KEPT_PER_OBJECT: usize = 64;
+/// Most units of checksums in memory, in all objects of a store together: 64 MiB of memory, for 64 GiB of bytes. Past it
+/// an object that has loaded some drops its own, unless it has next to none.
+const UNITS_MAX: usize = 65_536;
+const UNITS_KEPT_PER_OBJECT: usize = 16;
 
 /// One open object.
 #[derive(Debug)]
-pub(super) struct OpenObject<F: DiskFile> {
+pub(super) struct OpenObject<D: Disk> {
     id: ObjectId,
     path: PathBuf,
-    file: F,
-    ledger: SyncLedger,
-    pieces: PieceCount,
+    pub(super) file: D::File,
+    /// The file's length.
+    pub(super) length: AtomicU64,
+    pub(super) ledger: SyncLedger,
+    pub(super) sums: SumTable,
+    pub(super) sidecar: Sidecar<D>,
+    regions: OpenRegions,
+    pub(super) shared: Arc<Shared<D>>,
 }
 
-impl<F: DiskFile> OpenObject<F> {
-    pub(super) fn new(id: ObjectId, path: PathBuf, file: F, pieces: PieceCount) -> Self {
-        OpenObject { id, path, file, ledger: SyncLedger::new(pieces.clone()), pieces }
+impl<D: Disk> OpenObject<D> {
+    /// An object that was made just now. The caller holds the bucket's names.
+    pub(super) fn made(id: ObjectId, file: D::File, bucket: &Arc<Bucket<D>>, shared: &Arc<Shared<D>>) -> Self {
+        let sidecar = Sidecar::early(id, bucket.clone(), shared.clone());
+        Self::new(id, file, 0, bucket, sidecar, shared)
+    }
+
+    /// An object that was committed. The caller holds the bucket's names.
+    pub(super) fn found(
+        id: ObjectId,
+        file: D::File,
+        bucket: &Arc<Bucket<D>>,
+        shared: &Arc<Shared<D>>,
+    ) -> Result<Self, StoreError> {
+        let failed = |error| StoreError::of_object(id, Attempt::Open, &bucket.path(id), error);
+        let length = file.status().map_err(failed)?.length;
+        let sidecar = Sidecar::open(id, bucket.clone(), shared.clone()).map_err(failed)?;
+        Ok(Self::new(id, file, length, bucket, sidecar, shared))
+    }
+
+    fn new(
+        id: ObjectId,
+        file: D::File,
+        length: u64,
+        bucket: &Arc<Bucket<D>>,
+        sidecar: Sidecar<D>,
+        shared: &Arc<Shared<D>>,
+    ) -> Self {
+        OpenObject {
+            id,
+            path: bucket.path(id),
+            file,
+            length: AtomicU64::new(length),
+            ledger: SyncLedger::new(shared.pieces.clone()),
+            sums: SumTable::new(shared.units.clone()),
+            regions: OpenRegions::new(id, sidecar.is_named()),
+            sidecar,
+            shared: shared.clone(),
+        }
     }
 
     pub(super) fn id(&self) -> ObjectId {
         self.id
     }
 
-    /// Whether it may be closed.
-    pub(super) fn standing(&self) -> Standing {
-        self.ledger.standing()
+    /// To be called when its files are unlinked.
+    pub(super) fn remove(&self) {
+        self.sidecar.remove();
+        self.regions.close(&self.shared.marks);
     }
 
-    pub(super) fn write(&self, extents: &[ObjectExtent], payload: &[u8]) -> Result<(), StoreError> {
+    /// Whether it may be closed.
+    pub(super) fn standing(&self) -> Standing {
+        match self.ledger.standing() {
+            Standing::Settled if self.regions.any_open() || !self.sidecar.is_named() => Standing::Uncommitted,
+            other => other,
+        }
+    }
+
+    /// Writes; false if that would have to wait. The payload is as long as the extents, with a checksum for each piece.
+    pub(super) fn write(
+        &self,
+        extents: &[ObjectExtent],
+        payload: &[&[u8]],
+        checksums: &[Checksum],
+        wait: Wait,
+    ) -> Result<bool, StoreError> {
+        if wait == Wait::Never && self.is_pressed() {
+            return Ok(false);
+        }
+        let Some(entered) = self.enter(regions_of(extents), wait)? else { return Ok(false) };
         let ranges = || extents.iter().filter_map(|extent| Extent::new(extent.offset().0, extent.end().0));
         let ticket = self.ledger.begin_write(ranges());
-        let written = self.write_all(extents, payload);
-        self.ledger.end_write(ticket, ranges(), written.is_ok());
-        if self.pieces.get() > PIECES_MAX && self.ledger.pieces() > PIECES_KEPT_PER_OBJECT {
-            self.settle();
+        let written = self.write_segments(extents, payload, checksums, wait);
+        self.ledger.end_write(ticket, ranges(), matches!(written, Ok(true)));
+        self.leave(entered);
+        if wait == Wait::Allowed {
+            self.relieve();
         }
         written
     }
 
-    fn write_all(&self, extents: &[ObjectExtent], payload: &[u8]) -> Result<(), StoreError> {
-        let mut rest = payload;
-        for extent in joined(extents) {
-            let (bytes, after) = rest.split_at(bytes_of(extent));
-            self.file
-                .write_all(bytes, extent.offset().0)
-                .map_err(|error| self.failed(Attempt::Write(extent), error))?;
-            rest = after;
+    /// Reads; false if that would have to wait.
+    pub(super) fn read(
+        &self,
+        extents: &[ObjectExtent],
+        into: &mut [u8],
+        checksums: &mut Vec<Checksum>,
+        wait: Wait,
+    ) -> Result<bool, StoreError> {
+        if wait == Wait::Never && self.is_pressed() {
+            return Ok(false);
         }
-        assert!(rest.is_empty(), "a payload is as long as its extents");
-        Ok(())
+        let before = checksums.len();
+        let read = self.read_segments(extents, into, checksums, wait);
+        if !matches!(read, Ok(true)) {
+            checksums.truncate(before);
+        }
+        if wait == Wait::Allowed {
+            self.relieve();
+        }
+        read
     }
 
-    pub(super) fn read(&self, extents: &[ObjectExtent], into: &mut [u8]) -> Result<(), StoreError> {
-        let mut rest = into;
-        for extent in joined(extents) {
-            let (bytes, after) = rest.split_at_mut(bytes_of(extent));
-            let read = self
-                .file
-                .read_to_end(bytes, extent.offset().0)
-                .map_err(|error| self.failed(Attempt::Read(extent), error))?;
-            bytes[read..].fill(0);
-            rest = after;
-        }
-        assert!(rest.is_empty(), "a buffer is as long as its extents");
-        Ok(())
+    /// To be called before bytes of these regions change; nothing if that would have to wait.
+    pub(super) fn enter(&self, regions: RegionList, wait: Wait) -> Result<Option<Entered>, StoreError> {
+        let marks = &self.shared.marks;
+        self.regions
+            .enter(regions, marks, wait)
+            .map_err(|error| StoreError::of_object(self.id, Attempt::Mark, marks.path(), error))
+    }
+
+    pub(super) fn leave(&self, entered: Entered) {
+        self.regions.leave(entered, &self.shared.marks);
     }
 
     pub(super) fn commit(&self) -> Result<(), StoreError> {
-        self.ledger.commit(|| self.file.sync_data()).map_err(|loss| match loss {
+        self.ledger.commit(|| self.make_durable()).map_err(|loss| match loss {
             Loss { bytes: 0, source, .. } => self.failed(Attempt::Commit, source),
             Loss { start, bytes, source } => {
                 StoreError::Lost { object: self.id, path: self.path.clone(), start, bytes, source }
             }
         })
+    }
+
+    /// Makes everything durable. To be called by the ledger: one at a time.
+    pub(super) fn make_durable(&self) -> io::Result<()> {
+        let marks = &self.shared.marks;
+        self.regions.begin_sync();
+        let before_naming = || self.regions.need_marks(marks);
+        let outcome = self.file.sync_data().and_then(|()| self.sidecar.sync(&self.sums, before_naming));
+        let is_durable = outcome.is_ok() && self.ledger.standing() != Standing::Lost;
+        self.regions.end_sync(is_durable, marks);
+        outcome
     }
 
     /// Makes what was written durable ahead of its commit. A failure is kept for that.
@@ -93,12 +189,19 @@ impl<F: DiskFile> OpenObject<F> {
         }
     }
 
-    pub(super) fn truncate(&self, length: u64) -> Result<(), StoreError> {
-        let failed = |error| self.failed(Attempt::Truncate(length), error);
-        self.file.set_len(length).map_err(failed)?;
-        self.ledger.cut(length);
-        // A change of length is one of the things that fdatasync makes durable.
-        self.ledger.sync(|| self.file.sync_data()).map_err(failed)
+    /// Whether it has so much in memory that it has to be settled.
+    fn is_pressed(&self) -> bool {
+        let pieces = || self.ledger.pieces() > PIECES_KEPT_PER_OBJECT;
+        let units = || self.sums.len() > UNITS_KEPT_PER_OBJECT;
+        (self.shared.pieces.get() > PIECES_MAX && pieces()) || (self.shared.units.get() > UNITS_MAX && units())
+    }
+
+    /// Takes less memory, if there is need.
+    pub(super) fn relieve(&self) {
+        if self.is_pressed() {
+            self.settle();
+            self.sidecar.drop_clean(&self.sums);
+        }
     }
 
     pub(super) fn status(&self) -> Result<ObjectStatus, StoreError> {
@@ -106,40 +209,32 @@ impl<F: DiskFile> OpenObject<F> {
         Ok(ObjectStatus { length: status.length, allocated_bytes: status.allocated_bytes })
     }
 
-    fn failed(&self, attempt: Attempt, error: io::Error) -> StoreError {
+    /// The length as it is now.
+    pub(super) fn length(&self) -> u64 {
+        self.length.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn failed(&self, attempt: Attempt, error: io::Error) -> StoreError {
         StoreError::of_object(self.id, attempt, &self.path, error)
     }
-}
 
-/// Extents that follow each other, as one: fewer system calls.
-fn joined(extents: &[ObjectExtent]) -> impl Iterator<Item = ObjectExtent> + '_ {
-    let mut extents = extents.iter().copied().peekable();
-    std::iter::from_fn(move || {
-        let mut run = extents.next()?;
-        while let Some(next) = extents.next_if(|next| next.offset() == run.end()) {
-            run = ObjectExtent::new(run.offset(), run.length() + next.length()).expect("it ends where `next` does");
+    /// The error of a segment whose checksums could not be read.
+    pub(super) fn without_sums(&self, segment: Segment, error: io::Error) -> StoreError {
+        let path = self.sidecar.path();
+        match self.sidecar.is_missing() {
+            true => self.damaged(segment.extent(), format!("the checksum file {} is missing", path.display())),
+            false => StoreError::of_object(self.id, Attempt::Checksums, &path, error),
         }
-        Some(run)
-    })
-}
-
-fn bytes_of(extent: ObjectExtent) -> usize {
-    usize::try_from(extent.length()).expect("an extent is not longer than the payload in memory")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use pfs_core::extent::ObjectOffset;
-
-    fn extent(offset: u64, length: u64) -> ObjectExtent {
-        ObjectExtent::new(ObjectOffset(offset), length).unwrap()
     }
 
-    #[test]
-    fn only_neighbours_in_order_are_joined() {
-        let extents = [extent(0, 10), extent(10, 5), extent(20, 5), extent(15, 5), extent(20, 1)];
-        let joined: Vec<_> = joined(&extents).collect();
-        assert_eq!(joined, [extent(0, 15), extent(20, 5), extent(15, 6)]);
+    /// The error of bytes that differ from their checksum.
+    pub(super) fn damaged(&self, extent: ObjectExtent, problem: String) -> StoreError {
+        StoreError::Damaged { object: self.id, path: self.path.clone(), extent, problem }
+    }
+
+    /// The bytes of a block, up to the largest file's end.
+    pub(super) fn block_extent(start: u64, length: u64) -> ObjectExtent {
+        let length = length.min(MAX_FILE_BYTES - start);
+        ObjectExtent::new(ObjectOffset(start), length).expect("a block that an object has")
     }
 }
