@@ -94,7 +94,8 @@ fn collect(directory: &Path, found: &mut BTreeMap<PathBuf, Vec<u8>>) -> Result<(
         let path = entry?.path();
         if path.is_dir() {
             collect(&path, found)?;
-        } else {
+        } else if path.file_stem().is_some_and(|file| file.len() == 16) {
+            // Not their checksums, and not the store's own files.
             found.insert(path.clone(), fs::read(&path)?);
         }
     }

@@ -6,7 +6,8 @@
 //!   answers all who waited for it (group commit). A commit with nothing new waits only for the sync under way;
 //! * when a sync fails, everything that it may have been about is `lost`: the system drops such bytes from
 //!   its cache and reports the error once. Lost bytes leave the ledger only by a write that began after the failure,
-//!   by truncation or with the object; until then every commit fails.
+//!   by truncation or with the object; until then every commit fails;
+//! * a sync that ends early with nothing lost leaves everything uncommitted, and the next commit tries again.
 //!
 //! The ledger is about the names of a directory too: each change of a name is one more "byte" of it. Those are never
 //! written again, so a directory whose sync failed fails its commits until the server is started anew.
@@ -22,6 +23,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 #[must_use = "a write that has begun must be told to have ended"]
 pub(super) struct WriteTicket {
     failures: u64,
+}
+
+/// Why a sync did not do what it should.
+#[derive(Debug)]
+pub(super) enum SyncFailure {
+    /// The disk did not take the bytes: they may be gone.
+    Lost(io::Error),
+    /// The bytes are still there, and can be synced again.
+    Unfinished(io::Error),
 }
 
 /// What a failed sync took.
@@ -71,6 +81,8 @@ struct State {
     syncing: ExtentSet,
     lost: ExtentSet,
     failure: Option<io::Error>,
+    /// What the last sync ended early for.
+    unfinished: Option<io::Error>,
     failures: u64,
     syncs_begun: u64,
     syncs_finished: u64,
@@ -121,6 +133,11 @@ impl SyncLedger {
 
     /// Makes durable what was written, and fails as long as there are lost bytes.
     pub(super) fn commit(&self, sync: impl FnOnce() -> io::Result<()>) -> Result<(), Loss> {
+        self.commit_in_steps(|| sync().map_err(SyncFailure::Lost))
+    }
+
+    /// The same with a sync that can end early.
+    pub(super) fn commit_in_steps(&self, sync: impl FnOnce() -> Result<(), SyncFailure>) -> Result<(), Loss> {
         let outcome = self.sync_once(sync, false);
         let state = self.state.lock();
         match (&outcome, state.first_loss()) {
@@ -131,7 +148,7 @@ impl SyncLedger {
     }
 
     /// Waits for a sync that begins now, whatever was lost before. For changes that are no bytes, like a length.
-    pub(super) fn sync(&self, sync: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    pub(super) fn sync_in_steps(&self, sync: impl FnOnce() -> Result<(), SyncFailure>) -> io::Result<()> {
         self.sync_once(sync, true)
     }
 
@@ -155,7 +172,7 @@ impl SyncLedger {
         self.state.lock().counted
     }
 
-    fn sync_once(&self, sync: impl FnOnce() -> io::Result<()>, always: bool) -> io::Result<()> {
+    fn sync_once(&self, sync: impl FnOnce() -> Result<(), SyncFailure>, always: bool) -> io::Result<()> {
         let mut state = self.state.lock();
         if !always && state.is_clean() {
             return Ok(());
@@ -171,10 +188,11 @@ impl SyncLedger {
         if state.last_success >= needed {
             return Ok(());
         }
-        Err(state.failure.as_ref().map_or_else(|| io::Error::other("a sync failed"), copy))
+        let reason = state.failure.as_ref().or(state.unfinished.as_ref());
+        Err(reason.map_or_else(|| io::Error::other("a sync failed"), copy))
     }
 
-    fn run(&self, state: &mut MutexGuard<'_, State>, sync: impl FnOnce() -> io::Result<()>) {
+    fn run(&self, state: &mut MutexGuard<'_, State>, sync: impl FnOnce() -> Result<(), SyncFailure>) {
         state.running = true;
         state.syncs_begun += 1;
         state.syncing = std::mem::take(&mut state.uncommitted);
@@ -185,9 +203,14 @@ impl SyncLedger {
         match outcome {
             Ok(()) => {
                 state.last_success = state.syncs_finished;
+                state.unfinished = None;
                 state.forget_settled_failure();
             }
-            Err(error) => {
+            Err(SyncFailure::Unfinished(error)) => {
+                synced.extents().for_each(|extent| state.uncommitted.insert(extent, ()));
+                state.unfinished = Some(error);
+            }
+            Err(SyncFailure::Lost(error)) => {
                 let written: Vec<Extent> = state.uncommitted.extents().chain(synced.extents()).collect();
                 written.into_iter().for_each(|extent| state.lost.insert(extent, ()));
                 state.failures += 1;
@@ -219,7 +242,11 @@ impl State {
     /// Nothing is waiting for a sync, and one has succeeded: before that, an earlier run of the server may have
     /// left bytes that are not durable.
     fn is_clean(&self) -> bool {
-        self.uncommitted.is_empty() && !self.running && self.last_success > 0 && self.failure.is_none()
+        self.uncommitted.is_empty()
+            && !self.running
+            && self.last_success > 0
+            && self.failure.is_none()
+            && self.unfinished.is_none()
     }
 
     fn forget_settled_failure(&mut self) {

@@ -39,7 +39,7 @@ fn a_commit_without_new_bytes_syncs_once_and_never_again() {
     ledger.commit(sync).unwrap();
     ledger.commit(sync).unwrap();
     assert_eq!(syncs.load(Ordering::Relaxed), 2);
-    ledger.sync(sync).unwrap();
+    ledger.sync_in_steps(|| sync().map_err(SyncFailure::Lost)).unwrap();
     assert_eq!(syncs.load(Ordering::Relaxed), 3, "a change of length is no byte, so it always syncs");
 }
 
@@ -60,6 +60,23 @@ fn commits_fail_until_the_lost_bytes_are_written_again() {
     ledger.commit(|| Ok(())).unwrap();
     assert_eq!(ledger.standing(), Standing::Settled);
     ledger.commit(|| panic!("nothing is left to sync")).unwrap();
+}
+
+#[test]
+fn a_sync_that_ended_early_is_tried_again() {
+    let ledger = ledger();
+    let early = || Err(SyncFailure::Unfinished(io::Error::from_raw_os_error(EIO)));
+    write(&ledger, 0, 10);
+    let loss = ledger.commit_in_steps(early).unwrap_err();
+    assert_eq!((loss.bytes, loss.source.raw_os_error()), (0, Some(EIO)));
+    assert_eq!(ledger.standing(), Standing::Uncommitted);
+    ledger.commit(failing).unwrap_err();
+    let loss = ledger.commit_in_steps(early).unwrap_err();
+    assert_eq!(loss.bytes, 10, "what was lost stays lost");
+    write(&ledger, 0, 10);
+    ledger.commit(|| Ok(())).unwrap();
+    ledger.commit(|| panic!("nothing is left to sync")).unwrap();
+    ledger.commit_in_steps(|| panic!("nothing is left to sync")).unwrap();
 }
 
 #[test]

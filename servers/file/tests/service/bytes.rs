@@ -72,8 +72,8 @@ async fn a_lost_object_is_an_error() {
     harness.commit(&[1]).await.unwrap();
     let harness = harness
         .restart(|directory| {
-            let objects = std::fs::read_dir(directory.join("objects")).unwrap();
-            let files = objects.flat_map(|bucket| std::fs::read_dir(bucket.unwrap().path()).unwrap());
+            let objects = std::fs::read_dir(directory.join("objects")).unwrap().map(|entry| entry.unwrap().path());
+            let files = objects.filter(|path| path.is_dir()).flat_map(|bucket| std::fs::read_dir(bucket).unwrap());
             files.for_each(|file| std::fs::remove_file(file.unwrap().path()).unwrap());
         })
         .await;

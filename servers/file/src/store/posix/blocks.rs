@@ -56,6 +56,10 @@ impl<D: Disk> OpenObject<D> {
             false => self.sidecar.load(number, sums, wait),
         });
         let Some(mut unit) = loaded.map_err(|error| self.without_sums(segment, error))? else { return Ok(false) };
+        if !unit.has_space() {
+            self.sidecar.reserve(number).map_err(|error| self.without_sums(segment, error))?;
+            unit.set_space();
+        }
         let Some(edges) = self.edge_sums(&unit, segment, bytes, wait)? else { return Ok(false) };
         if let Err(error) = self.file.write_all_parts(&mut io_slices(bytes), segment.start) {
             self.sum_again(&mut unit, segment);

@@ -21,6 +21,9 @@ pub(super) fn index(file: FileId) -> usize {
     usize::try_from(spread >> (u64::BITS - BUCKET_BITS)).expect("less than the number of buckets")
 }
 
+/// An object's bytes, and their checksums.
+pub(super) type Files<D> = (<D as Disk>::File, <D as Disk>::File);
+
 /// One part of the fan-out.
 #[derive(Debug)]
 pub(super) struct Bucket<D: Disk> {
@@ -86,18 +89,26 @@ impl<D: Disk> Bucket<D> {
         }
     }
 
-    /// Makes an object's file; nothing if there is one already.
-    pub(super) fn create(&self, object: ObjectId) -> Result<Option<D::File>, StoreError> {
+    /// Makes the files of an object, for its bytes and its checksums; nothing if there is such an object already.
+    pub(super) fn create(&self, object: ObjectId) -> Result<Option<Files<D>>, StoreError> {
         let path = self.path(object);
+        let failed = |error| StoreError::of_object(object, Attempt::Create, &path, error);
         let make = || self.directory.change(|| self.disk().create(&path));
         let made = match make() {
             Err(error) if error.kind() == ErrorKind::NotFound => self.make_directory().and_then(|()| make()),
             other => other,
         };
-        match made {
-            Ok(file) => Ok(Some(file)),
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(None),
-            Err(error) => Err(StoreError::of_object(object, Attempt::Create, &path, error)),
+        let file = match made {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(None),
+            Err(error) => return Err(failed(error)),
+        };
+        match self.create_early_sums(object) {
+            Ok(sums) => Ok(Some((file, sums))),
+            Err(error) => {
+                self.unlink_one(object, Kind::Bytes)?;
+                Err(failed(error))
+            }
         }
     }
 

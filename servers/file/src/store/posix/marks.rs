@@ -42,6 +42,8 @@ const HEADER_BYTES: usize = 512;
 const MARK_BYTES: usize = 32;
 /// The checksum of 32 bytes is their last 4.
 const SUMMED_BYTES: usize = 28;
+/// Space that is taken ahead: for 2,032 marks.
+const RESERVED_BYTES: u64 = 64 << 10;
 /// The file's name in the store's directory.
 pub(super) const NAME: &str = "marks";
 
@@ -108,7 +110,12 @@ impl<D: Disk> MarkFile<D> {
 
     /// Forgets the marks of the last run, and says that the store is in use. Durable when it returns.
     pub(super) fn begin(&self) -> io::Result<()> {
-        self.restart(IN_USE)
+        self.restart(IN_USE)?;
+        // On a full disk what is there can be overwritten as long as there is space for marks.
+        if let Err(error) = self.file.allocate(0, RESERVED_BYTES) {
+            tracing::debug!(%error, path = %self.path.display(), "no space is taken ahead for open marks");
+        }
+        Ok(())
     }
 
     /// Says that the store was shut down. To be called when nothing is open, and before nothing else.

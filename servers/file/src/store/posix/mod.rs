@@ -222,9 +222,9 @@ impl<D: Disk> ObjectStore for PosixStore<D> {
         let bucket = self.bucket(id.file);
         {
             let _opening = bucket.opening();
-            let Some(file) = bucket.create(id)? else { return Ok(()) };
+            let Some((file, sums)) = bucket.create(id)? else { return Ok(()) };
             self.objects.fetch_add(1, Ordering::Relaxed);
-            self.cache.insert(OpenObject::made(id, file, bucket, &self.shared));
+            self.cache.insert(OpenObject::made(id, file, sums, bucket, &self.shared));
         }
         self.cache.trim();
         Ok(())

@@ -5,7 +5,7 @@
 //! matter.
 
 use super::super::disk::{Disk, DiskFile};
-use super::super::sync_ledger::{Loss, Standing, SyncLedger};
+use super::super::sync_ledger::{Loss, Standing, SyncFailure, SyncLedger};
 use super::super::{Attempt, ObjectStatus, StoreError};
 use super::Shared;
 use super::bucket::Bucket;
@@ -47,9 +47,15 @@ pub(super) struct OpenObject<D: Disk> {
 }
 
 impl<D: Disk> OpenObject<D> {
-    /// An object that was made just now. The caller holds the bucket's names.
-    pub(super) fn made(id: ObjectId, file: D::File, bucket: &Arc<Bucket<D>>, shared: &Arc<Shared<D>>) -> Self {
-        let sidecar = Sidecar::early(id, bucket.clone(), shared.clone());
+    /// An object that was made just now, with its checksum file. The caller holds the bucket's names.
+    pub(super) fn made(
+        id: ObjectId,
+        file: D::File,
+        sums: D::File,
+        bucket: &Arc<Bucket<D>>,
+        shared: &Arc<Shared<D>>,
+    ) -> Self {
+        let sidecar = Sidecar::early(id, sums, bucket.clone(), shared.clone());
         Self::new(id, file, 0, bucket, sidecar, shared)
     }
 
@@ -163,7 +169,7 @@ impl<D: Disk> OpenObject<D> {
     }
 
     pub(super) fn commit(&self) -> Result<(), StoreError> {
-        self.ledger.commit(|| self.make_durable()).map_err(|loss| match loss {
+        self.ledger.commit_in_steps(|| self.make_durable()).map_err(|loss| match loss {
             Loss { bytes: 0, source, .. } => self.failed(Attempt::Commit, source),
             Loss { start, bytes, source } => {
                 StoreError::Lost { object: self.id, path: self.path.clone(), start, bytes, source }
@@ -171,12 +177,14 @@ impl<D: Disk> OpenObject<D> {
         })
     }
 
-    /// Makes everything durable. To be called by the ledger: one at a time.
-    pub(super) fn make_durable(&self) -> io::Result<()> {
+    /// Makes everything durable. To be called by the ledger: one at a time. Checksums that could not be made durable are
+    /// still in memory, so nothing is lost with them.
+    pub(super) fn make_durable(&self) -> Result<(), SyncFailure> {
         let marks = &self.shared.marks;
         self.regions.begin_sync();
         let before_naming = || self.regions.need_marks(marks);
-        let outcome = self.file.sync_data().and_then(|()| self.sidecar.sync(&self.sums, before_naming));
+        let sums = || self.sidecar.sync(&self.sums, before_naming).map_err(SyncFailure::Unfinished);
+        let outcome = self.file.sync_data().map_err(SyncFailure::Lost).and_then(|()| sums());
         let is_durable = outcome.is_ok() && self.ledger.standing() != Standing::Lost;
         self.regions.end_sync(is_durable, marks);
         outcome

@@ -29,7 +29,7 @@ impl<D: Disk> OpenObject<D> {
         outcome?;
         self.ledger.cut(length);
         // A change of length is one of the things that fdatasync makes durable.
-        self.ledger.sync(|| self.make_durable()).map_err(|error| self.failed(Attempt::Truncate(length), error))
+        self.ledger.sync_in_steps(|| self.make_durable()).map_err(|error| self.failed(Attempt::Truncate(length), error))
     }
 
     fn set_length(&self, length: u64) -> Result<(), StoreError> {

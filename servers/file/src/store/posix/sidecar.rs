@@ -21,11 +21,15 @@ use parking_lot::{Mutex, MutexGuard};
 use pfs_core::ids::ObjectId;
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 
 /// Most neighbouring units that are written with one call.
 const UNITS_PER_WRITE_MAX: usize = 1024;
+
+/// Space is taken ahead in pieces of at least the first size, and at most the second.
+const RESERVE_BYTES_MIN: u64 = 4096;
+const RESERVE_BYTES_MAX: u64 = 16 * RESERVE_BYTES_MIN;
 
 /// The checksum file of one open object.
 #[derive(Debug)]
@@ -33,10 +37,11 @@ pub(super) struct Sidecar<D: Disk> {
     object: ObjectId,
     bucket: Arc<Bucket<D>>,
     shared: Arc<Shared<D>>,
-    /// Made at the first commit.
-    file: OnceLock<D::File>,
+    /// Nothing if it should be there, and is not.
+    file: Option<D::File>,
     kept_bytes: AtomicU64,
-    is_missing: bool,
+    /// Up to here there is space, but for holes.
+    reserved_bytes: AtomicU64,
     is_removed: AtomicBool,
     state: Mutex<State>,
 }
@@ -52,32 +57,40 @@ pub(super) struct State {
 
 impl<D: Disk> Sidecar<D> {
     /// That of an object that was made just now.
-    pub(super) fn early(object: ObjectId, bucket: Arc<Bucket<D>>, shared: Arc<Shared<D>>) -> Self {
-        Sidecar {
-            object,
-            bucket,
-            shared,
-            file: OnceLock::new(),
-            kept_bytes: AtomicU64::new(0),
-            is_missing: false,
-            is_removed: AtomicBool::new(false),
-            state: Mutex::new(State { is_named: false, cut: None }),
-        }
+    pub(super) fn early(object: ObjectId, file: D::File, bucket: Arc<Bucket<D>>, shared: Arc<Shared<D>>) -> Self {
+        Self::new(object, Some(file), false, 0, bucket, shared)
     }
 
     /// That of an object that was committed. The caller holds the bucket's names.
     pub(super) fn open(object: ObjectId, bucket: Arc<Bucket<D>>, shared: Arc<Shared<D>>) -> io::Result<Self> {
-        let mut sidecar = Sidecar::early(object, bucket, shared);
-        sidecar.state.get_mut().is_named = true;
-        match sidecar.bucket.open_sums(object) {
+        match bucket.open_sums(object) {
             Ok(file) => {
-                *sidecar.kept_bytes.get_mut() = file.status()?.length;
-                sidecar.file = OnceLock::from(file);
+                let kept_bytes = file.status()?.length;
+                Ok(Self::new(object, Some(file), true, kept_bytes, bucket, shared))
             }
-            Err(error) if error.kind() == ErrorKind::NotFound => sidecar.is_missing = true,
-            Err(error) => return Err(error),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Self::new(object, None, true, 0, bucket, shared)),
+            Err(error) => Err(error),
         }
-        Ok(sidecar)
+    }
+
+    fn new(
+        object: ObjectId,
+        file: Option<D::File>,
+        is_named: bool,
+        kept_bytes: u64,
+        bucket: Arc<Bucket<D>>,
+        shared: Arc<Shared<D>>,
+    ) -> Self {
+        Sidecar {
+            object,
+            bucket,
+            shared,
+            file,
+            kept_bytes: AtomicU64::new(kept_bytes),
+            reserved_bytes: AtomicU64::new(kept_bytes),
+            is_removed: AtomicBool::new(false),
+            state: Mutex::new(State { is_named, cut: None }),
+        }
     }
 
     /// Where the file lies, once the object was committed.
@@ -92,7 +105,11 @@ impl<D: Disk> Sidecar<D> {
 
     /// Whether the file should be there and is not.
     pub(super) fn is_missing(&self) -> bool {
-        self.is_missing
+        self.file.is_none()
+    }
+
+    fn file(&self) -> io::Result<&D::File> {
+        self.file.as_ref().ok_or_else(|| io::Error::new(ErrorKind::NotFound, "the checksum file is missing"))
     }
 
     /// To be called under the bucket's names, when the object's files are unlinked.
@@ -109,10 +126,10 @@ impl<D: Disk> Sidecar<D> {
     pub(super) fn load(&self, unit: u64, sums: &mut Sums, wait: Wait) -> io::Result<bool> {
         let start = unit * UNIT_SUM_BYTES;
         let kept = self.kept_bytes.load(Ordering::Relaxed).saturating_sub(start).min(UNIT_SUM_BYTES);
-        if self.is_missing {
-            return Err(io::Error::new(ErrorKind::NotFound, "the checksum file is missing"));
+        let file = self.file()?;
+        if kept == 0 {
+            return Ok(true);
         }
-        let Some(file) = self.file.get().filter(|_| kept > 0) else { return Ok(true) };
         let mut bytes = [0; UNIT_SUM_BYTES as usize];
         let into = &mut bytes[..usize::try_from(kept).expect("at most a unit")];
         if fetch(file, into, start, self.shared.is_in_memory, wait)?.is_none() {
@@ -125,23 +142,20 @@ impl<D: Disk> Sidecar<D> {
     /// Writes changed checksums back and makes them durable; at the object's first commit also gives the file its name,
     /// after `before_naming`. The object's bytes are durable already.
     pub(super) fn sync(&self, table: &SumTable, before_naming: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
-        if self.is_missing {
-            return Ok(());
-        }
+        let Some(file) = &self.file else { return Ok(()) };
         let mut state = self.state.lock();
         let dirty = table.take_dirty();
-        let written = self.write_back(&mut state, &dirty).and_then(|()| match state.is_named {
+        let written = self.write_back(file, &mut state, &dirty).and_then(|()| match state.is_named {
             true => Ok(()),
             false => before_naming().and_then(|()| self.give_name(&mut state)),
         });
         written.inspect_err(|_| table.keep_dirty(&dirty))
     }
 
-    fn write_back(&self, state: &mut State, dirty: &[(u64, Box<Sums>)]) -> io::Result<()> {
-        if dirty.is_empty() && state.cut.is_none() && self.file.get().is_some() {
+    fn write_back(&self, file: &D::File, state: &mut State, dirty: &[(u64, Box<Sums>)]) -> io::Result<()> {
+        if dirty.is_empty() && state.cut.is_none() {
             return Ok(());
         }
-        let Some(file) = self.file_or_make()? else { return Ok(()) };
         if let Some(cut) = state.cut
             && file.status()?.length > cut
         {
@@ -160,19 +174,6 @@ impl<D: Disk> Sidecar<D> {
         Ok(())
     }
 
-    /// The file; nothing if the object is removed.
-    fn file_or_make(&self) -> io::Result<Option<&D::File>> {
-        if let Some(file) = self.file.get() {
-            return Ok(Some(file));
-        }
-        let _names = self.bucket.names();
-        if self.is_removed.load(Ordering::Relaxed) {
-            return Ok(None);
-        }
-        let file = self.bucket.create_early_sums(self.object)?;
-        Ok(Some(self.file.get_or_init(|| file)))
-    }
-
     fn give_name(&self, state: &mut State) -> io::Result<()> {
         let _names = self.bucket.names();
         if !self.is_removed.load(Ordering::Relaxed) {
@@ -187,11 +188,36 @@ impl<D: Disk> Sidecar<D> {
         let cut = blocks * SUM_BYTES;
         state.cut = Some(state.cut.map_or(cut, |earlier| earlier.min(cut)));
         self.kept_bytes.fetch_min(cut, Ordering::Relaxed);
+        self.reserved_bytes.fetch_min(cut, Ordering::Relaxed);
+    }
+
+    /// Takes space for a unit that is about to change, so that writing it back will not find the disk full. Neighbours
+    /// get theirs ahead. To be called by who holds the unit.
+    pub(super) fn reserve(&self, unit: u64) -> io::Result<()> {
+        let end = (unit + 1) * UNIT_SUM_BYTES;
+        let reserved = self.reserved_bytes.load(Ordering::Relaxed);
+        if end <= reserved {
+            return Ok(());
+        }
+        let page = end - UNIT_SUM_BYTES - (end - UNIT_SUM_BYTES) % RESERVE_BYTES_MIN;
+        let bytes = match page <= reserved {
+            true => (reserved / 2).next_multiple_of(RESERVE_BYTES_MIN).clamp(RESERVE_BYTES_MIN, RESERVE_BYTES_MAX),
+            false => RESERVE_BYTES_MIN,
+        };
+        match self.file()?.allocate(page, bytes) {
+            // Then a full disk is told by the commit.
+            Err(error) if error.kind() == ErrorKind::Unsupported => {}
+            other => other?,
+        }
+        if page <= reserved {
+            self.reserved_bytes.fetch_max(page + bytes, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// Takes space for the checksums of all blocks before this one.
     pub(super) fn allocate(&self, blocks: u64) -> io::Result<()> {
-        self.file.get().map_or(Ok(()), |file| file.allocate(0, blocks * SUM_BYTES))
+        self.file.as_ref().map_or(Ok(()), |file| file.allocate(0, blocks * SUM_BYTES))
     }
 
     /// What the file has of a unit now. To be called under its lock, for a unit that is not dirty.
@@ -210,7 +236,7 @@ impl<D: Disk> Sidecar<D> {
 
     /// The first unit from this one on for which the file may have something.
     pub(super) fn next_unit(&self, unit: u64) -> io::Result<Option<u64>> {
-        let Some(file) = self.file.get() else { return Ok(None) };
+        let Some(file) = &self.file else { return Ok(None) };
         Ok(file.next_data(unit * UNIT_SUM_BYTES)?.map(|byte| (byte / UNIT_SUM_BYTES).max(unit)))
     }
 }

@@ -58,6 +58,7 @@ impl UnitCount {
 pub(super) struct Unit {
     sums: Box<Sums>,
     dirty: bool,
+    has_space: bool,
 }
 
 impl Unit {
@@ -69,6 +70,15 @@ impl Unit {
     pub(super) fn change(&mut self) -> &mut Sums {
         self.dirty = true;
         &mut self.sums
+    }
+
+    /// Whether space was taken for it in the checksum file.
+    pub(super) fn has_space(&self) -> bool {
+        self.has_space
+    }
+
+    pub(super) fn set_space(&mut self) {
+        self.has_space = true;
     }
 
     pub(super) fn is_dirty(&self) -> bool {
@@ -165,7 +175,7 @@ impl SumTable {
         if !load(&mut sums)? {
             return Ok(false);
         }
-        units.insert(unit, Unit { sums, dirty: false });
+        units.insert(unit, Unit { sums, dirty: false, has_space: false });
         self.count(1);
         Ok(true)
     }
