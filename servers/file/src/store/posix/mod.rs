@@ -344,3 +344,7 @@ impl<D: Disk> ObjectStore for PosixStore<D> {
 #[cfg(test)]
 #[path = "tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "integrity_tests.rs"]
+mod integrity_tests;
