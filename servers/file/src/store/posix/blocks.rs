@@ -20,6 +20,13 @@ use std::sync::atomic::Ordering;
 /// The new checksums of the first and the last block of a segment, as far as they are not written whole.
 type EdgeSums = SmallVec<[(usize, StoredSum); 2]>;
 
+/// What a block is read for of which a part is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    Read,
+    Write,
+}
+
 const DIFFERS: &str = "they differ from their checksum";
 
 impl<D: Disk> OpenObject<D> {
@@ -88,7 +95,7 @@ impl<D: Disk> OpenObject<D> {
         for piece in pieces.enumerate().filter(|(i, piece)| (*i == 0 || *i == last) && !piece.is_whole()) {
             let piece = piece.1;
             let mut block = empty_block();
-            if !self.old_block(unit, piece, &mut block, wait)? {
+            if !self.old_block(unit, piece, &mut block, Purpose::Write, wait)? {
                 return Ok(None);
             }
             let at = usize::try_from(piece.start - segment.start).expect("inside a unit");
@@ -99,7 +106,14 @@ impl<D: Disk> OpenObject<D> {
     }
 
     /// The block of a piece, compared with its checksum; false if that would have to wait. `into` is zeros before.
-    fn old_block(&self, unit: &Unit, piece: Piece, into: &mut [u8; BLOCK], wait: Wait) -> Result<bool, StoreError> {
+    fn old_block(
+        &self,
+        unit: &Unit,
+        piece: Piece,
+        into: &mut [u8; BLOCK],
+        purpose: Purpose,
+        wait: Wait,
+    ) -> Result<bool, StoreError> {
         let start = piece.block();
         if start >= self.length() {
             return Ok(true);
@@ -110,9 +124,9 @@ impl<D: Disk> OpenObject<D> {
             return Ok(false);
         }
         if StoredSum::of(into) != unit.sums()[piece.index()] {
-            let lost = Extent::new(start, start + BLOCK_BYTES).is_some_and(|block| self.ledger.has_lost(block));
-            // What a failed sync has lost may be there or not, and has to be written again in either case.
-            if !lost {
+            let lost = || Extent::new(start, start + BLOCK_BYTES).is_some_and(|block| self.ledger.has_lost(block));
+            // What a failed sync has lost may be there or not, and whoever wrote it has to be able to write it again.
+            if purpose == Purpose::Read || !lost() {
                 let extent = Self::block_extent(start, BLOCK_BYTES.min(self.length() - start));
                 return Err(self.damaged(extent, DIFFERS.into()));
             }
@@ -179,7 +193,7 @@ impl<D: Disk> OpenObject<D> {
                 continue;
             }
             let mut block = empty_block();
-            if !self.old_block(&unit, piece, &mut block, wait)? {
+            if !self.old_block(&unit, piece, &mut block, Purpose::Read, wait)? {
                 return Ok(false);
             }
             let part = &block[piece.in_block()];

@@ -236,7 +236,7 @@ fn closed_objects_have_their_checksums_on_the_disk() {
         assert_eq!(read(&store, object(file), 1000 * file, 20_000).unwrap(), (vec![3; 20_000], true));
         assert_eq!(damaged(&store, object(file)), []);
     }
-    assert!(store.shared.units.get() <= 2 * 1, "units go with their object");
+    assert!(store.shared.units.get() <= 2, "units go with their object");
 }
 
 /// A sparse object of a tebibyte: neither recovery nor `verify` reads its holes.

@@ -43,14 +43,14 @@ pub(super) struct Sidecar<D: Disk> {
     /// Up to here there is space, but for holes.
     reserved_bytes: AtomicU64,
     is_removed: AtomicBool,
+    /// Whether the file has its final name: the object was committed.
+    is_named: AtomicBool,
     state: Mutex<State>,
 }
 
 /// What changes under the lock.
 #[derive(Debug)]
 pub(super) struct State {
-    /// Whether the file has its final name: the object was committed.
-    is_named: bool,
     /// Bytes to which the file has to be cut.
     cut: Option<u64>,
 }
@@ -89,7 +89,8 @@ impl<D: Disk> Sidecar<D> {
             kept_bytes: AtomicU64::new(kept_bytes),
             reserved_bytes: AtomicU64::new(kept_bytes),
             is_removed: AtomicBool::new(false),
-            state: Mutex::new(State { is_named, cut: None }),
+            is_named: AtomicBool::new(is_named),
+            state: Mutex::new(State { cut: None }),
         }
     }
 
@@ -100,7 +101,7 @@ impl<D: Disk> Sidecar<D> {
 
     /// Whether the object was committed.
     pub(super) fn is_named(&self) -> bool {
-        self.state.lock().is_named
+        self.is_named.load(Ordering::Relaxed)
     }
 
     /// Whether the file should be there and is not.
@@ -145,9 +146,9 @@ impl<D: Disk> Sidecar<D> {
         let Some(file) = &self.file else { return Ok(()) };
         let mut state = self.state.lock();
         let dirty = table.take_dirty();
-        let written = self.write_back(file, &mut state, &dirty).and_then(|()| match state.is_named {
+        let written = self.write_back(file, &mut state, &dirty).and_then(|()| match self.is_named() {
             true => Ok(()),
-            false => before_naming().and_then(|()| self.give_name(&mut state)),
+            false => before_naming().and_then(|()| self.give_name()),
         });
         written.inspect_err(|_| table.keep_dirty(&dirty))
     }
@@ -174,12 +175,12 @@ impl<D: Disk> Sidecar<D> {
         Ok(())
     }
 
-    fn give_name(&self, state: &mut State) -> io::Result<()> {
+    fn give_name(&self) -> io::Result<()> {
         let _names = self.bucket.names();
         if !self.is_removed.load(Ordering::Relaxed) {
             self.bucket.name_sums(self.object)?;
         }
-        state.is_named = true;
+        self.is_named.store(true, Ordering::Relaxed);
         Ok(())
     }
 
