@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::processes;
+use crate::processes::{self, Process};
 use crate::step::Step;
 
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -27,8 +27,13 @@ pub struct Cluster {
 impl Cluster {
     /// Starts one metadata server and `file_servers` file servers with the `pfs` program at `pfs`.
     pub fn start(pfs: &Path, file_servers: u32) -> Result<Self> {
-        let directory =
-            tempfile::Builder::new().prefix("pfs-cluster-").tempdir().context("making a directory for servers")?;
+        Self::start_in(&std::env::temp_dir(), pfs, file_servers)
+    }
+
+    /// The same with the servers' directory in `parent`.
+    pub fn start_in(parent: &Path, pfs: &Path, file_servers: u32) -> Result<Self> {
+        let directory = tempfile::Builder::new().prefix("pfs-cluster-").tempdir_in(parent);
+        let directory = directory.context("making a directory for servers")?;
         let mut command = Command::new(pfs);
         command.args(["start", "--file-servers", &file_servers.to_string(), "--dir"]).arg(directory.path());
         // From here on the directory may have servers in it, so it is owned by a cluster that is dropped on error.
@@ -39,6 +44,11 @@ impl Cluster {
             bail!("pfs start printed no PFS_METADATA:{}", started.indented_output());
         }
         Ok(cluster)
+    }
+
+    /// The server processes.
+    pub fn servers(&self) -> Vec<Process> {
+        processes::naming(self.directory.path())
     }
 
     /// Gives `command` the environment in which programs find these servers.

@@ -3,6 +3,7 @@
 //! One file per subcommand. This program links neither MPI nor the project's own crates, so it builds on a machine on
 //! which nothing is installed yet.
 
+mod bench;
 mod cluster;
 mod demo;
 mod faults;
@@ -38,6 +39,8 @@ enum Task {
     Test(test::Flags),
     Faults(faults::Flags),
     Fuzz(fuzz::Flags),
+    #[command(subcommand)]
+    Bench(bench::Flags),
     Nightly(nightly::Flags),
 }
 
@@ -59,6 +62,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Task::Test(flags) => test::run(&flags),
         Task::Faults(flags) => faults::run(&flags),
         Task::Fuzz(flags) => fuzz::run(&flags),
+        Task::Bench(flags) => bench::run(&flags).map(|()| ExitCode::SUCCESS),
         Task::Nightly(flags) => nightly::run(&flags),
     }
 }

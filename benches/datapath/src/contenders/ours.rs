@@ -1,0 +1,143 @@
+//! The file system, through the client library: large calls by [`pfs_client::blocking`], many small ones at a time by the
+//! `async` calls of the same open file, polled by the one thread that also is the raw program's.
+
+use super::Contender;
+use crate::work::{BLOCK, Job, LIST_PIECES, Material};
+use anyhow::{Context, Result, ensure};
+use bytes::Bytes;
+use futures::executor::block_on;
+use futures::stream::{self, StreamExt, TryStreamExt};
+use pfs_client::blocking::{Client, File};
+use pfs_client::{ClientConfig, Error, FileDescriptor, LayoutRequest, OpenOptions};
+use pfs_core::path::PfsPath;
+
+/// Bytes that go to one server before the next one's turn.
+const STRIPE_UNIT: u64 = 1 << 20;
+
+/// A session with a running cluster, past the client's cache.
+pub struct Servers {
+    client: Client,
+    processes: Vec<i32>,
+}
+
+impl Servers {
+    /// Connects to the cluster of the environment, whose servers are `processes`.
+    pub fn connect(processes: Vec<i32>) -> Result<Self> {
+        let config = ClientConfig { cache_bytes: 0, ..ClientConfig::from_env()? };
+        Ok(Servers { client: Client::connect(config)?, processes })
+    }
+}
+
+/// An open file.
+pub struct Ours {
+    name: &'static str,
+    file: File,
+    descriptor: FileDescriptor,
+    servers: Vec<i32>,
+    buffer: Vec<u8>,
+    /// What was read last, and from where.
+    last_block: (u64, Bytes),
+    /// The source as owned bytes, for calls that take such.
+    blocks: Vec<(u64, Bytes)>,
+}
+
+impl Ours {
+    /// Makes a file on `stripe_count` file servers; `buffer_bytes` is the largest call.
+    pub fn create(
+        servers: &Servers,
+        name: &'static str,
+        stripe_count: u32,
+        buffer_bytes: usize,
+        material: &Material,
+    ) -> Result<Self> {
+        let path = PfsPath::parse(&format!("/{name}")).context("a file name")?;
+        let layout = LayoutRequest {
+            stripe_unit: Some(STRIPE_UNIT),
+            stripe_count: Some(stripe_count),
+            ..LayoutRequest::default()
+        };
+        let options = OpenOptions { layout, ..OpenOptions::create() };
+        let file = servers.client.open(&path, &options)?;
+        let again = OpenOptions { create: false, truncate: false, ..options };
+        let descriptor = block_on(servers.client.as_async().open(&path, &again))?;
+        let block = |(offset, bytes): (u64, &[u8])| (offset, Bytes::copy_from_slice(bytes));
+        let blocks = material.blocks().into_iter().map(block).collect();
+        let servers = servers.processes.clone();
+        Ok(Ours {
+            name,
+            file,
+            descriptor,
+            servers,
+            buffer: vec![0; buffer_bytes],
+            last_block: (0, Bytes::new()),
+            blocks,
+        })
+    }
+
+    fn write_blocks(&self, blocks: impl Iterator<Item = (u64, Bytes)>, depth: usize) -> Result<()> {
+        let writes = blocks.map(|(offset, bytes)| self.descriptor.write_at(offset, bytes));
+        Ok(block_on(stream::iter(writes).buffer_unordered(depth).try_for_each(|()| async { Ok(()) }))?)
+    }
+
+    fn read_blocks(&mut self, offsets: &[u64], depth: usize) -> Result<()> {
+        let descriptor = &self.descriptor;
+        let read = |offset: u64| async move { Ok::<_, Error>((offset, descriptor.read_at(offset, BLOCK).await?)) };
+        let reads = stream::iter(offsets.iter().copied().map(read)).buffer_unordered(depth);
+        self.last_block = block_on(reads.try_fold((0, Bytes::new()), |_, block| async { Ok(block) }))?;
+        Ok(())
+    }
+}
+
+impl Contender for Ours {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn servers(&self) -> &[i32] {
+        &self.servers
+    }
+
+    fn empty(&mut self) -> Result<()> {
+        Ok(self.file.set_size(0)?)
+    }
+
+    fn run(&mut self, job: Job, material: &Material) -> Result<()> {
+        match job {
+            Job::Write { call_bytes } => {
+                let mut calls = material.calls(call_bytes);
+                calls.try_for_each(|(offset, bytes)| self.file.write_at(bytes, offset))?;
+            }
+            Job::Read { call_bytes } => {
+                let buffer = &mut self.buffer[..call_bytes];
+                let mut offsets = (0..material.large_bytes).step_by(call_bytes);
+                offsets.try_for_each(|offset| self.file.read_at(buffer, offset).map(drop))?;
+            }
+            Job::WriteBlocks { depth } => self.write_blocks(self.blocks.iter().cloned(), depth)?,
+            Job::ReadBlocks { depth } => self.read_blocks(&material.offsets, depth)?,
+            Job::WriteLists => {
+                for (list, payload) in material.lists.iter().zip(&material.payloads) {
+                    let payload = Bytes::copy_from_slice(payload);
+                    let pieces = list.iter().enumerate();
+                    let pieces = pieces.map(|(i, offset)| (*offset, payload.slice(i * BLOCK..(i + 1) * BLOCK)));
+                    self.write_blocks(pieces, LIST_PIECES)?;
+                }
+            }
+            Job::ReadLists => material.lists.iter().try_for_each(|list| self.read_blocks(list, LIST_PIECES))?,
+        }
+        if job.reads() { Ok(()) } else { Ok(self.file.sync()?) }
+    }
+
+    fn check(&self, job: Job, material: &Material) -> Result<()> {
+        match job {
+            Job::Read { call_bytes } => {
+                material.check(material.large_bytes - call_bytes as u64, &self.buffer[..call_bytes])
+            }
+            Job::ReadBlocks { .. } | Job::ReadLists => {
+                let (offset, block) = &self.last_block;
+                ensure!(block.len() == BLOCK, "a block of {} bytes was read", block.len());
+                material.check(*offset, block)
+            }
+            _ => Ok(()),
+        }
+    }
+}

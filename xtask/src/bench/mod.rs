@@ -1,0 +1,20 @@
+//! `bench`: measurements that start what they need, and keep their figures in the source tree.
+
+mod datapath;
+mod keep;
+
+use anyhow::Result;
+use clap::Subcommand;
+
+/// Measure, and keep the figures
+#[derive(Debug, Clone, Subcommand)]
+pub enum Flags {
+    Datapath(datapath::Flags),
+}
+
+/// Runs the measurement.
+pub fn run(flags: &Flags) -> Result<()> {
+    match flags {
+        Flags::Datapath(flags) => datapath::run(flags),
+    }
+}
