@@ -22,21 +22,22 @@ impl Median {
         Median { value: f64::midpoint(lower, upper), low: sorted[cut], high: sorted[sorted.len() - 1 - cut] }
     }
 
-    /// Half the interval's width, as a part of the median.
+    /// Half the interval's width, as a part of the median; of the upper end if the median is 0.
     pub fn spread(&self) -> f64 {
-        (self.high - self.low) / 2.0 / self.value.abs().max(f64::MIN_POSITIVE)
+        let of = if self.value == 0.0 { self.high } else { self.value.abs() };
+        if self.high == self.low { 0.0 } else { (self.high - self.low) / 2.0 / of }
     }
 }
 
-/// How many of `count` values can be left out at each end: the most for which fewer than so many fair coins of `count` show
-/// heads with a probability of 2.5 % at most.
+/// How many of `count` values can be left out at each end: the most for which `count` fair coins show at most so many heads
+/// with a probability of 2.5 % or less.
 fn outside(count: usize) -> usize {
     let mut exactly = 0.5f64.powi(i32::try_from(count).unwrap_or(i32::MAX));
     let mut at_most = 0.0;
     for heads in 0..count {
         at_most += exactly;
         if at_most > 0.025 {
-            return heads;
+            return heads.saturating_sub(1);
         }
         exactly *= (count - heads) as f64 / (heads + 1) as f64;
     }
