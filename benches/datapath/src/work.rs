@@ -94,6 +94,17 @@ impl Material {
         Ok(())
     }
 
+    /// The same for the last list, whose pieces are at the begin of `read`.
+    pub fn check_list(&self, read: &[u8]) -> Result<()> {
+        let last = self.lists.last().into_iter().flatten();
+        last.zip(read.chunks_exact(BLOCK)).try_for_each(|(offset, piece)| self.check(*offset, piece))
+    }
+
+    /// Where the last list ends.
+    pub fn lists_end(&self) -> u64 {
+        self.lists.last().and_then(|list| list.last()).map_or(0, |last| last + BLOCK_BYTES)
+    }
+
     /// Operations and bytes of a job.
     pub fn extent_of(&self, job: Job) -> (u64, u64) {
         match job {

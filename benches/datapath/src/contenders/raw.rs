@@ -112,11 +112,7 @@ impl Contender for RawTcp {
                 let at = last % (self.buffer.len() / BLOCK) * BLOCK;
                 material.check(material.offsets[last], &self.buffer[at..at + BLOCK])
             }
-            Job::ReadLists => {
-                let last = material.lists.last().context("there are no lists")?;
-                let mut pieces = last.iter().zip(self.buffer.chunks_exact(BLOCK));
-                pieces.try_for_each(|(offset, piece)| material.check(*offset, piece))
-            }
+            Job::ReadLists => material.check_list(&self.buffer),
             _ => Ok(()),
         }
     }
