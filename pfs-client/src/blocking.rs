@@ -367,9 +367,9 @@ impl File {
         self.descriptor.group_watch()
     }
 
-    /// Lets go of an open that another member of the group closes.
-    pub fn detach(self) {
-        self.descriptor.detach();
+    /// Lets go of an open that another member of the group closes, unless this fails on any of them.
+    pub fn detach(self) -> Result<(), Error> {
+        block_on(self.descriptor.detach())
     }
 }
 

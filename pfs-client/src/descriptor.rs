@@ -306,40 +306,58 @@ impl FileDescriptor {
     }
 
     /// Syncs what was written and closes the file. A failed sync is told; the file is closed all the same, and what could
-    /// not be written is lost.
+    /// not be written is lost. Others have to wait for as long as a write of unknown outcome may still be applied, as they
+    /// would without the close; the caller does not.
     pub async fn close(mut self) -> Result<(), Error> {
         let synced = match self.commit_for(Reason::Close).await {
             Ok(summary) => self.report_sync(summary).await,
             Err(error) => Err(error),
         };
         self.released = true;
-        self.shared.leave();
+        if !self.shared.try_leave() {
+            self.close_in_background(Closing::InUse);
+            return synced;
+        }
         if synced.is_ok() && !self.access.writes() {
             // Nothing depends on it.
-            self.close_in_background(false);
+            self.close_in_background(Closing::Left);
             return Ok(());
         }
         let closed = send_close(self.state().clone(), self.open, self.shared.clone()).await;
         synced.and(closed)
     }
 
-    /// Lets go of an open that another member of the group closes. Nothing of this member may be left to sync.
-    pub fn detach(mut self) {
+    /// Lets go of an open that another member of the group closes. Nothing of this member may be left to sync. After an
+    /// error nobody may close it: what this member wrote may still be applied. The end of the sessions does it then.
+    pub async fn detach(mut self) -> Result<(), Error> {
         self.released = true;
-        self.shared.leave();
-        self.state().forget_open(self.open.get());
+        let (state, open, shared) = (self.state().clone(), self.open, self.shared.clone());
+        let (io, patience) = (state.io.clone(), state.config.drain_patience);
+        // It goes on after the time.
+        let leaving = io.spawn(async move {
+            shared.leave().await;
+            state.forget_open(open.get());
+        });
+        match io.spawn(async move { tokio::time::timeout(patience, leaving).await }).await {
+            Ok(Ok(_)) => Ok(()),
+            _ => {
+                let text = format!("what this client wrote to {} may still be applied", self.shared.name);
+                Err(Error::new(ErrorKind::Unavailable, text))
+            }
+        }
     }
 
-    /// With `is_used` this descriptor has not left the file yet.
-    fn close_in_background(&self, is_used: bool) {
+    fn close_in_background(&self, closing: Closing) {
         // Not the client: the last one of it may not be dropped on its own background thread.
         let (state, open, shared) = (self.state().clone(), self.open, self.shared.clone());
         self.state().io.spawn(async move {
-            if is_used {
-                if let Err(error) = write_back::flush(&state, &shared, Extent::ALL, Reason::Close).await {
-                    tracing::warn!(%error, "bytes of a file that was dropped without a close are lost");
-                }
-                shared.leave();
+            if closing == Closing::Dropped
+                && let Err(error) = write_back::flush(&state, &shared, Extent::ALL, Reason::Close).await
+            {
+                tracing::warn!(%error, "bytes of a file that was dropped without a close are lost");
+            }
+            if closing != Closing::Left {
+                shared.leave().await;
             }
             if let Err(error) = send_close(state, open, shared).await {
                 tracing::warn!(%error, "a file was not closed in order");
@@ -348,10 +366,21 @@ impl FileDescriptor {
     }
 }
 
+/// How far a close has come that goes on in the background.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Closing {
+    /// The descriptor was dropped: nothing is done.
+    Dropped,
+    /// Synced. The descriptor has not left the file, since writes are running or in doubt.
+    InUse,
+    /// It has left: the metadata server is to be told.
+    Left,
+}
+
 impl Drop for FileDescriptor {
     fn drop(&mut self) {
         if !std::mem::replace(&mut self.released, true) {
-            self.close_in_background(true);
+            self.close_in_background(Closing::Dropped);
         }
     }
 }

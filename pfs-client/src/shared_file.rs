@@ -4,10 +4,12 @@
 //! * every change of the token state is followed by [`SharedFile::pump`] under the same lock, so messages leave in the
 //!   order in which the state machine decided them;
 //! * an operation in the state machine has a [`Token`] that ends it, or was refused;
+//! * the metadata server is told of the last close only when no write of this client may be applied any more;
 //! * `unsynced` lists every slot with bytes that were written and not yet made durable, but for those that the sync that
 //!   holds `syncing` has taken; so no sync succeeds while another one is at work on bytes that were written before it.
 
 mod cached;
+mod closing;
 mod sets;
 
 use self::cached::Home;
@@ -31,7 +33,7 @@ use pfs_proto::status::ErrorDetail;
 use pfs_proto::token::{ClientMessage, GrantMessage};
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock, Weak};
-use tokio::sync::{OwnedMutexGuard, oneshot};
+use tokio::sync::{Notify, OwnedMutexGuard, oneshot};
 
 /// See the module.
 #[derive(Debug)]
@@ -47,6 +49,8 @@ pub(crate) struct SharedFile {
     home: Home,
     /// Held by the sync that is at work.
     syncing: Arc<tokio::sync::Mutex<()>>,
+    /// The file may be out of use.
+    unused: Notify,
     inner: Mutex<Inner>,
 }
 
@@ -59,6 +63,10 @@ struct Inner {
     sets: Sets,
     /// Descriptors.
     users: usize,
+    /// Servers that have not confirmed yet that the doubtful writes of a failed request are over.
+    undrained: usize,
+    /// The last descriptor waits to leave.
+    is_leaving: bool,
     /// Written slots, with the server instance that took the bytes.
     unsynced: Unsynced<u32, Instance>,
     committed_slots: SlotSet,
@@ -91,13 +99,15 @@ impl SharedFile {
             collectives: BTreeMap::new(),
             sets: Sets::default(),
             users: 1,
+            undrained: 0,
+            is_leaving: false,
             unsynced: Unsynced::default(),
             committed_slots: file.committed_slots,
             ended: None,
         };
         let (group_error, home, inner) = (Arc::default(), Home { cache, state }, Mutex::new(inner));
-        let syncing = Arc::default();
-        let shared = SharedFile { id: file.id, holder, recipe, name, links, group_error, home, syncing, inner };
+        let (syncing, unused) = (Arc::default(), Notify::new());
+        let shared = SharedFile { id: file.id, holder, recipe, name, links, group_error, home, syncing, unused, inner };
         shared.home.cache.open(shared.key(), shared.links.boot(), shared.recipe.stripe_unit());
         shared
     }
@@ -208,6 +218,7 @@ impl SharedFile {
         inner.tokens.end(operation, || self.links.next_request());
         self.pump(&mut inner);
         inner.sets.tell();
+        self.tell_unused(&inner);
     }
 
     /// An operation has failed with requests that may still be applied; its token lives until they can not.
@@ -222,6 +233,7 @@ impl SharedFile {
         let mut inner = self.inner.lock();
         inner.tokens.give_up_doubt(operation, undrained, || self.links.next_request());
         self.pump(&mut inner);
+        self.tell_unused(&inner);
     }
 
     /// What a restarted metadata server must know.
@@ -346,6 +358,7 @@ impl SharedFile {
         for (_, waiter) in std::mem::take(&mut inner.waiters) {
             let _ = waiter.send(Err(error.clone()));
         }
+        self.tell_unused(&inner);
     }
 
     /// Does what the state machine wants done.

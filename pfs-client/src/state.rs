@@ -170,10 +170,11 @@ impl ClientState {
             let own = |(open, record): (&OpenId, &OpenRecord)| Some((*open, self.file(record.holder, record.file)?));
             let opens: Vec<(OpenId, Arc<SharedFile>)> = self.opens.lock().iter().filter_map(own).collect();
             for (open, file) in opens {
-                if matches!(file.holder, Holder::Client(_))
-                    && file.written_size().is_some()
-                    && let Err(error) = send_close(self.clone(), open, file).await
-                {
+                if !matches!(file.holder, Holder::Client(_)) || file.written_size().is_none() {
+                    continue;
+                }
+                file.until_unused().await;
+                if let Err(error) = send_close(self.clone(), open, file).await {
                     tracing::warn!(%error, "a file was not closed before the end of the session");
                 }
             }

@@ -345,7 +345,7 @@ fn members_of_a_group_see_each_other_after_syncs() {
     sync();
     let mut files = files.into_iter();
     let root = files.next().unwrap();
-    files.for_each(File::detach);
+    files.for_each(|file| file.detach().unwrap());
     root.close().unwrap();
 }
 

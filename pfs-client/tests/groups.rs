@@ -149,3 +149,36 @@ fn a_dead_file_server_does_not_keep_a_range_for_ever() {
     file.write_at(&pattern(4, 8192), 0).unwrap();
     file.sync().unwrap();
 }
+
+/// A close frees all tokens of a file at once. It did so, too, while a write of unknown outcome was on its way to a server
+/// that could not be asked: that write could be applied after the next holder's.
+#[test]
+fn a_close_frees_nothing_that_may_still_be_written() {
+    let mut cluster = Cluster::builder(2).start().unwrap();
+    let config = ClientConfig {
+        cache_bytes: 0,
+        retry_for: Duration::from_millis(100),
+        drain_patience: Duration::from_millis(100),
+        ..config(&cluster)
+    };
+    let client = Client::connect(config).unwrap();
+    let file = client.open(&path("/a"), &read_write()).unwrap();
+    file.write_at(&pattern(1, 8192), 0).unwrap();
+    cluster.kill_file_server(1);
+    let error = file.write_at(&pattern(2, 8192), 0).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    file.close().unwrap_err();
+    let other = support::uncached(&cluster);
+    let file = other.open(&path("/a"), &read_write()).unwrap();
+    let bytes = pattern(3, 4096);
+    thread::scope(|scope| {
+        let writing = scope.spawn(|| file.write_at(&bytes, 0));
+        let waiting = || client.cluster_status(false).unwrap().tokens.unwrap().waiting;
+        until("it waits for the end of the write in doubt", || waiting() == 1);
+        cluster.start_file_server(1).unwrap();
+        writing.join().unwrap().unwrap();
+    });
+    let mut seen = vec![0; 4096];
+    assert_eq!(file.read_at(&mut seen, 0).unwrap(), 4096);
+    assert!(seen == bytes);
+}

@@ -152,7 +152,7 @@ fn a_group_asks_once_for_all_its_members() {
     files[0].report_sync(summary).unwrap();
     let mut files = files.into_iter();
     let root = files.next().unwrap();
-    files.for_each(|file| file.detach());
+    files.for_each(|file| file.detach().unwrap());
     root.close().unwrap();
     assert_eq!(other.stat(&path("/g")).unwrap().size_bytes, 30_000);
 }

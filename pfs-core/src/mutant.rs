@@ -70,6 +70,8 @@ mutants! {
     AckBeforeOperationEnds,
     /// An operation of unknown outcome does not hold back the ack (7).
     DoubtForgotten,
+    /// A file is closed while a write of it is running or in doubt (7).
+    ClosedInUse,
     /// A collective grant of an earlier boot is installed (6, 18).
     OldBootGrantInstalled,
     // The cache.

@@ -50,9 +50,12 @@ pub(crate) struct Attached {
 }
 
 impl Attached {
-    /// The file for rank 0 to close; the others have let go of it.
-    fn into_roots(mut self) -> Option<blocking::File> {
-        self.file.take_if(|_| self.is_root)
+    /// The file for rank 0 to close, unless another one could not let go of it.
+    fn into_roots(mut self) -> (Option<blocking::File>, Result<(), Error>) {
+        match self.file.take() {
+            Some(file) if !self.is_root => (None, file.detach().map_err(Error::from)),
+            file => (file, Ok(())),
+        }
     }
 }
 
@@ -67,7 +70,8 @@ impl Deref for Attached {
 impl Drop for Attached {
     fn drop(&mut self) {
         match self.file.take() {
-            Some(file) if !self.is_root || file.group_error().is_some() => file.detach(),
+            // Should it fail, the file is closed late, by the end of the sessions.
+            Some(file) if !self.is_root || file.group_error().is_some() => drop(file.detach()),
             // Dropping the file closes it.
             _ => {}
         }
@@ -178,10 +182,13 @@ impl File {
         // The root closes for the group when nobody uses the file any more. From here on a dead rank is not told: the
         // group is no more. But nobody waits for anything that is not bounded in time.
         group.bounded();
-        let file = file.into_roots();
-        let detached = group.agree(own);
+        let (file, detached) = file.into_roots();
+        let detached = group.agree(detached);
+        let own = group.agree(own);
         let closed = group.ask(ROOT, || {
-            let closed = file.map_or(Ok(()), blocking::File::close);
+            // What a rank could not let go of is closed by the end of the sessions: its bytes may not go to others yet.
+            let close = if detached.is_ok() { blocking::File::close } else { blocking::File::detach };
+            let closed = file.map_or(Ok(()), close);
             if amode.contains(AccessMode::DELETE_ON_CLOSE) {
                 client.remove(&path, Some(EntryKind::File))?;
             }
@@ -189,7 +196,7 @@ impl File {
             Ok(Vec::new())
         });
         let reported = report.print(&group, &client, path.as_str());
-        durable.and(detached).and(closed.map(drop)).and(reported)
+        durable.and(own).and(detached).and(closed.map(drop)).and(reported)
     }
 
     /// The end of a file whose group is lost: nobody can tell when the other ranks are done with it, so every rank lets go
@@ -198,7 +205,7 @@ impl File {
         let file = self.file.file.take();
         let own = self.atomic.close();
         let synced = file.as_ref().map_or(Ok(()), |file| file.sync().map_err(Error::from)).and(own);
-        file.into_iter().for_each(blocking::File::detach);
+        file.into_iter().for_each(|file| drop(file.detach()));
         match synced {
             Ok(()) => lost,
             Err(error) => lost.and(format_args!("what this rank wrote was not all made durable: {error}")),

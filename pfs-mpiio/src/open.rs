@@ -138,7 +138,7 @@ fn agree_attached(group: &Group, own: Result<blocking::File, Error>) -> Result<b
         (Err(error), file) => {
             match file {
                 Some(file) if group.is_root() => drop(file.close()),
-                Some(file) => file.detach(),
+                Some(file) => drop(file.detach()),
                 None => {}
             }
             Err(error)

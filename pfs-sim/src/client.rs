@@ -1,5 +1,6 @@
 //! A client: the shell around its session, its holders and its cache, and the process that accesses files through them.
 
+mod closing;
 mod data;
 mod jobs;
 mod session;
@@ -39,6 +40,19 @@ pub struct Client {
     process: Option<Box<Process>>,
 }
 
+/// How far the close of a file has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OpenState {
+    /// It is in use.
+    Open,
+    /// Nothing new is begun; what is under way has to end.
+    Closing,
+    /// It is left, and the metadata server may not know yet.
+    Left,
+    /// That is over.
+    Closed,
+}
+
 /// A file that a process has opened.
 pub(crate) struct OpenFile {
     pub(crate) holder: Holder,
@@ -49,6 +63,7 @@ pub(crate) struct OpenFile {
     cached: bool,
     /// Its group was given up.
     pub(crate) lost: bool,
+    pub(crate) state: OpenState,
     /// The last collective grant that has arrived.
     pub(crate) collective_seen: u64,
 }
@@ -149,7 +164,8 @@ impl Client {
 
     /// What its process holds: holder, file, boot, and the tokens.
     pub(crate) fn holders(&self) -> impl Iterator<Item = (ClientId, &OpenFile)> {
-        self.process.iter().flat_map(|process| process.files.iter().map(|file| (process.id, file)))
+        let files = self.process.iter().flat_map(|process| process.files.iter().map(|file| (process.id, file)));
+        files.filter(|(_, file)| file.is_there())
     }
 
     /// Whether nothing is under way.
@@ -176,6 +192,16 @@ impl OpenFile {
     pub(crate) fn id(&self) -> FileId {
         crate::metadata::file_id(self.file)
     }
+
+    /// Whether the process has not left it.
+    pub(crate) fn is_there(&self) -> bool {
+        matches!(self.state, OpenState::Open | OpenState::Closing)
+    }
+
+    /// Whether a new access may begin.
+    pub(crate) fn is_usable(&self) -> bool {
+        self.state == OpenState::Open && !self.lost
+    }
 }
 
 impl Process {
@@ -192,6 +218,7 @@ impl Process {
         say(self.write_backs.len(), "write-backs");
         say(self.revoke_jobs.len(), "revokes to write back for");
         say(usize::from(self.sync.is_some()), "sync");
+        say(self.files.iter().filter(|open| open.state == OpenState::Closing).count(), "closes");
         say(self.calls.len(), "calls");
         say(self.ranks.len(), "collectives");
         texts.join(", ")
@@ -210,7 +237,7 @@ impl Process {
 
     /// The position of an open file.
     pub(crate) fn find(&self, holder: Holder, file: FileId) -> Option<usize> {
-        self.files.iter().position(|open| open.holder == holder && open.id() == file)
+        self.files.iter().position(|open| open.holder == holder && open.id() == file && open.is_there())
     }
 
     pub(crate) fn call(&mut self, call: Call, began: u64) {

@@ -98,6 +98,8 @@ pub enum Call {
     GetSize { file: usize },
     /// Make a size durable.
     Synced { file: usize, size: FileSize },
+    /// Close a file.
+    Close { file: usize, open: OpenId, size: Option<FileSize> },
 }
 
 /// An answer.
@@ -136,6 +138,7 @@ pub enum DiskDone {
     Intent { operation: u64 },
     Cut { operation: u64 },
     Synced { client: ClientId, number: u64, file: usize, size: FileSize },
+    Closed { client: ClientId, number: u64, file: usize, open: OpenId, size: Option<FileSize> },
 }
 
 /// A truncation that is to be carried out.
@@ -419,6 +422,12 @@ impl World {
                 running.sizes[file].set(store.sizes[file]);
                 self.reply(client, number, Reply::Done);
             }
+            DiskDone::Closed { client, number, file, open, size } => {
+                // The size is durable before its tokens are free.
+                size.into_iter().for_each(|size| store.sizes[file].learn(size));
+                running.coordinator.manager().close(Holder::Client(client), file_id(file), open);
+                self.reply(client, number, Reply::Done);
+            }
         }
         self.meta_pump();
     }
@@ -613,6 +622,10 @@ impl World {
                 self.answer_asks();
             }
             Call::Synced { file, size } => self.write(DiskDone::Synced { client, number, file, size }),
+            Call::Close { file, open, size } => {
+                size.into_iter().for_each(|size| running.sizes[file].learn(size));
+                self.write(DiskDone::Closed { client, number, file, open, size });
+            }
         }
     }
 

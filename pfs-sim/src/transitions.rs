@@ -50,6 +50,8 @@ transitions! {
     RevokeNotSeen: "holder", "revoke: waits for a collective grant";
     AckWithSize: "holder", "ack: with a size";
     AckUndrained: "holder", "ack: names an undrained write";
+    RevokeLeft: "holder", "revoke: of a file that was left";
+    Closed: "holder", "closed";
     WriteBackForRevoke: "holder", "dirty blocks written back for a revoke";
     Doubt: "holder", "doubt";
     DoubtDrained: "holder", "doubt: ended by a drain";

@@ -263,7 +263,7 @@ where
             file.note_failure(&error);
             let doubts = doubts.into_inner();
             if !doubts.is_empty() {
-                settle(state, token, server, doubts);
+                settle(state, file, token, server, doubts);
             }
             Err(error)
         }
@@ -345,9 +345,16 @@ fn leaves_doubt(kind: ErrorKind) -> bool {
 }
 
 /// Keeps the token until the server has confirmed that the writes are over, in the background.
-fn settle(state: &Arc<ClientState>, token: Arc<Token>, server: ServerId, doubts: Vec<(Stamp, u64)>) {
+fn settle(
+    state: &Arc<ClientState>,
+    file: &Arc<SharedFile>,
+    token: Arc<Token>,
+    server: ServerId,
+    doubts: Vec<(Stamp, u64)>,
+) {
     state.begin_drain();
-    let weak = Arc::downgrade(state);
+    file.begin_drain();
+    let (weak, file) = (Arc::downgrade(state), file.clone());
     state.io.spawn(async move {
         let (mut token, since) = (Some(token), Instant::now());
         loop {
@@ -356,7 +363,10 @@ fn settle(state: &Arc<ClientState>, token: Arc<Token>, server: ServerId, doubts:
                 return;
             }
             match state.servers.settle_doubts(server).await {
-                Ok(()) => return state.end_drain(),
+                Ok(()) => {
+                    state.end_drain();
+                    return file.end_drain();
+                }
                 Err(error) => tracing::debug!(%server, %error, "a write's outcome is not known yet"),
             }
             if since.elapsed() >= state.config.drain_patience

@@ -36,15 +36,6 @@ impl SharedFile {
         open
     }
 
-    /// A descriptor has gone. With the last one the blocks go, so what is dirty must have been written back.
-    pub(crate) fn leave(&self) {
-        let mut inner = self.inner.lock();
-        inner.users -= 1;
-        if inner.users == 0 {
-            self.home.cache.close(self.key());
-        }
-    }
-
     /// Pins ranges with dirty blocks, which are held, until they are written.
     pub(crate) fn pin_for_write_back(self: &Arc<Self>, extents: &[Extent]) -> Token {
         let operation = self.inner.lock().tokens.begin_write_back(Ranges::from(extents));

@@ -19,7 +19,7 @@ const BATCH_BYTES: u64 = 48;
 /// Attempts before dirty bytes are dropped with an error.
 const ATTEMPTS_MAX: u32 = 3;
 /// How long syncs try to reach a server.
-const SYNC_PATIENCES_US: [u64; 3] = [50 * MS, 600 * MS, PATIENCE_US];
+const SYNC_PATIENCES_US: [u64; 4] = [20 * MS, 60 * MS, 600 * MS, PATIENCE_US];
 
 /// Dirty bytes on their way to the servers.
 pub(super) struct WriteBack {
@@ -80,7 +80,10 @@ impl World {
 
     /// Takes one job a step further. False: none can go on.
     pub(super) fn advance_jobs(&mut self, client: usize) -> bool {
-        self.advance_revokes(client) || self.advance_sync(client) || self.relieve_cache(client)
+        self.advance_revokes(client)
+            || self.advance_sync(client)
+            || self.advance_closes(client)
+            || self.relieve_cache(client)
     }
 
     fn advance_revokes(&mut self, client: usize) -> bool {
@@ -252,7 +255,7 @@ impl World {
         let Some(sync) = &mut process.sync else { return false };
         match sync.step {
             Step::WritingBack => {
-                for at in 0..process.files.len() {
+                for at in (0..process.files.len()).filter(|at| process.files[*at].is_there()) {
                     let key = process.files[at].key();
                     if process.cache.has_dirty(key, Extent::ALL) {
                         // What is dirty again while it is on its way goes when that has ended.
@@ -263,7 +266,7 @@ impl World {
                     }
                 }
                 sync.step = Step::Committing;
-                for open in &process.files {
+                for open in process.files.iter().filter(|open| open.is_there()) {
                     sync.failed |= process.cache.take_error(open.key()).is_some();
                 }
                 let taken = process.unsynced.take();
@@ -286,6 +289,7 @@ impl World {
                 let sizes: Vec<_> = process
                     .files
                     .iter()
+                    .filter(|open| open.is_there())
                     .filter_map(|open| open.tokens.written_size().map(|size| (open.file, size)))
                     .collect();
                 sync.outstanding = sizes.len();

@@ -1,6 +1,6 @@
 //! What a client's session and holders want done, and what the metadata server tells.
 
-use super::{Access, OpenFile, Process, Stage, What};
+use super::{Access, OpenFile, OpenState, Process, Stage, What};
 use crate::metadata::{Call, ClientFrame, ClientMessage, Reply, ServerFrame, ServerMessage};
 use crate::plan::{MS, Node};
 use crate::transitions::Transition;
@@ -92,7 +92,7 @@ impl World {
             ServerMessage::Refused(request) => self.refused(client, request),
             ServerMessage::SizeQuery { ask, file } => {
                 let Some(process) = self.process(client) else { return };
-                let own = process.files.iter().filter(|open| open.id() == file);
+                let own = process.files.iter().filter(|open| open.id() == file && open.is_there());
                 let size = own.filter_map(|open| open.tokens.written_size()).max();
                 let size = size.unwrap_or(FileSize { generation: 1, bytes: 0 });
                 process.session.send(ClientMessage::Size { ask, size });
@@ -156,7 +156,7 @@ impl World {
 
     fn revoked(&mut self, client: usize, revoke: Revoke) {
         let Some(process) = self.process(client) else { return };
-        let Some(at) = process.find(revoke.holder, revoke.file) else { return };
+        let Some(at) = process.find(revoke.holder, revoke.file) else { return self.nothing_to_give(client, &revoke) };
         let pinned = process
             .accesses
             .values()
@@ -185,6 +185,7 @@ impl World {
             (Call::GetSize { file }, Reply::Size(size)) => self.check_size(file, size, asked.began),
             (Call::SetSize { write, .. }, _) => self.model.succeed(write, self.now),
             (Call::Synced { .. }, _) => self.size_synced(client),
+            (Call::Close { file, .. }, _) => self.close_told(client, file),
             _ => {}
         }
     }
@@ -209,7 +210,8 @@ impl World {
         let boot = process.session.boot();
         let exclusion = matches!(holder, Holder::Client(_));
         let tokens = TokenHolder::new(holder, id, boot, size, exclusion);
-        let opened = OpenFile { holder, file, tokens, open, members, cached, lost: false, collective_seen: 0 };
+        let (lost, state, collective_seen) = (false, OpenState::Open, 0);
+        let opened = OpenFile { holder, file, tokens, open, members, cached, lost, state, collective_seen };
         process.cache.open(opened.key(), boot, crate::model::STRIPE_UNIT);
         process.files.push(opened);
     }
@@ -313,8 +315,11 @@ impl World {
         self.reach(Transition::Reassert);
         let Some(process) = self.process(client) else { return };
         let mut said = 0;
-        for open in process.files.iter_mut().filter(|open| !open.lost) {
-            let (ranges, size) = open.tokens.reassert();
+        for open in process.files.iter_mut().filter(|open| !open.lost && open.state != OpenState::Closed) {
+            let (mut ranges, size) = open.tokens.reassert();
+            if !open.is_there() {
+                ranges.clear();
+            }
             said += 1;
             let file = open.id();
             let (holder, members, opens) = (open.holder, open.members.clone(), vec![open.open]);

@@ -41,6 +41,7 @@ impl World {
             60..110 => self.ask_size(client),
             110..140 => self.cancel(client),
             140..150 => self.ask_for_many(client),
+            320..335 => self.begin_close(client),
             150..320 if client == 0 && self.plan.group > 0 => self.do_together(),
             _ => self.access(client),
         }
@@ -50,13 +51,15 @@ impl World {
     fn last_words(&mut self, client: usize) {
         let now = self.now;
         let Some(process) = self.process(client) else { return };
-        if !process.unrest().is_empty() || process.files.len() < 2 {
+        let holder = Holder::Client(process.id);
+        let is_open = |file: usize| process.find(holder, crate::metadata::file_id(file)).is_some();
+        if !process.unrest().is_empty() || !(0..crate::world::FILES).all(is_open) {
             return;
         }
         process.last_words += 1;
         match process.last_words {
             1 => {
-                let own = |open: &super::OpenFile| !open.lost && matches!(open.holder, Holder::Client(_));
+                let own = |open: &super::OpenFile| open.is_usable() && matches!(open.holder, Holder::Client(_));
                 let own: Vec<usize> = (0..process.files.len()).filter(|at| own(&process.files[*at])).collect();
                 (0..crate::world::FILES).for_each(|file| process.call(Call::GetSize { file }, now));
                 for at in own {
@@ -88,7 +91,7 @@ impl World {
         let process = self.process(client).expect("just seen");
         let open = &process.files[at];
         let (file, writer) = (open.file, process.writer);
-        if open.lost {
+        if !open.is_usable() {
             return;
         }
         if let Holder::Group(_) = open.holder {

@@ -21,8 +21,8 @@ pub struct Config {
     pub lease_ms: u64,
     /// Milliseconds between two heartbeats of a client or file server; at most a third of the lease.
     pub heartbeat_ms: u64,
-    /// Milliseconds for which a restarted server waits for clients of earlier starts; nothing: somewhat more than the
-    /// lease, so that one with a broken connection notices it, connects and says what it holds.
+    /// Milliseconds for which a restarted server waits for clients of earlier starts, at least the lease; nothing: somewhat
+    /// more than the lease, so that one with a broken connection notices it, connects and says what it holds.
     pub grace_ms: Option<u64>,
     /// Milliseconds after which a holder is shut out that neither gives way nor gets on, though it is alive.
     pub revoke_timeout_ms: u64,
@@ -76,6 +76,37 @@ impl Config {
         if self.revoke_timeout_ms == 0 {
             bail!("no holder gives way within 0 ms; give it time");
         }
+        if self.grace_ms() < self.lease_ms {
+            bail!(
+                "a grace of {} ms is shorter than the lease of {} ms; a client that does not come back would still use what is granted to others when it ends",
+                self.grace_ms(),
+                self.lease_ms
+            );
+        }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> Config {
+        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        Config::new(PathBuf::from("/nowhere"), listen, Secret::new([7; 32]))
+    }
+
+    #[test]
+    fn the_usual_settings_fit_each_other() {
+        config().check().unwrap();
+    }
+
+    /// Rule 18: who has not spoken by the end of the grace is fenced, and has stopped by then, since its lease is over.
+    #[test]
+    fn a_grace_is_no_shorter_than_the_lease() {
+        let with = |grace_ms| Config { grace_ms: Some(grace_ms), ..config() }.check();
+        let error = with(14_999).unwrap_err().to_string();
+        assert!(error.contains("grace of 14999 ms") && error.contains("lease of 15000 ms"), "{error}");
+        with(15_000).unwrap();
     }
 }

@@ -13,6 +13,8 @@
 //!   and the collective grants that the revoke covers have arrived and were used, and given up after that.
 //! * An operation of unknown outcome holds the ack back, or is named in it (rule 7).
 //! * An operation never waits for a token while it is pinned.
+//! * A close frees all tokens, without revokes and acks. So it waits until the file is not [in use](TokenHolder::is_in_use)
+//!   and until what was [given up](TokenHolder::give_up_doubt) is drained.
 //! * With local exclusion, operations that conflict run one after the other, in the order of their `begin`.
 //! * What is held was granted in [`boot`](TokenHolder::boot), or was taken over by it.
 
@@ -209,6 +211,11 @@ impl TokenHolder {
     /// The next thing to be done, in order.
     pub fn poll_action(&mut self) -> Option<HolderAction> {
         self.actions.pop_front()
+    }
+
+    /// Whether an access runs, or may still be applied: a close would give its bytes to others before it has ended.
+    pub fn is_in_use(&self) -> bool {
+        self.operations.values().any(Operation::is_under_way) && !crate::mutant!(ClosedInUse)
     }
 
     /// The boot of stamps.

@@ -58,6 +58,11 @@ impl Operation {
             Progress::Doubtful => !crate::mutant!(DoubtForgotten),
         }
     }
+
+    /// Whether requests of it may be on their way to a server. The part of a set that nobody has claimed has none.
+    pub(super) fn is_under_way(&self) -> bool {
+        matches!(self.progress, Progress::Pinned | Progress::WritingBack | Progress::Doubtful)
+    }
 }
 
 impl TokenHolder {
