@@ -1,5 +1,7 @@
 //! Writes the inputs that the targets begin with into the corpus: `cargo run -p pfs-fuzz --example seeds`.
 
+use pfs_core::checksum::Checksum;
+use pfs_fuzz::frames::with_prefix;
 use pfs_fuzz::messages::{DETAILS, KINDS};
 use pfs_proto::v1;
 use prost::Message;
@@ -8,6 +10,18 @@ use std::io::Result;
 use std::path::Path;
 
 fn main() -> Result<()> {
+    for (cuts, name) in [(0, "whole"), (1, "bytes"), (77, "frames")] {
+        for choices in 0..8 {
+            let message = write().encode_to_vec();
+            let body = if choices & 1 == 0 { message } else { with_prefix(&message) };
+            keep("write_body", &format!("{name}-{choices}"), &[&[cuts, choices], &body[..]].concat())?;
+        }
+    }
+    let irregular = [write().encode_to_vec(), vec![0x28, 1]].concat();
+    keep("write_body", "irregular", &[&[9, 0], &irregular[..]].concat())?;
+    for (cuts, choices, name) in [(0, 0, "whole"), (1, 0, "bytes"), (77, 0, "frames"), (78, 1, "broken")] {
+        keep("small", name, &[&[cuts, choices], &small()[..]].concat())?;
+    }
     for (kind, message) in messages() {
         let number = KINDS.iter().position(|(name, _)| *name == kind).expect("a kind of message");
         let name = format!("{kind}-{}", message.len());
@@ -46,9 +60,23 @@ fn write() -> v1::WriteRequest {
         sequence: 9,
         object: object(),
         extents: extents(),
-        checksums: vec![1, 2, 3],
+        checksums: [&b"0123456"[..6], b"6789", b"abc"].map(|piece| Checksum::of(piece).0).to_vec(),
         payload: b"0123456789abc"[..].into(),
     }
+}
+
+fn read() -> v1::ReadRequest {
+    v1::ReadRequest { stamp: stamp(), sequence: 9, object: object(), extents: extents(), must_exist: true }
+}
+
+/// A write, a read, one that is refused, one that is neither.
+fn small() -> Vec<u8> {
+    use v1::small_request::Operation;
+    let without_extents = v1::WriteRequest { extents: Vec::new(), ..write() };
+    let operations =
+        [Some(Operation::Write(write())), Some(Operation::Read(read())), Some(Operation::Write(without_extents)), None];
+    let message = |(id, operation)| with_prefix(&v1::SmallRequest { id, operation }.encode_to_vec());
+    (7..).zip(operations).flat_map(message).collect()
 }
 
 fn file() -> Option<v1::FileMetadata> {
@@ -172,10 +200,9 @@ fn messages() -> Vec<(&'static str, Vec<u8>)> {
         extent: Some(extents()[0]),
         allocation: v1::Allocation::Punch.into(),
     };
-    let read = v1::ReadRequest { stamp: stamp(), sequence: 9, object: object(), extents: extents(), must_exist: true };
     vec![
         ("WriteRequest", write().encode_to_vec()),
-        ("ReadRequest", read.encode_to_vec()),
+        ("ReadRequest", read().encode_to_vec()),
         ("AllocateRequest", allocate.encode_to_vec()),
         ("CreateFileRequest", create.encode_to_vec()),
         ("OpenFileReply", opened.encode_to_vec()),

@@ -5,13 +5,18 @@
 //!
 //! What all of them hold:
 //! * no panic, whatever comes;
-//! * memory in proportion to the input, never to a number that it names ([`bounded`]).
+//! * memory in proportion to the input, never to a number that it names ([`bounded`]);
+//! * the same result however the input is cut into frames, and whether it is read as it arrives or as a whole.
 
 pub mod bounded;
+pub mod frames;
 pub mod messages;
+pub mod small;
+pub mod write_body;
 
 /// A target by its name, which is that of its program and of its folder in the corpus.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: &[Target] = &[("messages", messages::check)];
+pub const TARGETS: &[Target] =
+    &[("messages", messages::check), ("small", small::check), ("write_body", write_body::check)];

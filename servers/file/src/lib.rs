@@ -23,6 +23,8 @@ mod boot_time;
 mod buffers;
 mod chunks;
 mod fence_file;
+#[doc(hidden)]
+pub mod fuzzing;
 mod gate;
 mod instance;
 mod label;

@@ -11,8 +11,8 @@
 pub mod grpc;
 mod read_stream;
 mod reply;
-mod small;
-mod write;
+pub mod small;
+pub mod write;
 
 #[cfg(test)]
 pub mod fed_body;

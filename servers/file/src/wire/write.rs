@@ -73,13 +73,13 @@ async fn write(
 }
 
 /// What the beginning of a request has shown.
-enum Opened {
+pub enum Opened {
     Regular { head: v1::WriteRequest, payload_bytes: usize, rest: Incoming },
     Irregular(Body),
 }
 
 /// Reads a request up to its payload.
-async fn open(body: Body) -> Opened {
+pub async fn open(body: Body) -> Opened {
     let mut rest = Incoming::new(body);
     let mut taken = BytesMut::new();
     loop {
@@ -141,13 +141,15 @@ fn take(rest: &mut Incoming) -> Incoming {
 }
 
 /// A payload that arrives.
-struct Payload {
+pub struct Payload {
     /// Bytes that are to come.
-    left: usize,
-    rest: Incoming,
-    budget: Budget,
+    pub left: usize,
+    /// Where they come from.
+    pub rest: Incoming,
+    /// What a batch has a share of.
+    pub budget: Budget,
     /// Of the present batch.
-    share: Option<Share>,
+    pub share: Option<Share>,
 }
 
 impl Pieces for Payload {

@@ -14,7 +14,7 @@
 //! * every request that was taken is answered before a stream ends with success.
 
 mod answers;
-mod request;
+pub mod request;
 
 use super::grpc::{Messages, response, trailers};
 use super::reply::{ReadFrame, Reply};
