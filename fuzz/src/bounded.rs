@@ -3,7 +3,7 @@
 /// Bytes that may be allocated for each byte of input. A nested message of two bytes becomes a structure of some hundred.
 const BYTES_PER_BYTE: u64 = 512;
 /// Bytes that may be allocated for an empty input: texts of errors, and buffers of a fixed size.
-const BYTES_AT_LEAST: u64 = 1 << 20;
+const BYTES_AT_LEAST: u64 = 1 << 18;
 
 /// Runs something on an input of this many bytes.
 ///

@@ -44,6 +44,7 @@ enum Command {
     Rm(commands::rm::Flags),
     Cp(commands::cp::Flags),
     Layout(commands::layout::Flags),
+    Scrub(commands::scrub::Flags),
     Tokens(commands::tokens::Flags),
     #[command(subcommand)]
     Bench(commands::bench::Flags),
@@ -69,6 +70,7 @@ impl Cli {
             Command::Rm(flags) => commands::rm::run(flags, &connection),
             Command::Cp(flags) => commands::cp::run(flags, &connection),
             Command::Layout(flags) => commands::layout::run(flags, &connection),
+            Command::Scrub(flags) => commands::scrub::run(flags, &connection),
             Command::Tokens(flags) => commands::tokens::run(flags, &connection),
             Command::Bench(flags) => commands::bench::run(flags, &connection),
         }

@@ -62,6 +62,13 @@ pub struct FileStatus {
     pub(crate) committed_slots: SlotSet,
 }
 
+impl FileStatus {
+    /// Whether a slot's object was made durable once: if it is gone, bytes are lost.
+    pub fn is_durable(&self, slot: u32) -> bool {
+        self.committed_slots.contains(slot)
+    }
+}
+
 impl From<FileMetadata> for FileStatus {
     fn from(file: FileMetadata) -> Self {
         FileStatus {

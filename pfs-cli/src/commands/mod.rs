@@ -10,6 +10,7 @@ pub mod ls;
 pub mod mkdir;
 pub mod mv;
 pub mod rm;
+pub mod scrub;
 pub mod server;
 pub mod start;
 pub mod stat;

@@ -32,6 +32,7 @@ mod metadata_link;
 mod metered;
 mod reading;
 mod registration;
+mod scrub;
 mod server;
 mod service;
 mod start;

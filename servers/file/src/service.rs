@@ -1,28 +1,31 @@
 //! The gRPC service: messages become strict requests here, once, and answers become messages.
 
+use crate::scrub;
 use crate::server::FileServer;
 use crate::wire::Whole;
 use bytes::Bytes;
 use pfs_core::fence::Fences;
-use pfs_proto::data::{Commit, Drain, Fence, Read, Remove, Stat, Truncate, Write, WriteHead, wire_checksums};
+use pfs_proto::data::{Commit, Drain, Fence, Read, Remove, Scrub, Stat, Truncate, Write, WriteHead, wire_checksums};
 use pfs_proto::status::{ErrorCode, status};
 use pfs_proto::transport::MESSAGE_BYTES_MAX;
 use pfs_proto::v1;
 use pfs_proto::v1::data_server::{Data, DataServer};
-use pfs_server_runtime::ConnectionEpoch;
+use pfs_server_runtime::{CancellationToken, ConnectionEpoch};
 use std::sync::Arc;
+use tonic::codegen::tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 /// The service of a file server.
 #[derive(Clone)]
 pub struct DataService {
     server: Arc<FileServer>,
+    shutdown: CancellationToken,
 }
 
 impl DataService {
-    /// The generated server around the service, with the project's message limits.
-    pub fn new(server: Arc<FileServer>) -> DataServer<Self> {
-        DataServer::new(DataService { server })
+    /// The generated server around the service, with the project's message limits. Streams end with `shutdown`.
+    pub fn new(server: Arc<FileServer>, shutdown: CancellationToken) -> DataServer<Self> {
+        DataServer::new(DataService { server, shutdown })
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX)
     }
@@ -148,8 +151,10 @@ impl Data for DataService {
 
     type ScrubStream = tonic::codegen::BoxStream<v1::ScrubReply>;
 
-    async fn scrub(&self, _: Request<v1::ScrubRequest>) -> Result<Response<Self::ScrubStream>, Status> {
-        Err(Status::unimplemented("not yet"))
+    async fn scrub(&self, request: Request<v1::ScrubRequest>) -> Result<Response<Self::ScrubStream>, Status> {
+        let scrub = Scrub::try_from(request.into_inner())?;
+        let replies = scrub::begin(self.server.clone(), scrub, self.shutdown.clone());
+        Ok(Response::new(Box::pin(ReceiverStream::new(replies))))
     }
 
     async fn ping(&self, _: Request<v1::DataPingRequest>) -> Result<Response<v1::DataPingReply>, Status> {

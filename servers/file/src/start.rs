@@ -98,7 +98,7 @@ pub async fn start(config: Config) -> anyhow::Result<RunningServer> {
         _gone: gone,
     });
     let shutdown = CancellationToken::new();
-    let service = Wire::new(DataService::new(server.clone()), server.clone(), shutdown.clone());
+    let service = Wire::new(DataService::new(server.clone(), shutdown.clone()), server.clone(), shutdown.clone());
     // Served before it is registered, so that the metadata server reaches it with truncations and fences.
     let mut running = serve(listener, &config.secret, Routes::new(service), shutdown.clone())?;
     let registrar = Registrar {

@@ -118,7 +118,8 @@ pub trait ObjectStore: Send + Sync + 'static {
 
     /// Compares stored blocks with their checksums, `blocks` counted from the object's start in units of
     /// [`BLOCK_BYTES`](pfs_core::checksum::BLOCK_BYTES), and tells which differ or can not be read, in order. A block that is
-    /// written meanwhile is compared before or after, never in between; blocks past the object's end are right.
+    /// written meanwhile is compared before or after, never in between. Past the object's end only a checksum is damage:
+    /// somebody else has cut the object.
     /// Fails with [`StoreError::Missing`] if there is no such object.
     fn verify(&self, object: ObjectId, blocks: Range<u64>) -> Result<Vec<Damage>, StoreError>;
 

@@ -16,6 +16,9 @@ use tonic::codegen::http;
 use tonic::metadata::GRPC_CONTENT_TYPE;
 use tonic::{Code, Status};
 
+/// Most bytes that are reserved for a message on its own word; past that it gets memory as it arrives.
+const RESERVE_BYTES_MAX: usize = 16 * 1024;
+
 /// The bytes before a message of this length.
 pub fn prefix(message_bytes: usize) -> [u8; PREFIX_BYTES] {
     let length = u32::try_from(message_bytes).expect("messages are bounded");
@@ -122,7 +125,7 @@ impl Messages {
                 if end <= self.frame.len() {
                     return Ok(Some(self.frame.split_to(end).split_off(PREFIX_BYTES)));
                 }
-                self.begun.reserve(end);
+                self.begun.reserve(end.min(RESERVE_BYTES_MAX));
             }
             // Its own memory, so that the frame is not kept.
             self.begun.extend_from_slice(&std::mem::take(&mut self.frame));
@@ -131,7 +134,7 @@ impl Messages {
         self.fill(PREFIX_BYTES);
         let Some(prefix) = self.begun.first_chunk() else { return Ok(None) };
         let end = PREFIX_BYTES + message_bytes(*prefix, self.message_bytes_max)?;
-        self.begun.reserve(end - self.begun.len());
+        self.begun.reserve((end - self.begun.len()).min(RESERVE_BYTES_MAX));
         self.fill(end);
         if self.begun.len() < end {
             return Ok(None);

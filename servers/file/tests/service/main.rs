@@ -10,5 +10,6 @@ mod lease;
 mod load;
 mod raw;
 mod refusals;
+mod scrub;
 mod stores;
 mod streams;

@@ -28,6 +28,8 @@ enum Purpose {
 }
 
 const DIFFERS: &str = "they differ from their checksum";
+/// Of blocks past the object's end that have a checksum.
+pub(super) const CUT: &str = "they are gone: the object ends before them";
 
 impl<D: Disk> OpenObject<D> {
     /// Writes all extents; false if that would have to wait.
@@ -116,7 +118,11 @@ impl<D: Disk> OpenObject<D> {
     ) -> Result<bool, StoreError> {
         let start = piece.block();
         if start >= self.length() {
-            return Ok(true);
+            // A checksum past the end is that of a block that was there: somebody else has cut the file.
+            return match unit.sums()[piece.index()] {
+                StoredSum::HOLE => Ok(true),
+                _ => Err(self.damaged(Self::block_extent(start, BLOCK_BYTES), CUT.into())),
+            };
         }
         let read = fetch(&self.file, into, start, self.shared.is_in_memory, wait)
             .map_err(|error| self.failed(Attempt::Read(Self::block_extent(start, BLOCK_BYTES)), error))?;

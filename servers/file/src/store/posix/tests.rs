@@ -87,3 +87,34 @@ fn strange_files_are_left_alone() {
     assert_eq!(store.list().unwrap(), []);
     assert!(strange.exists());
 }
+
+/// An object that somebody else has cut while the store was down: its checksums tell what is missing. Without them the
+/// bytes past its end would read as a hole.
+#[test]
+fn a_cut_object_is_damaged_past_its_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = PosixStore::open(directory.path(), PosixOptions::default()).unwrap();
+    store.create(object(1)).unwrap();
+    let far = 3 * table::UNIT_BYTES;
+    write(&store, object(1), &[extent(0, 10_000), extent(far, 10)], &[7; 10_010]).unwrap();
+    store.commit(object(1)).unwrap();
+    assert_eq!(store.verify(object(1), 0..u64::MAX).unwrap(), []);
+    let path = store.bucket(object(1).file).path(object(1));
+    drop(store);
+    fs::OpenOptions::new().write(true).open(path).unwrap().set_len(5000).unwrap();
+
+    let store = PosixStore::open(directory.path(), PosixOptions::default()).unwrap();
+    let damage = store.verify(object(1), 0..u64::MAX).unwrap();
+    let extents: Vec<_> = damage.iter().map(|damage| damage.extent).collect();
+    assert_eq!(extents, [extent(4096, 5000 - 4096), extent(8192, 4096), extent(far, 4096)]);
+    assert!(damage[1].problem.contains("the object ends before them"), "{damage:?}");
+    for lost in [extent(4990, 20), extent(9000, 10), extent(far + 5, 1)] {
+        let mut bytes = vec![0; usize::try_from(lost.length()).unwrap()];
+        let error = store.read(object(1), &[lost], &mut bytes, &mut Vec::new()).unwrap_err();
+        assert!(error.to_string().contains(&object(1).to_string()), "{error}");
+    }
+    let mut sums = Vec::new();
+    store.read(object(1), &[extent(8192, 4096)], &mut [0; 4096], &mut sums).unwrap();
+    assert_ne!(sums, [Checksum::of(&[0; 4096])], "whoever uses the bytes sees that they are not those");
+    assert_eq!(read(&store, object(1), 20_000, 100), [0; 100], "a hole stays one");
+}

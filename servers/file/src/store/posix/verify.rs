@@ -6,9 +6,10 @@
 use super::super::disk::{Disk, DiskFile};
 use super::super::sum::{BLOCK, StoredSum};
 use super::super::{Attempt, Damage, StoreError};
+use super::blocks::CUT;
 use super::object::OpenObject;
-use super::segments::Segment;
-use super::table::{Sums, UNIT_BLOCKS, UNIT_BYTES, Wait};
+use super::segments::{Piece, Segment};
+use super::table::{Sums, UNIT_BLOCKS, UNIT_BYTES, Unit, Wait};
 use pfs_core::checksum::BLOCK_BYTES;
 use pfs_core::extent::ObjectOffset;
 use pfs_proto::data::ObjectExtent;
@@ -22,7 +23,7 @@ impl<D: Disk> OpenObject<D> {
         let mut buffer = vec![0; UNIT_BYTES as usize];
         let mut at = blocks.start.saturating_mul(BLOCK_BYTES);
         let end = blocks.end.saturating_mul(BLOCK_BYTES);
-        while at < end.min(self.length()) {
+        while at < end {
             let next = (at - at % UNIT_BYTES).saturating_add(UNIT_BYTES).min(end);
             match self.next_unit(at)? {
                 Some(unit) if unit == at / UNIT_BYTES => {
@@ -59,17 +60,27 @@ impl<D: Disk> OpenObject<D> {
             }
         };
         // Nobody makes the object longer or shorter in this unit now.
-        let end = segment.end.min(self.length());
-        if segment.start >= end {
-            return;
+        let end = segment.end.min(self.length()).max(segment.start);
+        if segment.start < end {
+            self.verify_blocks(Segment { start: segment.start, end }, &unit, buffer, damages);
         }
+        let past = Segment { start: end.next_multiple_of(BLOCK_BYTES), end: segment.end };
+        let is_hole = |piece: &Piece| unit.sums()[piece.index()] == StoredSum::HOLE;
+        if past.start < past.end {
+            past.pieces().filter(|piece| !is_hole(piece)).for_each(|piece| damages.add(piece.start, piece.end, CUT));
+        }
+    }
+
+    /// Blocks before the object's end.
+    fn verify_blocks(&self, segment: Segment, unit: &Unit, buffer: &mut [u8], damages: &mut Damages) {
+        let number = segment.unit();
         let in_file = match unit.is_dirty() {
             true => Ok(None),
             false => self.sidecar.read(number).map(Some),
         };
-        let bytes = &mut buffer[..usize::try_from(end - segment.start).expect("at most a unit")];
+        let bytes = &mut buffer[..segment.bytes()];
         let is_read = self.read_for_verifying(bytes, segment.start).is_ok();
-        for piece in (Segment { start: segment.start, end }).pieces() {
+        for piece in segment.pieces() {
             let at = usize::try_from(piece.start - segment.start).expect("inside a unit");
             let block = &mut bytes[at..at + piece.in_block().len()];
             let read = if is_read { Ok(()) } else { self.read_for_verifying(block, piece.start) };
