@@ -251,6 +251,19 @@ impl Datatype {
         self.body.node.runs
     }
 
+    /// How many bytes of the data lie before an offset, if the datatype is [ordered](Self::is_ordered); of another one,
+    /// the first byte of the data that does not.
+    pub fn data_before(&self, offset: u64) -> u64 {
+        let offset = i64::try_from(offset).unwrap_or(i64::MAX);
+        if self.is_ordered() {
+            return self.body.node.data_before(offset.saturating_sub(self.body.origin));
+        }
+        self.segments(0, self.size())
+            .take_while(|segment| segment.displacement < offset)
+            .map(|segment| segment.length.min(offset.abs_diff(segment.displacement)))
+            .sum()
+    }
+
     /// The runs of data from byte `from` of the data up to byte `to`, neighbours joined.
     pub fn segments(&self, from: u64, to: u64) -> Segments<'_> {
         Segments::new(&self.body, from, to)
@@ -385,6 +398,35 @@ impl Node {
                 && pairs().all(|((a, one), (b, other))| a + one.end <= b + other.first),
             shape: Shape::of_list(placed, &before),
         })
+    }
+}
+
+impl Node {
+    /// Bytes of data before an offset of an ordered node.
+    fn data_before(&self, offset: i64) -> u64 {
+        if offset <= self.first {
+            return 0;
+        }
+        if offset >= self.end {
+            return self.size;
+        }
+        match &self.shape {
+            Shape::Run => offset.unsigned_abs(),
+            Shape::Repeat { stride, node, .. } => {
+                // The last turn that begins before the offset; those before it end before it begins.
+                let turn = (offset - 1 - node.first) / stride;
+                turn.unsigned_abs() * node.size + node.data_before(offset - turn * stride)
+            }
+            Shape::Runs(list) => {
+                let entry = &list[list.partition_point(|entry| entry.displacement < offset) - 1];
+                entry.before + entry.what.min(offset.abs_diff(entry.displacement))
+            }
+            Shape::Parts(list) => {
+                let next = list.partition_point(|entry| entry.displacement + entry.what.first < offset);
+                let entry = &list[next - 1];
+                entry.before + entry.what.data_before(offset - entry.displacement)
+            }
+        }
     }
 }
 

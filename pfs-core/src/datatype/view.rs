@@ -114,45 +114,24 @@ impl View {
         self.file_offset(last)?.checked_add(1)
     }
 
-    /// How many bytes of the view's data lie before a file offset. The view must be [disjoint](Self::is_disjoint) or else
-    /// the answer is where a walk along the data passes the offset first.
+    /// How many bytes of the view's data lie before a file offset. The view must be [disjoint](Self::is_disjoint); of
+    /// another one it is the position at which a walk along the data reaches the offset first.
     pub fn data_before(&self, file_offset: u64) -> u64 {
-        let Some(mut at) = file_offset.checked_sub(self.displacement) else { return 0 };
+        let Some(at) = file_offset.checked_sub(self.displacement) else { return 0 };
         let size = self.filetype.size();
         if size == 0 {
             return 0;
         }
+        // Copies are in order: all before the one that begins last before the offset lie before it.
         let extent = self.tile_bytes();
-        // Copies that end before the offset; one that begins before another ends is looked into.
-        let span = self.filetype.body.end().unsigned_abs();
-        let whole = at.saturating_sub(span) / extent;
-        let mut position = whole * size;
-        at -= whole * extent;
-        loop {
-            let inside = below(&self.filetype, at);
-            position += inside;
-            match at.checked_sub(extent) {
-                Some(rest) if inside == size => at = rest,
-                _ => return position,
-            }
-        }
+        let first = self.filetype.true_lower_bound().unsigned_abs();
+        let turn = at.saturating_sub(first) / extent;
+        turn.saturating_mul(size).saturating_add(self.filetype.data_before(at - turn * extent))
     }
 
     fn tile_bytes(&self) -> u64 {
         u64::try_from(self.filetype.extent()).expect("a view's file type goes on")
     }
-}
-
-/// Bytes of one copy's data before an offset, by bisection of the data.
-fn below(filetype: &Datatype, offset: u64) -> u64 {
-    let Ok(offset) = i64::try_from(offset) else { return filetype.size() };
-    let (mut low, mut high) = (0, filetype.size());
-    while low < high {
-        let middle = low + (high - low) / 2;
-        let segment = filetype.segments(middle, middle + 1).next().expect("a byte of the data");
-        if segment.displacement < offset { low = middle + 1 } else { high = middle }
-    }
-    low
 }
 
 /// The extents of a part of a view; see [`View::extents`].
