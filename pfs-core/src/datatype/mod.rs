@@ -10,6 +10,7 @@
 //! * so at every level the number of bytes at least doubles, and the tree's depth is bounded by the bits of a size.
 
 mod arrays;
+mod encode;
 mod segments;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ mod view;
 use std::sync::Arc;
 
 pub use arrays::{Distribution, Order};
+pub use encode::DecodeError;
 pub use segments::{Segment, Segments};
 pub use view::{View, ViewError, ViewExtents};
 

@@ -67,6 +67,13 @@ impl Pair {
         }
         assert!(made.segments(0, u64::MAX).count() as u64 <= made.runs());
         assert_eq!(made.is_ordered(), map.bytes.windows(2).all(|pair| pair[0] < pair[1]));
+        let mut numbers = Vec::new();
+        made.encode(&mut numbers);
+        let again = Datatype::decode(&mut numbers.iter().copied()).unwrap();
+        assert_eq!(format!("{again:?}"), format!("{made:?}"));
+        for short in [0, numbers.len() / 2, numbers.len() - 1] {
+            assert_eq!(Datatype::decode(&mut numbers[..short].iter().copied()).unwrap_err(), DecodeError::Short);
+        }
         if made.is_contiguous() {
             assert!(map.bytes.windows(2).all(|pair| pair[0] + 1 == pair[1]));
         }
