@@ -1,6 +1,6 @@
 //! The collective planner: who sends which bytes to whom, and who reads or writes them at the servers.
 //!
-//! A plan is a pure value made from what every rank knows after the ranges were exchanged, so all ranks make the
+//! A plan is a pure value made from what every rank knows after the accesses were exchanged, so all ranks make the
 //! same one. There are two ways:
 //!
 //! * **direct**: every rank moves its own bytes to or from the servers; no byte crosses between ranks;
@@ -8,14 +8,19 @@
 //!   belong to the same few *aggregators*, so a server talks to few ranks and always the same. The ranks send
 //!   their bytes to the aggregators (or get them from there) in rounds.
 //!
+//! An access is a view, a position and a length, and is never written out as a whole to plan: a rank looks at its own
+//! pieces, and an aggregator at those in its windows, round by round.
+//!
 //! Invariants:
-//! * every byte that any rank writes is written exactly once, with the bytes of the highest rank that has it;
+//! * every byte that any rank writes is written once, with the bytes of the highest rank that has it;
 //! * every byte of every rank's read arrives, and no byte is read from the servers twice in an exchange;
 //! * in one round an aggregator holds at most `cb_buffer_size` bytes;
 //! * what a rank reads or writes at the servers lies inside the plan's token ranges, and these have at most
 //!   [`TOKEN_PATTERNS_MAX`] patterns.
 
+mod access;
 mod exchange;
+mod survey;
 mod tokens;
 
 #[cfg(test)]
@@ -23,12 +28,14 @@ mod golden;
 #[cfg(test)]
 mod properties;
 
-use crate::extent::{Extent, ExtentMap, ExtentSet, FileOffset, MAX_FILE_BYTES};
+use crate::extent::{Extent, ExtentSet};
 use crate::hints::{Hints, Switch};
 use crate::layout::Recipe;
 use crate::pattern::RangePattern;
+use survey::Survey;
 
-pub use exchange::{Exchange, Message, Round};
+pub use access::{Access, BeyondLimits, Piece, Pieces};
+pub use exchange::{Exchange, Message, Round, Rounds};
 pub use tokens::TOKEN_PATTERNS_MAX;
 
 /// Contiguous runs of at least this many bytes (or of a stripe unit, if that is less) are worth a request of
@@ -44,24 +51,6 @@ pub enum Direction {
     Read,
 }
 
-/// What one rank brings to a collective access. A length of 0 takes part without bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RankRange {
-    /// First byte in the file.
-    pub offset: u64,
-    /// Bytes.
-    pub length: u64,
-}
-
-/// A run of bytes that one rank moves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Part {
-    /// The bytes in the file.
-    pub extent: Extent,
-    /// The rank whose buffer they are in.
-    pub rank: u32,
-}
-
 /// How the bytes get to the servers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Method {
@@ -71,51 +60,34 @@ pub enum Method {
     Exchange(Exchange),
 }
 
-/// Why there is no plan.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PlanError {
-    /// A range that no file can have.
-    #[error(
-        "rank {rank} asks for {length} bytes at offset {offset}, which ends past the largest file offset, {MAX_FILE_BYTES}"
-    )]
-    BeyondLimits {
-        /// Who asked.
-        rank: u32,
-        /// First byte.
-        offset: u64,
-        /// Bytes.
-        length: u64,
-    },
-}
-
 /// A collective access of all ranks, planned. The same on every rank.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct CollectivePlan {
     direction: Direction,
-    /// Sorted by start, then rank; disjoint when writing.
-    parts: Vec<Part>,
+    /// By rank.
+    accesses: Vec<Access>,
+    /// No byte of the file is in two accesses, as far as is known.
+    is_disjoint: bool,
+    hull: Option<Extent>,
     method: Method,
     tokens: Vec<RangePattern>,
 }
 
 impl CollectivePlan {
-    /// Plans the access in which rank `i` has `ranges[i]`.
-    pub fn new(
-        direction: Direction,
-        ranges: &[RankRange],
-        recipe: &Recipe,
-        hints: &Hints,
-    ) -> Result<CollectivePlan, PlanError> {
-        let wanted = checked(ranges)?;
-        let parts = settle(direction, wanted);
-        let union: ExtentSet = parts.iter().map(|part| part.extent).collect();
-        let method = if wants_exchange(direction, &parts, &union, recipe, hints) {
-            let ranks = u32::try_from(ranges.len()).expect("MPI counts ranks in an int");
-            Method::Exchange(Exchange::new(&union, recipe, hints, ranks))
+    /// Plans the access in which rank `i` has `accesses[i]`. The accesses of a write are disjoint in themselves.
+    pub fn new(direction: Direction, accesses: Vec<Access>, recipe: &Recipe, hints: &Hints) -> CollectivePlan {
+        let survey = Survey::of(&accesses);
+        let method = if wants_exchange(direction, &survey, recipe, hints) {
+            let ranks = u32::try_from(accesses.len()).expect("MPI counts ranks in an int");
+            Method::Exchange(Exchange::new(recipe, hints, ranks))
         } else {
             Method::Direct
         };
-        Ok(CollectivePlan { direction, parts, method, tokens: tokens::patterns(&union) })
+        let tokens = match (&survey.union, survey.hull) {
+            (Some(union), _) => tokens::patterns(union),
+            (None, hull) => hull.into_iter().map(RangePattern::from).collect(),
+        };
+        CollectivePlan { direction, is_disjoint: survey.is_disjoint, hull: survey.hull, accesses, method, tokens }
     }
 
     /// Which way the bytes go.
@@ -128,9 +100,9 @@ impl CollectivePlan {
         &self.method
     }
 
-    /// Who moves which bytes after overlaps were settled, by offset.
-    pub fn parts(&self) -> &[Part] {
-        &self.parts
+    /// What a rank brings.
+    pub fn access(&self, rank: u32) -> &Access {
+        &self.accesses[rank as usize]
     }
 
     /// The ranges for which the group must hold the token, in order.
@@ -140,15 +112,15 @@ impl CollectivePlan {
 
     /// From the first byte of all ranks to the last; nothing when no rank has any.
     pub fn hull(&self) -> Option<Extent> {
-        self.parts.iter().map(|part| part.extent).reduce(Extent::hull)
+        self.hull
     }
 
     /// What `rank` must hold the token for while it reads or writes at the servers, in order: the token ranges
     /// between its first byte there and its last.
     pub fn needs(&self, rank: u32) -> Vec<Extent> {
         let own = match &self.method {
-            Method::Direct => self.direct(rank).reduce(Extent::hull),
-            Method::Exchange(exchange) => exchange.domain_hull(rank),
+            Method::Direct => self.access(rank).hull(),
+            Method::Exchange(exchange) => self.hull.and_then(|hull| exchange.domain_hull(rank, hull)),
         };
         let Some(own) = own else { return Vec::new() };
         self.tokens.iter().flat_map(|pattern| pattern.extents()).filter_map(|extent| extent.intersection(own)).collect()
@@ -157,8 +129,8 @@ impl CollectivePlan {
     /// Exactly what `rank` itself reads or writes at the servers, in order. Of a write, no two ranks have a byte in common.
     pub fn share(&self, rank: u32) -> Vec<Extent> {
         let own: ExtentSet = match &self.method {
-            Method::Direct => self.direct(rank).collect(),
-            Method::Exchange(exchange) => exchange.served_by(rank, &self.parts).collect(),
+            Method::Direct => self.direct(rank).into_iter().map(|piece| piece.extent).collect(),
+            Method::Exchange(_) => self.rounds(rank).flat_map(|round| round.io).collect(),
         };
         own.extents().collect()
     }
@@ -167,93 +139,68 @@ impl CollectivePlan {
     /// a byte in common either.
     pub fn share_patterns(&self, rank: u32) -> Vec<RangePattern> {
         let exact = tokens::regular(&self.share(rank));
-        match &self.method {
-            Method::Exchange(exchange) if exact.len() > TOKEN_PATTERNS_MAX => {
-                let hull = self.hull();
-                let windows: ExtentSet = exchange.windows_of(rank).filter_map(|w| w.intersection(hull?)).collect();
+        match (&self.method, self.hull) {
+            (Method::Exchange(exchange), Some(hull)) if exact.len() > TOKEN_PATTERNS_MAX => {
+                let windows: ExtentSet =
+                    exchange.windows_of(rank, hull).filter_map(|window| window.intersection(hull)).collect();
                 tokens::regular(&windows.extents().collect::<Vec<_>>())
             }
             _ => exact,
         }
     }
 
-    /// What `rank` itself reads or writes at the servers when the plan is direct, in order.
-    pub fn direct(&self, rank: u32) -> impl Iterator<Item = Extent> + '_ {
-        self.parts.iter().filter(move |part| part.rank == rank).map(|part| part.extent)
+    /// What `rank` itself reads or writes at the servers when the plan is direct, in order. Of a write, bytes that a
+    /// higher rank has too are left to it.
+    pub fn direct(&self, rank: u32) -> Vec<Piece> {
+        let own = self.access(rank);
+        let (Some(hull), false) = (own.hull(), self.is_disjoint || self.direction == Direction::Read) else {
+            return own.pieces().collect();
+        };
+        let mut left_to_others = ExtentSet::new();
+        for other in &self.accesses[rank as usize + 1..] {
+            other.pieces_in(hull).for_each(|piece| left_to_others.insert(piece.extent, ()));
+        }
+        let kept = |piece: Piece| {
+            let gaps = left_to_others.gaps(piece.extent);
+            gaps.into_iter().map(move |extent| Piece { extent, at: piece.at + extent.start() - piece.extent.start() })
+        };
+        own.pieces().flat_map(kept).collect()
     }
 
-    /// What `rank` does in each round of an exchange; nothing when the plan is direct.
-    pub fn rounds(&self, rank: u32) -> Vec<Round> {
-        match &self.method {
-            Method::Direct => Vec::new(),
-            Method::Exchange(exchange) => exchange.rounds_of(rank, &self.parts),
-        }
+    /// What `rank` does in the rounds of an exchange, one after the other; nothing when the plan is direct. Every rank
+    /// has equally many.
+    pub fn rounds(&self, rank: u32) -> Rounds<'_> {
+        Rounds::new(self, rank)
     }
 
     /// The same plan without the bytes at or past `file_bytes`: what there is to read in a file of that size.
     pub fn clamped(mut self, file_bytes: u64) -> CollectivePlan {
-        let keep = Extent::new(0, file_bytes);
-        let cut = |part: &Part| Some(Part { extent: part.extent.intersection(keep?)?, rank: part.rank });
-        self.parts = self.parts.iter().filter_map(cut).collect();
+        for access in &mut self.accesses {
+            *access = access.clamped(file_bytes);
+        }
+        self.hull = self.accesses.iter().filter_map(Access::hull).reduce(Extent::hull);
         self
     }
 }
 
-/// The extents of all ranks that have bytes, by rank.
-fn checked(ranges: &[RankRange]) -> Result<Vec<Part>, PlanError> {
-    let mut parts = Vec::with_capacity(ranges.len());
-    for (rank, range) in (0u32..).zip(ranges) {
-        if range.length == 0 {
-            continue;
-        }
-        let refused = PlanError::BeyondLimits { rank, offset: range.offset, length: range.length };
-        let extent = Extent::with_length(FileOffset(range.offset), range.length).ok_or(refused)?;
-        parts.push(Part { extent, rank });
-    }
-    Ok(parts)
-}
-
-/// Settles overlaps. In a write every byte belongs to the highest rank that has it.
-fn settle(direction: Direction, mut wanted: Vec<Part>) -> Vec<Part> {
-    match direction {
-        Direction::Read => {
-            wanted.sort_by_key(|part| (part.extent.start(), part.rank));
-            wanted
-        }
-        Direction::Write => {
-            let mut owners = ExtentMap::new();
-            for part in wanted {
-                owners.insert(part.extent, part.rank);
-            }
-            owners.iter().map(|(extent, &rank)| Part { extent, rank }).collect()
-        }
-    }
-}
-
 /// Whether collective buffering pays, or was asked for.
-fn wants_exchange(direction: Direction, parts: &[Part], union: &ExtentSet, recipe: &Recipe, hints: &Hints) -> bool {
+fn wants_exchange(direction: Direction, survey: &Survey, recipe: &Recipe, hints: &Hints) -> bool {
     let switch = match direction {
         Direction::Read => hints.cb_read,
         Direction::Write => hints.cb_write,
     };
     match switch {
-        Switch::Enable => !parts.is_empty(),
+        Switch::Enable => survey.hull.is_some(),
         Switch::Disable => false,
-        Switch::Automatic => exchange_pays(parts, union, recipe),
+        Switch::Automatic => exchange_pays(survey, recipe),
     }
 }
 
 /// Small runs that join to much fewer, or bytes that several ranks want, are worth a detour.
-fn exchange_pays(parts: &[Part], union: &ExtentSet, recipe: &Recipe) -> bool {
-    let Some(first) = parts.first() else { return false };
-    if parts.iter().all(|part| part.rank == first.rank) {
+fn exchange_pays(survey: &Survey, recipe: &Recipe) -> bool {
+    if survey.ranks_with_bytes < 2 {
         return false;
     }
-    let count = parts.len() as u64;
-    let moved: u64 = parts.iter().map(|part| part.extent.len()).sum();
-    let distinct: u64 = union.extents().map(Extent::len).sum();
-    let small = moved / count < recipe.stripe_unit().min(DIRECT_BYTES_MIN);
-    let joins = 2 * union.len() as u64 <= count;
-    let shared = moved / 2 >= distinct;
-    (small && joins) || shared
+    let small = survey.bytes / survey.runs.max(1) < recipe.stripe_unit().min(DIRECT_BYTES_MIN);
+    (small && survey.joins()) || survey.bytes / 2 >= survey.distinct_bytes()
 }

@@ -1,13 +1,15 @@
 //! Golden texts of plans: `testdata/collective.txt` has commands and the plans they must give.
 //!
 //! A block is `write|read unit=BYTES slots=N [cb_nodes=N] [cb_buffer=BYTES] [cb=enable|disable]`, a line
-//! `OFFSET +LENGTH` for each rank, `----`, and the plan up to the next empty line. With `PFS_GOLDEN=write` in the
+//! `OFFSET +LENGTH` for each rank (with ` by BLOCK every STRIDE`: in blocks at that distance), `----`, and the plan up to the next empty line. With `PFS_GOLDEN=write` in the
 //! environment the test writes the plans it gets instead of comparing; read them before you commit them.
 
 use super::*;
+use crate::datatype::{Datatype, View};
 use crate::ids::ServerId;
 use smallvec::smallvec;
 use std::fmt::Write;
+use std::sync::Arc;
 
 const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/collective.txt");
 
@@ -33,7 +35,7 @@ fn plans_match_their_golden_text() {
 fn answer(question: &str) -> String {
     let mut lines = question.lines().filter(|line| !line.starts_with('#'));
     let command = lines.next().expect("a block has a command");
-    let ranges: Vec<RankRange> = lines.map(range).collect();
+    let accesses: Result<Vec<Access>, BeyondLimits> = lines.map(access).collect();
     let (direction, options) = command.split_once(' ').expect("a command has options");
     let option = |key: &str| options.split_whitespace().find_map(|word| word.strip_prefix(key)?.strip_prefix('='));
     let number = |key: &str| option(key).map(|value| value.parse::<u64>().expect("a number"));
@@ -57,15 +59,27 @@ fn answer(question: &str) -> String {
         cb_write: switch,
         ..Hints::default()
     };
-    match CollectivePlan::new(direction, &ranges, &recipe, &hints) {
-        Ok(plan) => text(&plan, ranges.len() as u32),
+    match accesses {
+        Ok(accesses) => {
+            let ranks = accesses.len() as u32;
+            text(&CollectivePlan::new(direction, accesses, &recipe, &hints), ranks)
+        }
         Err(error) => format!("error: {error}"),
     }
 }
 
-fn range(line: &str) -> RankRange {
-    let (offset, length) = line.split_once(" +").expect("OFFSET +LENGTH");
-    RankRange { offset: offset.parse().unwrap(), length: length.parse().unwrap() }
+fn access(line: &str) -> Result<Access, BeyondLimits> {
+    let (offset, rest) = line.split_once(" +").expect("OFFSET +LENGTH");
+    let number = |text: &str| text.parse::<u64>().unwrap();
+    let Some((length, blocks)) = rest.split_once(" by ") else { return Access::range(number(offset), number(rest)) };
+    let (block, stride) = blocks.split_once(" every ").expect("by BLOCK every STRIDE");
+    Access::new(Arc::new(strided(number(offset), number(block), number(stride))), 0, number(length))
+}
+
+/// Blocks at equal distances.
+pub(super) fn strided(offset: u64, block: u64, stride: u64) -> View {
+    let (byte, block) = (Datatype::elementary(1).unwrap(), Datatype::elementary(block).unwrap());
+    View::new(offset, &byte, &block.resized(0, stride as i64).unwrap()).unwrap()
 }
 
 fn text(plan: &CollectivePlan, ranks: u32) -> String {
@@ -74,14 +88,14 @@ fn text(plan: &CollectivePlan, ranks: u32) -> String {
         Method::Direct => {
             writeln!(out, "direct").unwrap();
             for rank in 0..ranks {
-                let extents: Vec<Extent> = plan.direct(rank).collect();
+                let extents: Vec<Extent> = plan.direct(rank).iter().map(|piece| piece.extent).collect();
                 writeln!(out, "  rank {rank}: {extents:?}").unwrap();
             }
         }
         Method::Exchange(exchange) => {
-            let (ranks_used, rounds) = (exchange.aggregators(), exchange.round_count());
+            let (ranks_used, rounds) = (exchange.aggregators(), plan.rounds(0).count());
             writeln!(out, "exchange, aggregators on ranks {ranks_used:?}, rounds {rounds}").unwrap();
-            for number in 0..rounds as usize {
+            for number in 0..rounds {
                 (0..ranks).for_each(|rank| round_text(&mut out, plan, number, rank));
             }
         }
@@ -91,12 +105,16 @@ fn text(plan: &CollectivePlan, ranks: u32) -> String {
 }
 
 fn round_text(out: &mut String, plan: &CollectivePlan, number: usize, rank: u32) {
-    let round = &plan.rounds(rank)[number];
+    let round = plan.rounds(rank).nth(number).expect("every rank has equally many rounds");
     let arrow = if plan.direction() == Direction::Write { "<-" } else { "->" };
     for message in &round.served {
-        writeln!(out, "  round {number}: rank {rank} {arrow} rank {}: {:?}", message.peer, message.extents).unwrap();
+        writeln!(out, "  round {number}: rank {rank} {arrow} rank {}: {:?}", message.peer, extents(message)).unwrap();
     }
     if !round.io.is_empty() {
         writeln!(out, "  round {number}: rank {rank} and the servers: {:?}", round.io).unwrap();
     }
+}
+
+fn extents(message: &Message) -> Vec<Extent> {
+    message.pieces.iter().map(|piece| piece.extent).collect()
 }

@@ -9,21 +9,30 @@ const FILE_BYTES: usize = 60_000;
 
 #[derive(Clone, Debug)]
 struct Case {
-    ranges: Vec<RankRange>,
+    accesses: Vec<Access>,
     recipe: Recipe,
     hints: Hints,
 }
 
 fn case() -> impl Strategy<Value = Case> {
     let range = (0u64..40_000, prop_oneof![Just(0u64), 1u64..100, 1u64..20_000])
-        .prop_map(|(offset, length)| RankRange { offset, length });
+        .prop_map(|(offset, length)| Access::range(offset, length).unwrap());
+    let blocks = (0u64..20_000, 1u64..3000, 0u64..6000, 0u64..4000, 0u64..4000).prop_map(
+        |(offset, block, gap, position, length)| {
+            let view = std::sync::Arc::new(super::golden::strided(offset, block, block + gap));
+            let access = Access::new(view.clone(), position, length).unwrap();
+            let fits = access.hull().is_none_or(|hull| hull.end() <= FILE_BYTES as u64);
+            if fits { access } else { Access::new(view, 0, length.min(block)).unwrap() }
+        },
+    );
+    let access = prop_oneof![range, blocks];
     let switch = prop_oneof![Just(Switch::Automatic), Just(Switch::Enable), Just(Switch::Disable)];
-    (prop::collection::vec(range, 1..9), (1u64..5, 1u32..6), (prop::option::of(1u32..12), 4096u64..20_000, switch))
-        .prop_map(|(ranges, (units, servers), (cb_nodes, cb_buffer_bytes, switch))| {
+    (prop::collection::vec(access, 1..9), (1u64..5, 1u32..6), (prop::option::of(1u32..12), 4096u64..20_000, switch))
+        .prop_map(|(accesses, (units, servers), (cb_nodes, cb_buffer_bytes, switch))| {
             let slots = (1..=servers).map(|id| smallvec![ServerId::new(id).unwrap()]).collect();
             let recipe = Recipe::new(units * 4096, slots).unwrap();
             let hints = Hints { cb_nodes, cb_buffer_bytes, cb_read: switch, cb_write: switch, ..Hints::default() };
-            Case { ranges, recipe, hints }
+            Case { accesses, recipe, hints }
         })
 }
 
@@ -32,16 +41,33 @@ fn cells(extent: Extent) -> std::ops::Range<usize> {
 }
 
 /// The rank whose bytes a write must leave in each cell.
-fn last_writers(ranges: &[RankRange]) -> Vec<Option<u32>> {
+fn last_writers(accesses: &[Access]) -> Vec<Option<u32>> {
     let mut model = vec![None; FILE_BYTES];
-    for (rank, range) in (0..).zip(ranges) {
-        model[range.offset as usize..(range.offset + range.length) as usize].fill(Some(rank));
+    for (rank, access) in (0..).zip(accesses) {
+        access.pieces().for_each(|piece| model[cells(piece.extent)].fill(Some(rank)));
     }
+    model
+}
+
+/// Which byte of an access's data belongs to each cell.
+fn data_of(access: &Access) -> Vec<Option<u64>> {
+    let mut model = vec![None; FILE_BYTES];
+    let mut at = 0;
+    for piece in access.pieces() {
+        assert_eq!(piece.at, at);
+        for cell in cells(piece.extent) {
+            model[cell] = Some(at);
+            at += 1;
+        }
+    }
+    assert_eq!(at, access.bytes());
     model
 }
 
 /// Carries a plan out on an array: what every rank's buffer moves, by way of aggregators where it says so.
 struct Run {
+    /// For every cell: the rank whose byte is there in the end.
+    last: Vec<Option<u32>>,
     /// For every rank and cell: how often the byte was passed between the rank's buffer and the file.
     moved: Vec<Vec<u8>>,
     /// For every cell: how often the servers were asked for it.
@@ -49,31 +75,42 @@ struct Run {
 }
 
 fn run(plan: &CollectivePlan, ranks: u32, case: &Case) -> Run {
-    let mut run = Run { moved: vec![vec![0; FILE_BYTES]; ranks as usize], served: vec![0; FILE_BYTES] };
-    let all_rounds: Vec<Vec<Round>> = (0..ranks).map(|rank| plan.rounds(rank)).collect();
+    let mut run = Run {
+        last: vec![None; FILE_BYTES],
+        moved: vec![vec![0; FILE_BYTES]; ranks as usize],
+        served: vec![0; FILE_BYTES],
+    };
+    let data: Vec<_> = (0..ranks).map(|rank| data_of(plan.access(rank))).collect();
+    let all_rounds: Vec<Vec<Round>> = (0..ranks).map(|rank| plan.rounds(rank).collect()).collect();
+    assert!(all_rounds.iter().all(|rounds| rounds.len() == all_rounds[0].len()), "equally many rounds");
+    let pass = |run: &mut Run, rank: u32, piece: &Piece| {
+        for (cell, at) in cells(piece.extent).zip(piece.at..) {
+            assert_eq!(data[rank as usize][cell], Some(at), "the byte's place in the data of rank {rank}");
+            run.moved[rank as usize][cell] += 1;
+            run.last[cell] = Some(rank);
+        }
+    };
     for rank in 0..ranks {
         let needs: ExtentSet = plan.needs(rank).into_iter().collect();
-        let mut serve = |extent: Extent| {
+        let serve = |run: &mut Run, extent: Extent| {
             assert!(needs.covers(extent, |()| true), "{extent} of rank {rank} is not in its needs {needs:?}");
             cells(extent).for_each(|i| run.served[i] += 1);
         };
         match plan.method() {
-            Method::Direct => plan.direct(rank).for_each(|extent| {
-                serve(extent);
-                cells(extent).for_each(|i| run.moved[rank as usize][i] += 1);
+            Method::Direct => plan.direct(rank).iter().for_each(|piece| {
+                serve(&mut run, piece.extent);
+                pass(&mut run, rank, piece);
             }),
             Method::Exchange(exchange) => {
                 for (number, round) in all_rounds[rank as usize].iter().enumerate() {
                     let io_bytes: u64 = round.io.iter().map(|extent| extent.len()).sum();
                     assert!(io_bytes <= case.hints.cb_buffer_bytes, "a round of {io_bytes} bytes");
                     assert!(round.io.is_empty() || exchange.aggregators().contains(&rank));
-                    round.io.iter().for_each(|&extent| serve(extent));
+                    round.io.iter().for_each(|&extent| serve(&mut run, extent));
                     for message in &round.served {
                         let sent = all_rounds[message.peer as usize][number].own.iter().find(|m| m.peer == rank);
-                        assert_eq!(sent.map(|m| &m.extents), Some(&message.extents), "both sides name the same bytes");
-                        message.extents.iter().for_each(|&extent| {
-                            cells(extent).for_each(|i| run.moved[message.peer as usize][i] += 1);
-                        });
+                        assert_eq!(sent.map(|m| &m.pieces), Some(&message.pieces), "both sides name the same bytes");
+                        message.pieces.iter().for_each(|piece| pass(&mut run, message.peer, piece));
                     }
                     let sent: usize = round.own.len();
                     let heard = all_rounds.iter().flat_map(|rounds| &rounds[number].served);
@@ -92,8 +129,8 @@ fn check_fixed_map(plan: &CollectivePlan, ranks: u32, case: &Case) {
     let per_slot = (exchange.aggregators().len() / slots).max(1);
     let mut seen = vec![std::collections::BTreeSet::new(); slots];
     for rank in 0..ranks {
-        for extent in plan.rounds(rank).iter().flat_map(|round| &round.io) {
-            for piece in case.recipe.split(*extent) {
+        for extent in plan.rounds(rank).flat_map(|round| round.io) {
+            for piece in case.recipe.split(extent) {
                 seen[piece.slot as usize].insert(rank);
             }
         }
@@ -105,9 +142,9 @@ fn check_fixed_map(plan: &CollectivePlan, ranks: u32, case: &Case) {
 fn check_shares(plan: &CollectivePlan, ranks: u32) {
     let mut owners = vec![None; 2 * FILE_BYTES];
     for rank in 0..ranks {
-        let rounds = plan.rounds(rank);
-        let moved: ExtentSet = plan.direct(rank).filter(|_| matches!(plan.method(), Method::Direct)).collect();
-        let moved = rounds.iter().flat_map(|round| &round.io).fold(moved, |mut moved, &extent| {
+        let direct = plan.direct(rank).into_iter().map(|piece| piece.extent);
+        let moved: ExtentSet = direct.filter(|_| matches!(plan.method(), Method::Direct)).collect();
+        let moved = plan.rounds(rank).flat_map(|round| round.io).fold(moved, |mut moved, extent| {
             moved.insert(extent, ());
             moved
         });
@@ -121,8 +158,12 @@ fn check_shares(plan: &CollectivePlan, ranks: u32) {
     }
 }
 
+fn plan(direction: Direction, case: &Case) -> CollectivePlan {
+    CollectivePlan::new(direction, case.accesses.clone(), &case.recipe, &case.hints)
+}
+
 fn ranks_of(case: &Case) -> u32 {
-    case.ranges.len() as u32
+    case.accesses.len() as u32
 }
 
 proptest! {
@@ -130,11 +171,14 @@ proptest! {
 
     #[test]
     fn a_write_leaves_each_byte_to_the_highest_rank(case in case()) {
-        let plan = CollectivePlan::new(Direction::Write, &case.ranges, &case.recipe, &case.hints).unwrap();
+        let plan = plan(Direction::Write, &case);
         let run = run(&plan, ranks_of(&case), &case);
-        for (i, writer) in last_writers(&case.ranges).into_iter().enumerate() {
+        let exchange = matches!(plan.method(), Method::Exchange(_));
+        for (i, writer) in last_writers(&case.accesses).into_iter().enumerate() {
+            prop_assert_eq!(run.last[i], writer, "byte {}", i);
             for rank in 0..ranks_of(&case) {
-                prop_assert_eq!(run.moved[rank as usize][i], u8::from(writer == Some(rank)), "byte {} rank {}", i, rank);
+                let moved = run.moved[rank as usize][i];
+                prop_assert!(moved <= 1 && (exchange || moved == u8::from(writer == Some(rank))), "byte {} rank {}", i, rank);
             }
             prop_assert_eq!(run.served[i], u8::from(writer.is_some()), "byte {} at the servers", i);
         }
@@ -144,44 +188,73 @@ proptest! {
 
     #[test]
     fn a_read_brings_every_rank_its_bytes(case in case(), size in 0u64..FILE_BYTES as u64) {
-        let plan = CollectivePlan::new(Direction::Read, &case.ranges, &case.recipe, &case.hints).unwrap();
+        let plan = plan(Direction::Read, &case);
         let exchange = matches!(plan.method(), Method::Exchange(_));
         check_shares(&plan, ranks_of(&case));
         let plan = plan.clamped(size);
         let run = run(&plan, ranks_of(&case), &case);
         for i in 0..FILE_BYTES {
-            let wants = |range: &RankRange| {
-                (i as u64) < size && (range.offset..range.offset + range.length).contains(&(i as u64))
+            let wants = |access: &Access| {
+                let byte = Extent::new(i as u64, i as u64 + 1).unwrap();
+                (i as u64) < size && access.bytes_in(byte) > 0
             };
-            for (rank, range) in case.ranges.iter().enumerate() {
-                prop_assert_eq!(run.moved[rank][i], u8::from(wants(range)));
+            for (rank, access) in case.accesses.iter().enumerate() {
+                prop_assert_eq!(run.moved[rank][i], u8::from(wants(access)));
             }
             if exchange {
-                prop_assert_eq!(run.served[i], u8::from(case.ranges.iter().any(wants)), "read once for all");
+                prop_assert_eq!(run.served[i], u8::from(case.accesses.iter().any(wants)), "read once for all");
             }
         }
     }
 
     #[test]
     fn tokens_cover_all_bytes_with_few_patterns(case in case()) {
-        let plan = CollectivePlan::new(Direction::Write, &case.ranges, &case.recipe, &case.hints).unwrap();
+        let plan = plan(Direction::Write, &case);
         let tokens: ExtentSet = plan.tokens().iter().flat_map(|pattern| pattern.extents()).collect();
         prop_assert!(plan.tokens().len() <= TOKEN_PATTERNS_MAX);
-        for part in plan.parts() {
-            prop_assert!(tokens.covers(part.extent, |()| true));
+        for piece in case.accesses.iter().flat_map(Access::pieces) {
+            prop_assert!(tokens.covers(piece.extent, |()| true));
         }
     }
 }
 
 #[test]
-fn ranges_that_no_file_can_have_are_refused() {
-    let recipe = Recipe::new(4096, vec![smallvec![ServerId::new(1).unwrap()]]).unwrap();
-    let plan = |offset, length| {
-        let ranges = [RankRange::default(), RankRange { offset, length }];
-        CollectivePlan::new(Direction::Write, &ranges, &recipe, &Hints::default())
-    };
-    assert!(plan(MAX_FILE_BYTES - 1, 1).is_ok(), "the last byte of the largest file");
-    for (offset, length) in [(MAX_FILE_BYTES, 1), (u64::MAX, 1), (u64::MAX, u64::MAX), (1, MAX_FILE_BYTES)] {
-        assert_eq!(plan(offset, length), Err(PlanError::BeyondLimits { rank: 1, offset, length }));
+fn accesses_that_no_file_can_have_are_refused() {
+    use crate::extent::MAX_FILE_BYTES;
+    assert!(Access::range(MAX_FILE_BYTES - 1, 1).is_ok(), "the last byte of the largest file");
+    assert!(Access::range(u64::MAX, 0).is_ok(), "no bytes");
+    for (position, length) in [(MAX_FILE_BYTES, 1), (u64::MAX, 1), (u64::MAX, u64::MAX), (1, MAX_FILE_BYTES)] {
+        assert_eq!(Access::range(position, length).unwrap_err(), BeyondLimits { position, length });
     }
+    let view = std::sync::Arc::new(super::golden::strided(0, 1, 1 << 40));
+    assert!(Access::new(view.clone(), 0, 1 << 22).is_ok());
+    assert!(Access::new(view, 0, 1 << 24).is_err());
+}
+
+/// Two ranks at the two ends of the largest file: the rounds between, in which nobody has bytes, are left out.
+#[test]
+fn empty_stretches_cost_no_rounds() {
+    use crate::extent::MAX_FILE_BYTES;
+    let recipe = Recipe::new(4096, vec![smallvec![ServerId::new(1).unwrap()]]).unwrap();
+    let accesses = vec![Access::range(0, 10).unwrap(), Access::range(MAX_FILE_BYTES - 10, 10).unwrap()];
+    let hints = Hints { cb_write: Switch::Enable, cb_buffer_bytes: 4096, ..Hints::default() };
+    let plan = CollectivePlan::new(Direction::Write, accesses, &recipe, &hints);
+    assert_eq!(plan.rounds(0).map(|round| round.io.len()).collect::<Vec<_>>(), [1, 1]);
+}
+
+/// Many interleaved pieces: they are known to be disjoint without being written out.
+#[test]
+fn interleaved_blocks_are_planned_without_a_list() {
+    let recipe = Recipe::new(1 << 20, vec![smallvec![ServerId::new(1).unwrap()]]).unwrap();
+    let accesses: Vec<Access> = (0..64u64)
+        .map(|rank| {
+            let view = super::golden::strided(rank * 100, 100, 6400);
+            Access::new(std::sync::Arc::new(view), 0, 100 << 20).unwrap()
+        })
+        .collect();
+    let plan = CollectivePlan::new(Direction::Write, accesses, &recipe, &Hints::default());
+    assert!(plan.is_disjoint && matches!(plan.method(), Method::Exchange(_)));
+    assert_eq!(plan.tokens().len(), 1);
+    let first = plan.rounds(0).next().unwrap();
+    assert_eq!(first.io, [Extent::new(0, 16 << 20).unwrap()]);
 }

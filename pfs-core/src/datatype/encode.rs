@@ -15,6 +15,9 @@ pub enum DecodeError {
     /// It is impossible.
     #[error(transparent)]
     Impossible(#[from] DatatypeError),
+    /// An access that no file can have.
+    #[error("the access of another rank ends past the largest file offset")]
+    BeyondLimits,
     /// It is impossible as a view.
     #[error(transparent)]
     View(#[from] ViewError),
