@@ -6,6 +6,7 @@ mod datatypes;
 mod errors;
 mod exchange;
 mod files;
+mod views;
 
 use crate::agree;
 use anyhow::{Result, ensure};
@@ -30,7 +31,8 @@ pub type Case = fn(&Context) -> Result<()>;
 
 /// All cases with their names, in the order in which they run.
 pub fn all() -> Vec<(&'static str, Case)> {
-    [datatypes::CASES, access::CASES, exchange::CASES, atomic::CASES, files::CASES, errors::CASES].concat()
+    [datatypes::CASES, views::CASES, access::CASES, exchange::CASES, atomic::CASES, files::CASES, errors::CASES]
+        .concat()
 }
 
 impl Context<'_> {

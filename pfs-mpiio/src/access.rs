@@ -1,44 +1,166 @@
 //! Independent access: each rank for itself, under the group's token or, in atomic mode, its own.
+//!
+//! One token covers all pieces of an access, so in atomic mode others see all of it or nothing.
 
 use crate::buffer;
-use crate::error::{Error, ErrorClass};
+use crate::error::Error;
 use crate::file::File;
 use crate::status::Status;
 use mpi::traits::*;
-use pfs_core::collective::RankRange;
-use pfs_core::extent::MAX_FILE_BYTES;
+use pfs_core::collective::{Access, Piece};
+use pfs_core::extent::{Extent, ExtentSet};
+use pfs_core::token::message::Mode;
+use std::sync::Arc;
+
+/// With more pieces than this a token is asked for from the first to the last.
+const RANGES_MAX: usize = 1024;
 
 impl File {
-    /// Reads into `buf` from `offset` bytes after the start of the file. Short only at the end of the file.
+    /// Reads into `buf` from an offset in etypes of the view on. Short only at the end of the file.
     pub fn read_at<B: BufferMut + ?Sized>(&self, offset: u64, buf: &mut B) -> Result<Status, Error> {
+        self.read_some(buf, |bytes| self.access_at(offset, bytes))
+    }
+
+    /// Writes `buf` from an offset in etypes of the view on.
+    pub fn write_at<B: Buffer + ?Sized>(&self, offset: u64, buf: &B) -> Result<Status, Error> {
+        self.write_some(buf, |bytes| self.access_at(offset, bytes))
+    }
+
+    /// Reads into `buf` from where the individual file pointer is, which moves on by what was read.
+    pub fn read<B: BufferMut + ?Sized>(&self, buf: &mut B) -> Result<Status, Error> {
+        let status = self.read_some(buf, |bytes| self.access_here(bytes))?;
+        self.move_on(status.bytes());
+        Ok(status)
+    }
+
+    /// Writes `buf` from where the individual file pointer is, which moves on by it.
+    pub fn write<B: Buffer + ?Sized>(&self, buf: &B) -> Result<Status, Error> {
+        let status = self.write_some(buf, |bytes| self.access_here(bytes))?;
+        self.move_on(status.bytes());
+        Ok(status)
+    }
+
+    /// Moves the individual file pointer on, to the start of an etype.
+    pub(crate) fn move_on(&self, bytes: u64) {
+        let etype = self.views.own().etype_bytes();
+        self.views.set_pointer(self.views.pointer() + bytes.next_multiple_of(etype));
+    }
+
+    fn read_some<B: BufferMut + ?Sized>(
+        &self,
+        buf: &mut B,
+        access: impl FnOnce(usize) -> Result<Access, Error>,
+    ) -> Result<Status, Error> {
         self.check_readable()?;
         let mut target = buffer::target(buf)?;
-        check_range(offset, target.bytes().len())?;
-        let read = self.own_io()?.read_at(target.bytes(), offset)?;
+        let access = access(target.bytes().len())?;
+        let read = self.read_pieces(&access, target.bytes())?;
         target.finish(read);
         Ok(Status::new(read as u64))
     }
 
-    /// Writes `buf` at `offset` bytes after the start of the file.
-    pub fn write_at<B: Buffer + ?Sized>(&self, offset: u64, buf: &B) -> Result<Status, Error> {
+    fn write_some<B: Buffer + ?Sized>(
+        &self,
+        buf: &B,
+        access: impl FnOnce(usize) -> Result<Access, Error>,
+    ) -> Result<Status, Error> {
         self.check_writable()?;
         let bytes = buffer::bytes(buf)?;
-        check_range(offset, bytes.len())?;
-        self.own_io()?.write_at(&bytes, offset)?;
+        let access = access(bytes.len())?;
+        self.write_pieces(&access, &bytes)?;
         Ok(Status::new(bytes.len() as u64))
+    }
+
+    fn write_pieces(&self, access: &Access, bytes: &[u8]) -> Result<(), Error> {
+        let io = self.own_io()?;
+        let Some(hull) = access.hull() else { return Ok(()) };
+        if hull.len() == access.bytes() {
+            return Ok(io.write_at(bytes, hull.start())?);
+        }
+        let pieces: Vec<Piece> = access.pieces().collect();
+        let extents: Vec<Extent> = pieces.iter().map(|piece| piece.extent).collect();
+        let parts: Vec<&[u8]> = pieces.iter().map(|piece| &bytes[place(piece)]).collect();
+        let token = Arc::new(io.acquire(Mode::Exclusive, &ranges(&extents, hull))?);
+        Ok(io.write_list_under(&token, &extents, &parts)?)
+    }
+
+    /// Returns how many bytes there were before the end of the file.
+    fn read_pieces(&self, access: &Access, bytes: &mut [u8]) -> Result<usize, Error> {
+        let io = self.own_io()?;
+        let Some(hull) = access.hull() else { return Ok(0) };
+        if hull.len() == access.bytes() && access.is_disjoint() {
+            return Ok(io.read_at(bytes, hull.start())?);
+        }
+        // A view for reading may show a byte twice; it is read once.
+        let distinct: ExtentSet = access.pieces().map(|piece| piece.extent).collect();
+        let extents: Vec<Extent> = distinct.extents().collect();
+        let token = Arc::new(io.acquire(Mode::Shared, &ranges(&extents, hull))?);
+        let known = io.known_size().bytes;
+        let file_bytes = if hull.end() > known { io.size()? } else { known };
+        let there = access.clamped(file_bytes);
+        read_pieces_under(&io, &token, &there, bytes)?;
+        Ok(usize::try_from(there.bytes()).expect("at most the buffer's length"))
     }
 }
 
-/// A range that a file can have. An empty one is fine anywhere.
-pub(crate) fn check_range(offset: u64, length: usize) -> Result<RankRange, Error> {
-    let length = length as u64;
-    match offset.checked_add(length) {
-        _ if length == 0 => Ok(RankRange { offset: 0, length: 0 }),
-        Some(end) if end <= MAX_FILE_BYTES => Ok(RankRange { offset, length }),
-        _ => {
-            let message =
-                format!("{length} bytes at offset {offset} end past the largest file offset, {MAX_FILE_BYTES}");
-            Err(Error::new(ErrorClass::Arg, message))
-        }
+/// Reads all of an access under a token that covers it.
+pub(crate) fn read_pieces_under(
+    io: &pfs_client::blocking::File,
+    token: &Arc<pfs_client::Token>,
+    access: &Access,
+    bytes: &mut [u8],
+) -> Result<(), Error> {
+    if access.is_disjoint() {
+        let pieces: Vec<Piece> = access.pieces().collect();
+        return read_list(io, token, &pieces, bytes);
     }
+    let distinct: ExtentSet = access.pieces().map(|piece| piece.extent).collect();
+    let mut at = 0;
+    let once: Vec<Piece> = distinct
+        .extents()
+        .map(|extent| {
+            let piece = Piece { extent, at };
+            at += extent.len();
+            piece
+        })
+        .collect();
+    let mut packed = vec![0; usize::try_from(at).expect("at most the buffer's length")];
+    read_list(io, token, &once, &mut packed)?;
+    for piece in access.pieces() {
+        let around = &once[once.partition_point(|other| other.extent.start() <= piece.extent.start()) - 1];
+        let from = around.at + piece.extent.start() - around.extent.start();
+        bytes[place(&piece)].copy_from_slice(&packed[place(&Piece { at: from, ..piece })]);
+    }
+    Ok(())
+}
+
+/// Reads disjoint pieces in order, each to its place in the data.
+pub(crate) fn read_list(
+    io: &pfs_client::blocking::File,
+    token: &Arc<pfs_client::Token>,
+    pieces: &[Piece],
+    bytes: &mut [u8],
+) -> Result<(), Error> {
+    let extents: Vec<Extent> = pieces.iter().map(|piece| piece.extent).collect();
+    let mut parts: Vec<&mut [u8]> = Vec::with_capacity(pieces.len());
+    let (mut rest, mut at) = (bytes, 0);
+    for piece in pieces {
+        let place = place(piece);
+        let (_, from) = std::mem::take(&mut rest).split_at_mut(place.start - at);
+        let (part, after) = from.split_at_mut(place.len());
+        parts.push(part);
+        (rest, at) = (after, place.end);
+    }
+    Ok(io.read_list_under(token, &extents, &mut parts)?)
+}
+
+/// What is asked for to cover all pieces.
+fn ranges(extents: &[Extent], hull: Extent) -> Vec<Extent> {
+    if extents.len() <= RANGES_MAX { extents.to_vec() } else { vec![hull] }
+}
+
+/// Where a piece lies in the data of its access.
+pub(crate) fn place(piece: &Piece) -> std::ops::Range<usize> {
+    let index = |at: u64| usize::try_from(at).expect("the data of an access lies in memory");
+    index(piece.at)..index(piece.at + piece.extent.len())
 }

@@ -8,7 +8,7 @@
 //!    so that no other rank waits for it.
 //! 5. The ranks agree about the result and the size, and let go of their pins.
 
-use crate::access::check_range;
+use crate::access::{place, read_pieces_under};
 use crate::buffer;
 use crate::error::Error;
 use crate::exchange;
@@ -17,72 +17,105 @@ use crate::group::{Call, ROOT};
 use crate::pin::Pinned;
 use crate::status::Status;
 use mpi::traits::*;
-use pfs_core::collective::{CollectivePlan, Direction, Method, RankRange};
+use pfs_core::collective::{Access, CollectivePlan, Direction, Method, Piece};
 use pfs_core::extent::Extent;
 use pfs_core::token::message::{FileSize, Mode};
 
 /// What all ranks know after they entered.
 struct Entered {
-    ranges: Vec<RankRange>,
+    /// By rank.
+    accesses: Vec<Access>,
     /// What the ranks know of the file's size.
     size: FileSize,
 }
 
 impl File {
-    /// Writes every rank's `buf` at its `offset`, in bytes from the start of the file. Collective. Where ranges
-    /// overlap, the bytes of the highest rank stay.
+    /// Writes every rank's `buf` from its `offset` on, in etypes of its view. Collective. Where accesses overlap, the bytes
+    /// of the highest rank stay.
     pub fn write_at_all<B: Buffer + ?Sized>(&self, offset: u64, buf: &B) -> Result<Status, Error> {
+        self.write_together(buf, |bytes| self.access_at(offset, bytes))
+    }
+
+    /// Reads into every rank's `buf` from its `offset` on, in etypes of its view. Collective. Short only at the end of
+    /// the file.
+    pub fn read_at_all<B: BufferMut + ?Sized>(&self, offset: u64, buf: &mut B) -> Result<Status, Error> {
+        self.read_together(buf, |bytes| self.access_at(offset, bytes))
+    }
+
+    /// Writes every rank's `buf` from where its individual file pointer is, which moves on by it. Collective.
+    pub fn write_all<B: Buffer + ?Sized>(&self, buf: &B) -> Result<Status, Error> {
+        let status = self.write_together(buf, |bytes| self.access_here(bytes))?;
+        self.move_on(status.bytes());
+        Ok(status)
+    }
+
+    /// Reads into every rank's `buf` from where its individual file pointer is, which moves on by what was read. Collective.
+    pub fn read_all<B: BufferMut + ?Sized>(&self, buf: &mut B) -> Result<Status, Error> {
+        let status = self.read_together(buf, |bytes| self.access_here(bytes))?;
+        self.move_on(status.bytes());
+        Ok(status)
+    }
+
+    fn write_together<B: Buffer + ?Sized>(
+        &self,
+        buf: &B,
+        access: impl FnOnce(usize) -> Result<Access, Error>,
+    ) -> Result<Status, Error> {
         let own = self.check_writable().and_then(|()| buffer::bytes(buf));
-        let range = own.clone().and_then(|bytes| check_range(offset, bytes.len()));
-        let entered = self.enter(Call::WriteAtAll, range)?;
+        let entered = match &own {
+            Ok(bytes) => self.enter(Call::WriteAtAll, access(bytes.len()))?,
+            Err(error) => self.enter(Call::WriteAtAll, Err(error.clone()))?,
+        };
         let bytes = own?;
-        let plan = self.plan(Direction::Write, &entered)?;
+        let size = entered.size;
+        let plan = self.plan(Direction::Write, entered);
         let pinned = self.pin(Mode::Exclusive, &plan)?;
         let written = match plan.method() {
-            Method::Direct => self.write_direct(&plan, &pinned, &bytes, offset),
-            Method::Exchange(_) => exchange::write(self, &plan, &pinned, &bytes, offset),
+            Method::Direct => self.write_direct(&plan, &pinned, &bytes),
+            Method::Exchange(_) => exchange::write(self, &plan, &pinned, &bytes),
         };
-        let (agreed, bytes_known) = self.group.agree_with_max(written, self.size_in(entered.size.generation));
-        self.io().learn_size(FileSize { generation: entered.size.generation, bytes: bytes_known });
+        let (agreed, bytes_known) = self.group.agree_with_max(written, self.size_in(size.generation));
+        self.io().learn_size(FileSize { generation: size.generation, bytes: bytes_known });
         agreed.map(|()| Status::new(bytes.len() as u64))
     }
 
-    /// Reads into every rank's `buf` from its `offset`, in bytes from the start of the file. Collective. Short only
-    /// at the end of the file.
-    pub fn read_at_all<B: BufferMut + ?Sized>(&self, offset: u64, buf: &mut B) -> Result<Status, Error> {
+    fn read_together<B: BufferMut + ?Sized>(
+        &self,
+        buf: &mut B,
+        access: impl FnOnce(usize) -> Result<Access, Error>,
+    ) -> Result<Status, Error> {
         let mut own = self.check_readable().and_then(|()| buffer::target(buf));
-        let range = match &mut own {
-            Ok(target) => check_range(offset, target.bytes().len()),
-            Err(error) => Err(error.clone()),
+        let entered = match &mut own {
+            Ok(target) => self.enter(Call::ReadAtAll, access(target.bytes().len()))?,
+            Err(error) => self.enter(Call::ReadAtAll, Err(error.clone()))?,
         };
-        let entered = self.enter(Call::ReadAtAll, range)?;
         let mut target = own?;
-        let bytes = target.bytes();
-        let plan = self.plan(Direction::Read, &entered)?;
+        let plan = self.plan(Direction::Read, entered);
         let pinned = self.pin(Mode::Shared, &plan)?;
         let file_bytes = self.size_for(&plan)?;
         let plan = plan.clamped(file_bytes);
         let read = match plan.method() {
-            Method::Direct => self.read_direct(&plan, &pinned, bytes, offset),
-            Method::Exchange(_) => exchange::read(self, &plan, &pinned, bytes, offset),
+            Method::Direct => self.read_direct(&plan, &pinned, target.bytes()),
+            Method::Exchange(_) => exchange::read(self, &plan, &pinned, target.bytes()),
         };
         self.group.agree(read)?;
-        let there = (bytes.len() as u64).min(file_bytes.saturating_sub(offset));
+        let there = plan.access(self.group.rank()).bytes();
         target.finish(usize::try_from(there).expect("at most the buffer's length"));
         Ok(Status::new(there))
     }
 
-    fn enter(&self, call: Call, range: Result<RankRange, Error>) -> Result<Entered, Error> {
+    fn enter(&self, call: Call, own: Result<Access, Error>) -> Result<Entered, Error> {
         let known = self.io().known_size();
         // Others may write what this rank has collected or read: nothing of it stays.
-        let own = range.and_then(|range| self.empty_cache().map(|()| range));
-        let own = own.map(|range| [range.offset, range.length, known.generation, known.bytes]);
+        let own = own.and_then(|access| self.empty_cache().map(|()| access));
+        let own = own.map(|access| [access.position(), access.bytes(), known.generation, known.bytes]);
         let entries = self.group.enter(call, own)?;
-        let ranges = entries.iter().map(|&[offset, length, ..]| RankRange { offset, length }).collect();
+        let access = |(rank, &[position, length, ..]): (usize, &[u64; 4])| self.views.access(rank, position, length);
+        let accesses = entries.iter().enumerate().map(access).collect::<Result<Vec<_>, Error>>()?;
         let sizes = entries.iter().map(|&[_, _, generation, bytes]| FileSize { generation, bytes });
         let size = sizes.fold(known, FileSize::max);
         self.io().learn_size(size);
-        Ok(Entered { ranges, size })
+        Ok(Entered { accesses, size })
     }
 
     /// What this rank knows of the file's size in a generation; 0 if it knows another one.
@@ -91,9 +124,8 @@ impl File {
         if known.generation == generation { known.bytes } else { 0 }
     }
 
-    /// The same plan on every rank, so its error needs no agreement.
-    fn plan(&self, direction: Direction, entered: &Entered) -> Result<CollectivePlan, Error> {
-        Ok(CollectivePlan::new(direction, &entered.ranges, self.file.recipe(), &self.hints)?)
+    fn plan(&self, direction: Direction, entered: Entered) -> CollectivePlan {
+        CollectivePlan::new(direction, entered.accesses, self.file.recipe(), &self.hints)
     }
 
     /// The size of the file, as far as it matters for a read under the token: exact if the read may pass its end.
@@ -111,19 +143,22 @@ impl File {
         Ok(size.bytes)
     }
 
-    fn write_direct(&self, plan: &CollectivePlan, pinned: &Pinned, bytes: &[u8], offset: u64) -> Result<(), Error> {
-        plan.direct(self.group.rank()).try_for_each(|extent| {
-            let part = &bytes[place(extent, offset)];
-            Ok(self.io().write_under(pinned.token()?, part, extent.start())?)
-        })
+    fn write_direct(&self, plan: &CollectivePlan, pinned: &Pinned, bytes: &[u8]) -> Result<(), Error> {
+        let pieces = plan.direct(self.group.rank());
+        if pieces.is_empty() {
+            return Ok(());
+        }
+        let extents: Vec<Extent> = pieces.iter().map(|piece| piece.extent).collect();
+        let parts: Vec<&[u8]> = pieces.iter().map(|piece: &Piece| &bytes[place(piece)]).collect();
+        Ok(self.io().write_list_under(pinned.token()?, &extents, &parts)?)
     }
 
-    fn read_direct(&self, plan: &CollectivePlan, pinned: &Pinned, bytes: &mut [u8], offset: u64) -> Result<(), Error> {
-        plan.direct(self.group.rank()).try_for_each(|extent| {
-            let part = &mut bytes[place(extent, offset)];
-            self.io().read_under(pinned.token()?, part, extent.start())?;
-            Ok(())
-        })
+    fn read_direct(&self, plan: &CollectivePlan, pinned: &Pinned, bytes: &mut [u8]) -> Result<(), Error> {
+        let own = plan.access(self.group.rank());
+        if own.bytes() == 0 {
+            return Ok(());
+        }
+        read_pieces_under(&self.io(), pinned.token()?, own, bytes)
     }
 }
 
@@ -139,10 +174,4 @@ pub(crate) fn decode_size(bytes: &[u8]) -> FileSize {
         u64::from_le_bytes(*word)
     };
     FileSize { generation: number(0), bytes: number(8) }
-}
-
-/// Where an extent of the file lies in a buffer that starts at `offset`.
-pub(crate) fn place(extent: Extent, offset: u64) -> std::ops::Range<usize> {
-    let index = |at: u64| usize::try_from(at - offset).expect("an extent of a buffer lies in memory");
-    index(extent.start())..index(extent.end())
 }

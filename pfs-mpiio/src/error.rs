@@ -4,7 +4,6 @@
 //! it comes from.
 
 use pfs_client::ErrorKind;
-use pfs_core::collective::PlanError;
 use pfs_core::hints::HintError;
 use pfs_core::path::PathError;
 use std::error::Error as StdError;
@@ -66,6 +65,8 @@ classes! {
     ReadOnly = MPI_ERR_READ_ONLY;
     /// A datatype that can not be used here.
     Type = MPI_ERR_TYPE;
+    /// A data representation that is not known.
+    UnsupportedDatarep = MPI_ERR_UNSUPPORTED_DATAREP;
 }
 
 impl fmt::Display for ErrorClass {
@@ -165,12 +166,6 @@ impl From<PathError> for Error {
 impl From<HintError> for Error {
     fn from(error: HintError) -> Error {
         Error::new(ErrorClass::InfoValue, error.to_string())
-    }
-}
-
-impl From<PlanError> for Error {
-    fn from(error: PlanError) -> Error {
-        Error::new(ErrorClass::Arg, error.to_string())
     }
 }
 

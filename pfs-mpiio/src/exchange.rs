@@ -4,36 +4,30 @@
 //! nothing for each other do not talk. Errors of I/O are kept to the end: all messages of all rounds are passed
 //! whatever happens, unless the group is lost.
 
-use crate::collective::place;
+use crate::access::{place, read_list};
 use crate::comm::Parcel;
 use crate::error::Error;
 use crate::file::File;
 use crate::pin::Pinned;
-use pfs_core::collective::{CollectivePlan, Message, Round};
+use pfs_core::collective::{CollectivePlan, Message, Piece, Round};
 use pfs_core::extent::Extent;
 
 /// Gathers the bytes of all ranks at the aggregators, which write them.
-pub(crate) fn write(
-    file: &File,
-    plan: &CollectivePlan,
-    pinned: &Pinned,
-    bytes: &[u8],
-    offset: u64,
-) -> Result<(), Error> {
+pub(crate) fn write(file: &File, plan: &CollectivePlan, pinned: &Pinned, bytes: &[u8]) -> Result<(), Error> {
     let rank = file.group.rank();
     let mut result = Ok(());
     let mut block = Block::default();
     for round in plan.rounds(rank) {
         block.reset(&round.io);
-        let outgoing = pack(&round.own, rank, |extent| &bytes[place(extent, offset)]);
+        let outgoing = pack(&round.own, rank, |piece| &bytes[place(piece)]);
         let incoming = file.group.pass(outgoing, empty(&round.served, rank))?;
         for message in &round.served {
             match incoming.iter().find(|parcel| parcel.peer == message.peer) {
                 Some(parcel) => {
-                    unpack(message, &parcel.bytes, |extent, part| block.bytes_mut(extent).copy_from_slice(part));
+                    unpack(message, &parcel.bytes, |piece, part| block.bytes_mut(piece.extent).copy_from_slice(part));
                 }
-                None => message.extents.iter().for_each(|&extent| {
-                    block.bytes_mut(extent).copy_from_slice(&bytes[place(extent, offset)]);
+                None => message.pieces.iter().for_each(|piece| {
+                    block.bytes_mut(piece.extent).copy_from_slice(&bytes[place(piece)]);
                 }),
             }
         }
@@ -43,28 +37,20 @@ pub(crate) fn write(
 }
 
 /// Has the aggregators read for all ranks and spreads the bytes.
-pub(crate) fn read(
-    file: &File,
-    plan: &CollectivePlan,
-    pinned: &Pinned,
-    bytes: &mut [u8],
-    offset: u64,
-) -> Result<(), Error> {
+pub(crate) fn read(file: &File, plan: &CollectivePlan, pinned: &Pinned, bytes: &mut [u8]) -> Result<(), Error> {
     let rank = file.group.rank();
     let mut result = Ok(());
     let mut block = Block::default();
     for round in plan.rounds(rank) {
         block.reset(&round.io);
         result = result.and_then(|()| read_block(file, pinned, &round, &mut block));
-        let outgoing = pack(&round.served, rank, |extent| block.bytes(extent));
+        let outgoing = pack(&round.served, rank, |piece| block.bytes(piece.extent));
         let incoming = file.group.pass(outgoing, empty(&round.own, rank))?;
         for message in &round.own {
             match incoming.iter().find(|parcel| parcel.peer == message.peer) {
-                Some(parcel) => unpack(message, &parcel.bytes, |extent, part| {
-                    bytes[place(extent, offset)].copy_from_slice(part);
-                }),
-                None => message.extents.iter().for_each(|&extent| {
-                    bytes[place(extent, offset)].copy_from_slice(block.bytes(extent));
+                Some(parcel) => unpack(message, &parcel.bytes, |piece, part| bytes[place(piece)].copy_from_slice(part)),
+                None => message.pieces.iter().for_each(|piece| {
+                    bytes[place(piece)].copy_from_slice(block.bytes(piece.extent));
                 }),
             }
         }
@@ -73,17 +59,19 @@ pub(crate) fn read(
 }
 
 fn write_block(file: &File, pinned: &Pinned, round: &Round, block: &Block) -> Result<(), Error> {
-    round
-        .io
-        .iter()
-        .try_for_each(|&extent| Ok(file.io().write_under(pinned.token()?, block.bytes(extent), extent.start())?))
+    if round.io.is_empty() {
+        return Ok(());
+    }
+    let parts: Vec<&[u8]> = round.io.iter().map(|&extent| block.bytes(extent)).collect();
+    Ok(file.io().write_list_under(pinned.token()?, &round.io, &parts)?)
 }
 
 fn read_block(file: &File, pinned: &Pinned, round: &Round, block: &mut Block) -> Result<(), Error> {
-    round.io.iter().try_for_each(|&extent| {
-        file.io().read_under(pinned.token()?, block.bytes_mut(extent), extent.start())?;
-        Ok(())
-    })
+    if round.io.is_empty() {
+        return Ok(());
+    }
+    let pieces: Vec<Piece> = block.extents.iter().map(|&(extent, at)| Piece { extent, at: at as u64 }).collect();
+    read_list(&file.io(), pinned.token()?, &pieces, &mut block.bytes)
 }
 
 /// The bytes of one round at an aggregator: its extents one after the other.
@@ -127,10 +115,10 @@ fn bytes_of(extent: Extent) -> usize {
 }
 
 /// The messages for other ranks with their bytes.
-fn pack<'a>(messages: &[Message], own: u32, bytes: impl Fn(Extent) -> &'a [u8]) -> Vec<Parcel> {
+fn pack<'a>(messages: &[Message], own: u32, bytes: impl Fn(&Piece) -> &'a [u8]) -> Vec<Parcel> {
     let others = messages.iter().filter(|message| message.peer != own);
     let parcel = |message: &Message| {
-        let parts: Vec<&[u8]> = message.extents.iter().map(|&extent| bytes(extent)).collect();
+        let parts: Vec<&[u8]> = message.pieces.iter().map(&bytes).collect();
         Parcel { peer: message.peer, bytes: parts.concat() }
     };
     others.map(parcel).collect()
@@ -143,11 +131,11 @@ fn empty(messages: &[Message], own: u32) -> Vec<Parcel> {
     others.map(|message| Parcel { peer: message.peer, bytes: vec![0; length(message)] }).collect()
 }
 
-fn unpack(message: &Message, bytes: &[u8], mut put: impl FnMut(Extent, &[u8])) {
+fn unpack(message: &Message, bytes: &[u8], mut put: impl FnMut(&Piece, &[u8])) {
     let mut rest = bytes;
-    for &extent in &message.extents {
-        let (part, after) = rest.split_at(bytes_of(extent));
-        put(extent, part);
+    for piece in &message.pieces {
+        let (part, after) = rest.split_at(bytes_of(piece.extent));
+        put(piece, part);
         rest = after;
     }
 }

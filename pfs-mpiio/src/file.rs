@@ -8,6 +8,7 @@ use crate::group::{Call, Group, ROOT};
 use crate::info::Info;
 use crate::process::SharedClient;
 use crate::report::{Form, Report};
+use crate::view::Views;
 use pfs_client::blocking;
 use pfs_client::{CommitSummary, EntryKind};
 use pfs_core::extent::MAX_FILE_BYTES;
@@ -29,6 +30,7 @@ pub struct File {
     pub(crate) members: Vec<ClientId>,
     pub(crate) amode: AccessMode,
     pub(crate) hints: Hints,
+    pub(crate) views: Views,
     path: PfsPath,
     /// At rank 0: what was made durable and could not be reported yet.
     unreported: RefCell<Option<CommitSummary>>,
@@ -91,7 +93,8 @@ impl File {
         group.watch(file.group_watch());
         let file = Attached { file: Some(file), is_root: group.is_root() };
         let (atomic, unreported) = (Atomicity::default(), RefCell::new(None));
-        File { atomic, file, client, group, members, amode, hints, path, unreported, report }
+        let views = Views::new(group.size());
+        File { views, atomic, file, client, group, members, amode, hints, path, unreported, report }
     }
 
     /// The file's size in bytes. Not collective.

@@ -19,13 +19,14 @@ pub(crate) enum Call {
     WriteAtAll,
     SetSize,
     SetAtomicity,
+    SetView,
     Sync,
     Close,
 }
 
 impl Call {
-    const ALL: [Call; 6] =
-        [Call::ReadAtAll, Call::WriteAtAll, Call::SetSize, Call::SetAtomicity, Call::Sync, Call::Close];
+    const ALL: [Call; 7] =
+        [Call::ReadAtAll, Call::WriteAtAll, Call::SetSize, Call::SetAtomicity, Call::SetView, Call::Sync, Call::Close];
 
     fn name(number: u64) -> &'static str {
         match Self::ALL.iter().find(|&&call| call as u64 == number) {
@@ -33,6 +34,7 @@ impl Call {
             Some(Call::WriteAtAll) => "write_at_all",
             Some(Call::SetSize) => "set_size",
             Some(Call::SetAtomicity) => "set_atomicity",
+            Some(Call::SetView) => "set_view",
             Some(Call::Sync) => "sync",
             Some(Call::Close) => "close",
             None => "an unknown call",
@@ -155,6 +157,17 @@ impl Group {
     /// Every rank's bytes at the root, by rank; nothing elsewhere.
     pub(crate) fn gather(&self, own: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
         self.comm.gather(ROOT, own)
+    }
+
+    /// Every rank's list of numbers, by rank.
+    pub(crate) fn all_gather_numbers(&self, own: &[u64]) -> Result<Vec<Vec<u64>>, Error> {
+        let bytes: Vec<u8> = own.iter().flat_map(|number| number.to_le_bytes()).collect();
+        let lists = self.gather(&bytes)?;
+        let lengths = self.all_gather([own.len() as u64])?;
+        let all = self.ask(ROOT, || Ok(lists.concat()))?;
+        let mut numbers = all.chunks_exact(8).map(|chunk| u64::from_le_bytes(chunk.try_into().expect("8 bytes")));
+        let list = |[length]: [u64; 1]| (0..length).map_while(|_| numbers.next()).collect();
+        Ok(lengths.into_iter().map(list).collect())
     }
 
     /// Passes the messages of one round; see [`Comm::pass`].

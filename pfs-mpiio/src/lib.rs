@@ -1,7 +1,7 @@
 //! MPI-IO for Rust programs that use rsmpi, on the parallel file system.
 //!
 //! A [`File`] is opened by all ranks of a communicator together. In a collective access the ranks tell each other
-//! their ranges, make the same plan of it, hold one token for all of them, and move their bytes straight to the
+//! their accesses, make the same plan of it, hold one token for all of them, and move their bytes straight to the
 //! file servers. Names are MPI's (MPI-4.1, chapter 14), types are Rust's.
 //!
 //! What a program may rely on:
@@ -44,6 +44,7 @@ mod pin;
 mod process;
 mod report;
 mod status;
+mod view;
 
 pub use amode::AccessMode;
 pub use error::{Error, ErrorClass};
@@ -51,3 +52,4 @@ pub use file::File;
 pub use info::Info;
 pub use process::finalize;
 pub use status::Status;
+pub use view::Whence;

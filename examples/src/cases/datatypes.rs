@@ -22,19 +22,19 @@ const TYPES: u64 = 400;
 const BYTES_MAX: i64 = 100_000;
 
 /// Numbers that depend on a seed.
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
-    fn below(&mut self, bound: u64) -> c_int {
+    pub(super) fn below(&mut self, bound: u64) -> c_int {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         c_int::try_from((self.0 >> 33) % bound).expect("a small bound")
     }
 
-    fn between(&mut self, low: c_int, high: c_int) -> c_int {
+    pub(super) fn between(&mut self, low: c_int, high: c_int) -> c_int {
         low + self.below(u64::from(low.abs_diff(high)) + 1)
     }
 
-    fn list(&mut self, length: c_int, low: c_int, high: c_int) -> Vec<c_int> {
+    pub(super) fn list(&mut self, length: c_int, low: c_int, high: c_int) -> Vec<c_int> {
         (0..length).map(|_| self.between(low, high)).collect()
     }
 }

@@ -58,6 +58,11 @@ impl Access {
         Access::new(Arc::default(), offset, length)
     }
 
+    /// First byte in the view's data.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
     /// Bytes.
     pub fn bytes(&self) -> u64 {
         self.length

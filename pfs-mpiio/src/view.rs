@@ -1,0 +1,190 @@
+//! A file's view on each rank, and the individual file pointer that counts in it.
+//!
+//! Invariants: every rank knows the views of all ranks, so a collective access is told by a position and a length; the
+//! file pointer is a position in bytes of the view's data, always at the start of an etype.
+
+use crate::datatype::flatten_raw;
+use crate::error::{Error, ErrorClass};
+use crate::file::File;
+use crate::group::Call;
+use mpi::datatype::Datatype as MpiDatatype;
+use pfs_core::collective::{Access, BeyondLimits};
+use pfs_core::datatype::{DecodeError, View, ViewError};
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+
+/// The data representations that are known.
+const REPRESENTATIONS: [&str; 2] = ["native", "internal"];
+
+/// What the ranks see of a file.
+pub(crate) struct Views {
+    own: RefCell<Arc<View>>,
+    by_rank: RefCell<Vec<Arc<View>>>,
+    /// The individual file pointer.
+    pointer: Cell<u64>,
+}
+
+/// From where a file pointer is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whence {
+    /// From the start of the view.
+    Set,
+    /// From where it is.
+    Current,
+    /// From the end of the file, as far as the view shows it.
+    End,
+}
+
+impl Views {
+    /// Every rank sees all bytes.
+    pub(crate) fn new(ranks: u32) -> Views {
+        let all: Arc<View> = Arc::default();
+        let by_rank = RefCell::new(vec![all.clone(); ranks as usize]);
+        Views { own: RefCell::new(all), by_rank, pointer: Cell::new(0) }
+    }
+
+    pub(crate) fn own(&self) -> Arc<View> {
+        self.own.borrow().clone()
+    }
+
+    /// The access of another rank, which has found that it is possible.
+    pub(crate) fn access(&self, rank: usize, position: u64, length: u64) -> Result<Access, Error> {
+        Ok(Access::new(self.by_rank.borrow()[rank].clone(), position, length)?)
+    }
+
+    pub(crate) fn pointer(&self) -> u64 {
+        self.pointer.get()
+    }
+
+    pub(crate) fn set_pointer(&self, position: u64) {
+        self.pointer.set(position);
+    }
+}
+
+impl File {
+    /// Sets what this rank sees of the file: copies of `filetype` one behind the other from `displacement` bytes on, in units
+    /// of `etype`. All file pointers go to the view's start. Collective: the etypes of all ranks have the same size, and the
+    /// data representation is the same.
+    pub fn set_view<E: MpiDatatype, F: MpiDatatype>(
+        &self,
+        displacement: u64,
+        etype: &E,
+        filetype: &F,
+        representation: &str,
+    ) -> Result<(), Error> {
+        let own = self.check_view(displacement, etype, filetype, representation);
+        let number = REPRESENTATIONS.iter().position(|known| *known == representation).unwrap_or_default() as u64;
+        let terms = own.as_ref().map(|view| [view.etype_bytes(), number, 0, 0]).map_err(Clone::clone);
+        let entries = self.group.enter(Call::SetView, terms)?;
+        if let Some(rank) = entries.iter().position(|entry| entry != &entries[0]) {
+            let message = format!("set_view: rank 0 and rank {rank} give another etype or data representation");
+            return Err(Error::new(ErrorClass::NotSame, message));
+        }
+        let own = own?;
+        let mut numbers = Vec::new();
+        own.encode(&mut numbers);
+        let all = self.group.all_gather_numbers(&numbers)?;
+        let views = all.into_iter().map(|numbers| Ok(Arc::new(View::decode(&mut numbers.into_iter())?)));
+        let views = views.collect::<Result<Vec<_>, Error>>();
+        let views = self.group.agree(views)?;
+        *self.views.by_rank.borrow_mut() = views;
+        *self.views.own.borrow_mut() = Arc::new(own);
+        self.views.set_pointer(0);
+        Ok(())
+    }
+
+    fn check_view<E: MpiDatatype, F: MpiDatatype>(
+        &self,
+        displacement: u64,
+        etype: &E,
+        filetype: &F,
+        representation: &str,
+    ) -> Result<View, Error> {
+        if !REPRESENTATIONS.contains(&representation) {
+            let message = format!("the data representation {representation:?} is not known; native and internal are");
+            return Err(Error::new(ErrorClass::UnsupportedDatarep, message));
+        }
+        let view = View::new(displacement, &flatten_raw(etype.as_raw())?, &flatten_raw(filetype.as_raw())?)?;
+        if self.amode.can_write() && !view.is_disjoint() {
+            let message = "a file type that names a byte twice is possible only for a file that is open for reading";
+            return Err(Error::new(ErrorClass::Type, message));
+        }
+        Ok(view)
+    }
+
+    /// What this rank sees of the file.
+    pub fn get_view(&self) -> Arc<View> {
+        self.views.own()
+    }
+
+    /// Sets the individual file pointer to `offset` etypes from the given place.
+    pub fn seek(&self, offset: i64, whence: Whence) -> Result<(), Error> {
+        let view = self.views.own();
+        let from = match whence {
+            Whence::Set => 0,
+            Whence::Current => self.views.pointer(),
+            Whence::End => view.data_before(self.own_io()?.size()?).next_multiple_of(view.etype_bytes()),
+        };
+        let etype = i64::try_from(view.etype_bytes()).unwrap_or(i64::MAX);
+        let to = offset.checked_mul(etype).and_then(|way| from.checked_add_signed(way));
+        let to = to.filter(|to| i64::try_from(*to).is_ok()).ok_or_else(|| {
+            let message = format!("a file pointer can not be {offset} etypes from byte {from} of the view");
+            Error::new(ErrorClass::Arg, message)
+        })?;
+        self.views.set_pointer(to);
+        Ok(())
+    }
+
+    /// Where the individual file pointer is, in etypes.
+    pub fn get_position(&self) -> u64 {
+        self.views.pointer() / self.views.own().etype_bytes()
+    }
+
+    /// The place in the file, in bytes, of an offset in etypes of the view.
+    pub fn get_byte_offset(&self, offset: u64) -> Result<u64, Error> {
+        let view = self.views.own();
+        let found = offset.checked_mul(view.etype_bytes()).and_then(|position| view.file_offset(position));
+        found.ok_or_else(|| Error::new(ErrorClass::Arg, format!("the view has no offset {offset}")))
+    }
+
+    /// `bytes` bytes of the view's data from an offset in etypes on.
+    pub(crate) fn access_at(&self, offset: u64, bytes: usize) -> Result<Access, Error> {
+        let etype = self.views.own().etype_bytes();
+        let position = offset.checked_mul(etype).ok_or_else(|| {
+            Error::new(ErrorClass::Arg, format!("an offset of {offset} etypes is past the largest file offset"))
+        })?;
+        self.access_from(position, bytes)
+    }
+
+    /// The same from where the individual file pointer is.
+    pub(crate) fn access_here(&self, bytes: usize) -> Result<Access, Error> {
+        self.access_from(self.views.pointer(), bytes)
+    }
+
+    fn access_from(&self, position: u64, bytes: usize) -> Result<Access, Error> {
+        let (view, bytes) = (self.views.own(), bytes as u64);
+        if !bytes.is_multiple_of(view.etype_bytes()) {
+            let message = format!("{bytes} bytes are no whole number of etypes, which have {}", view.etype_bytes());
+            return Err(Error::new(ErrorClass::Arg, message));
+        }
+        Ok(Access::new(view, position, bytes)?)
+    }
+}
+
+impl From<BeyondLimits> for Error {
+    fn from(error: BeyondLimits) -> Error {
+        Error::new(ErrorClass::Arg, error.to_string())
+    }
+}
+
+impl From<ViewError> for Error {
+    fn from(error: ViewError) -> Error {
+        Error::new(ErrorClass::Arg, error.to_string())
+    }
+}
+
+impl From<DecodeError> for Error {
+    fn from(error: DecodeError) -> Error {
+        Error::new(ErrorClass::Io, error.to_string())
+    }
+}
