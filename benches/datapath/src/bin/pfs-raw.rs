@@ -58,6 +58,8 @@ fn main() -> Result<()> {
 }
 
 fn serve(directory: &std::path::Path, bytes_max: u64) -> Result<()> {
+    // A session of its own, like every server: the scheduler shares the processor out among sessions.
+    rustix::process::setsid().context("begin a session")?;
     let server = Server::open(directory, bytes_max)?;
     println!("127.0.0.1:{}", server.port()?);
     std::io::stdout().flush().context("tell the address")?;

@@ -9,7 +9,10 @@ use futures::executor::block_on;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use pfs_client::blocking::{Client, File};
 use pfs_client::{ClientConfig, Error, FileDescriptor, LayoutRequest, OpenOptions};
+use pfs_core::extent::{Extent, FileOffset};
 use pfs_core::path::PfsPath;
+use pfs_core::token::message::Mode;
+use std::sync::Arc;
 
 /// Bytes that go to one server before the next one's turn.
 const STRIPE_UNIT: u64 = 1 << 20;
@@ -115,14 +118,22 @@ impl Contender for Ours {
             Job::WriteBlocks { depth } => self.write_blocks(self.blocks.iter().cloned(), depth)?,
             Job::ReadBlocks { depth } => self.read_blocks(&material.offsets, depth)?,
             Job::WriteLists => {
+                let all = Extent::new(0, material.lists_end()).context("the lists are empty")?;
+                let token = Arc::new(self.file.acquire(Mode::Exclusive, &[all])?);
                 for (list, payload) in material.lists.iter().zip(&material.payloads) {
-                    let payload = Bytes::copy_from_slice(payload);
-                    let pieces = list.iter().enumerate();
-                    let pieces = pieces.map(|(i, offset)| (*offset, payload.slice(i * BLOCK..(i + 1) * BLOCK)));
-                    self.write_blocks(pieces, LIST_PIECES)?;
+                    let pieces: Vec<&[u8]> = payload.chunks(BLOCK).collect();
+                    self.file.write_list_under(&token, &extents(list)?, &pieces)?;
                 }
             }
-            Job::ReadLists => material.lists.iter().try_for_each(|list| self.read_blocks(list, LIST_PIECES))?,
+            Job::ReadLists => {
+                let all = Extent::new(0, material.lists_end()).context("the lists are empty")?;
+                let token = Arc::new(self.file.acquire(Mode::Shared, &[all])?);
+                for list in &material.lists {
+                    let buffer = &mut self.buffer[..LIST_PIECES * BLOCK];
+                    let mut pieces: Vec<&mut [u8]> = buffer.chunks_mut(BLOCK).collect();
+                    self.file.read_list_under(&token, &extents(list)?, &mut pieces)?;
+                }
+            }
         }
         if job.reads() { Ok(()) } else { Ok(self.file.sync()?) }
     }
@@ -132,7 +143,8 @@ impl Contender for Ours {
             Job::Read { call_bytes } => {
                 material.check(material.large_bytes - call_bytes as u64, &self.buffer[..call_bytes])
             }
-            Job::ReadBlocks { .. } | Job::ReadLists => {
+            Job::ReadLists => material.check_list(&self.buffer),
+            Job::ReadBlocks { .. } => {
                 let (offset, block) = &self.last_block;
                 ensure!(block.len() == BLOCK, "a block of {} bytes was read", block.len());
                 material.check(*offset, block)
@@ -140,4 +152,9 @@ impl Contender for Ours {
             _ => Ok(()),
         }
     }
+}
+
+fn extents(list: &[u64]) -> Result<Vec<Extent>> {
+    let block = |offset: &u64| Extent::with_length(FileOffset(*offset), BLOCK as u64);
+    list.iter().map(block).collect::<Option<_>>().context("a list ends past the largest offset")
 }
