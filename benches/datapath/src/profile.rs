@@ -27,7 +27,7 @@ const TIME: Duration = Duration::from_secs(4);
 /// Lines of the list of functions.
 const FUNCTIONS: usize = 40;
 
-/// Repeats a case's job for a while under `perf`, and keeps `NAME.svg`, `NAME.folded` and `NAME.txt` in `directory`.
+/// Repeats a case's job for a while under `perf`, and keeps `NAME.svg` and `NAME.txt` in `directory`.
 pub fn record(case: &Case, contender: &mut dyn Contender, material: &Material, directory: &Path) -> Result<()> {
     std::fs::create_dir_all(directory).with_context(|| format!("make {}", directory.display()))?;
     let working = tempfile::tempdir().context("make a directory for samples")?;
@@ -47,11 +47,13 @@ pub fn record(case: &Case, contender: &mut dyn Contender, material: &Material, d
     let status = unwind.status().context("start perf script")?;
     ensure!(status.success(), "perf script: {status}");
     let named = |extension: &str| -> PathBuf { directory.join(format!("{}.{extension}", case.name)) };
-    let folded = named("folded");
+    let folded = working.path().join("folded");
     Folder::from(FoldOptions::default()).collapse_file(Some(&script), File::create(&folded)?)?;
     let mut options = GraphOptions::default();
     options.title = format!("{} of {}, client and servers", case.name, contender.name());
     options.count_name = "samples".to_owned();
+    // Part of the width in percent; what is narrower nobody can see.
+    options.min_width = 0.1;
     flamegraph::from_files(&mut options, &[folded.clone()], File::create(named("svg"))?)?;
     let text = functions(&std::fs::read_to_string(&folded)?);
     std::fs::write(named("txt"), text).context("write the list of functions")
