@@ -7,3 +7,4 @@ mod failures;
 mod files;
 mod harness;
 mod lifecycle;
+mod scrub;
