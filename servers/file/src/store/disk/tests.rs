@@ -88,6 +88,9 @@ fn holes_read_as_zeros<D: Disk>(disk: &D, directory: &Path) {
     let file = disk.create(&directory.join("holes")).unwrap();
     file.write_all(&[7; 64 << 10], 0).unwrap();
     file.punch(4096, 8192).unwrap();
+    assert!((4096..=12_288).contains(&file.next_data(4096).unwrap().unwrap()), "a hole may be passed over");
+    assert_eq!(file.next_data(20_000).unwrap(), Some(20_000), "bytes may not");
+    assert_eq!(file.next_data(64 << 10).unwrap(), None);
     assert_eq!(bytes(&file, 4095, 8194), [&[7][..], &[0; 8192], &[7]].concat());
     assert_eq!(file.status().unwrap().length, 64 << 10);
     file.allocate(1 << 20, 1 << 20).unwrap();

@@ -253,6 +253,10 @@ impl<F: DiskFile> DiskFile for FaultyFile<F> {
         Ok(())
     }
 
+    fn next_data(&self, offset: u64) -> io::Result<Option<u64>> {
+        self.inner.next_data(offset)
+    }
+
     fn status(&self) -> io::Result<FileStatus> {
         self.strike(Call::Status)?;
         self.inner.status()

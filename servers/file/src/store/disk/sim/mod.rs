@@ -180,6 +180,10 @@ impl DiskFile for SimFile {
         self.disk.change(Change::Punch { file: self.number, offset, length })
     }
 
+    fn next_data(&self, offset: u64) -> io::Result<Option<u64>> {
+        Ok(self.disk.state.lock().now.contents(self.number).next_data(offset))
+    }
+
     fn status(&self) -> io::Result<FileStatus> {
         let state = self.disk.state.lock();
         let contents = state.now.contents(self.number);

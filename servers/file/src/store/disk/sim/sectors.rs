@@ -65,6 +65,12 @@ impl Contents {
         self.sectors.keys().copied()
     }
 
+    /// The first byte from this one on that was written, in this length.
+    pub(super) fn next_data(&self, offset: u64) -> Option<u64> {
+        let (&number, _) = self.sectors.range(offset / SECTOR_BYTES..).next()?;
+        Some(offset.max(number * SECTOR_BYTES)).filter(|byte| *byte < self.length)
+    }
+
     pub(super) fn read(&self, into: &mut [u8], offset: u64) -> usize {
         let count = into.len().min(usize::try_from(self.length.saturating_sub(offset)).unwrap_or(usize::MAX));
         for (number, in_sector, in_buffer) in sectors_of(offset, count) {
