@@ -1,9 +1,14 @@
 //! Compiles the protobuf files with a compiler that is itself a Rust library, so that no `protoc` is needed.
 
+use prost::Message;
+use std::path::Path;
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=pfs");
     let files = ["common", "metadata", "token", "data"].map(|name| format!("pfs/v1/{name}.proto"));
     let descriptors = protox::compile(files, ["."])?;
+    let out = std::env::var_os("OUT_DIR").ok_or("cargo names a directory for what is generated")?;
+    std::fs::write(Path::new(&out).join("descriptors.bin"), descriptors.encode_to_vec())?;
     tonic_prost_build::configure()
         .bytes(".pfs.v1.WriteRequest.payload")
         .bytes(".pfs.v1.ReadReply.payload")

@@ -23,5 +23,8 @@ pub mod v1 {
     tonic::include_proto!("pfs.v1");
 }
 
+/// The protobuf files as a compiled descriptor set, which servers show to callers that ask by reflection.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
 /// The version of this protocol. Peers of different versions refuse each other at the first message.
 pub const PROTOCOL_VERSION: u32 = 1;

@@ -56,6 +56,12 @@ impl Cluster {
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
     }
 
+    /// What programs find in this variable of their environment.
+    pub fn variable(&self, name: &str) -> Result<&str> {
+        let found = self.environment.iter().find(|(known, _)| known == name);
+        found.map(|(_, value)| value.as_str()).with_context(|| format!("pfs start printed no {name}"))
+    }
+
     /// A `pfs` command on these servers.
     pub fn pfs(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.pfs);

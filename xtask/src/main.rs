@@ -12,6 +12,7 @@ mod interrupt;
 mod mpi;
 mod nightly;
 mod processes;
+mod python;
 mod setup;
 mod slurm;
 mod step;

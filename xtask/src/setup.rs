@@ -1,4 +1,5 @@
-//! `setup`: installs through apt what the chosen parts need and is not there.
+//! `setup`: installs through apt what the chosen parts need and is not there, and what Python needs in an environment of
+//! its own.
 //!
 //! Nothing is installed that is there already, so a second run changes nothing and needs no network. The package lists
 //! are brought up to date only when something is missing.
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::python;
 use crate::step::Step;
 
 const APT_LIMIT: Duration = Duration::from_secs(900);
@@ -27,11 +29,13 @@ pub enum Need {
     Namespaces,
     /// Building libFuzzer, which is C++.
     Fuzzer,
+    /// A gRPC client in Python, in a virtual environment.
+    Grpcio,
 }
 
 impl Need {
     /// Everything that any command of this program can need.
-    pub const ALL: [Need; 5] = [Need::OpenMpi, Need::Mpich, Need::Slurm, Need::Namespaces, Need::Fuzzer];
+    pub const ALL: [Need; 6] = [Need::OpenMpi, Need::Mpich, Need::Slurm, Need::Namespaces, Need::Fuzzer, Need::Grpcio];
 
     fn packages(self) -> &'static [&'static str] {
         match self {
@@ -40,12 +44,18 @@ impl Need {
             Need::Slurm => &["slurm-wlm", "munge"],
             Need::Namespaces => &["iproute2"],
             Need::Fuzzer => &["gcc", "g++", "libc6-dev"],
+            Need::Grpcio => &["python3-venv"],
         }
     }
 }
 
-/// Makes sure that the packages for `needs` are installed.
+/// Makes sure that everything for `needs` is there.
 pub fn run(needs: &[Need]) -> Result<()> {
+    packages(needs)?;
+    if needs.contains(&Need::Grpcio) { python::set_up() } else { Ok(()) }
+}
+
+fn packages(needs: &[Need]) -> Result<()> {
     let wanted: BTreeSet<&str> = needs.iter().flat_map(|need| need.packages()).copied().collect();
     let missing = missing(&wanted)?;
     if missing.is_empty() {

@@ -18,6 +18,7 @@
 //! objects/       see the POSIX store
 //! ```
 
+mod allocating;
 mod arriving;
 mod boot_time;
 mod buffers;
@@ -32,6 +33,7 @@ mod metadata_link;
 mod metered;
 mod reading;
 mod registration;
+mod replies;
 mod scrub;
 mod server;
 mod service;

@@ -9,9 +9,10 @@ use crate::gate::Running;
 use crate::server::{FileServer, logged};
 use crate::store::{StoreError, checksums_of};
 use pfs_core::checksum::Checksum;
-use pfs_core::ids::ObjectId;
+use pfs_core::ids::{ClientId, ObjectId};
 use pfs_proto::data::{ObjectExtent, Read, total_bytes};
 use pfs_proto::status::{ErrorCode, ErrorDetail};
+use pfs_server_runtime::Peer;
 
 /// A read that was let in, and has not ended.
 #[derive(Debug)]
@@ -21,9 +22,21 @@ pub struct Reading {
     must_exist: bool,
     extents: Vec<ObjectExtent>,
     position: Position,
+    client: ClientId,
+    peer: Peer,
 }
 
 impl Reading {
+    /// Who reads.
+    pub fn client(&self) -> ClientId {
+        self.client
+    }
+
+    /// The connection that the read has come on.
+    pub fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
     /// The extents of the next reply, whole pieces of at most `bytes_max`, which is at least a block and at most a
     /// chunk of the gate; nothing at the end.
     pub fn next(&mut self, bytes_max: u64) -> Option<Vec<ObjectExtent>> {
@@ -38,10 +51,11 @@ impl Reading {
 
 impl FileServer {
     /// Lets a read in.
-    pub fn begin_read(&self, read: Read) -> Result<Reading, ErrorDetail> {
+    pub fn begin_read(&self, read: Read, peer: Peer) -> Result<Reading, ErrorDetail> {
         let Read { stamp, sequence, object, extents, must_exist } = read;
         let running = self.gate.begin(stamp, Some(sequence), object.file)?;
-        Ok(Reading { running, object, must_exist, extents, position: Position::default() })
+        let client = stamp.incarnation;
+        Ok(Reading { running, object, must_exist, extents, position: Position::default(), client, peer })
     }
 
     /// Fills `into` with the bytes of `extents`, a chunk, and appends the checksums of their pieces, which are yet to be

@@ -10,7 +10,8 @@ use crate::buffers::{BufferPool, PooledBuffer};
 use crate::fence_file::FenceFile;
 use crate::gate::Gate;
 use crate::metadata_link::MetadataLink;
-use crate::metered::{Budget, ReplyShare};
+use crate::metered::Budget;
+use crate::replies::{Replies, ReplyShare};
 use crate::store::{ObjectStatus, ObjectStore, StoreError};
 use pfs_core::checksum::Checksum;
 use pfs_core::fence::Fences;
@@ -18,7 +19,7 @@ use pfs_core::ids::{FileId, Instance, ObjectId};
 use pfs_proto::data::{Commit, Read, Stat, Truncate, total_bytes};
 use pfs_proto::metadata::{Label, SpaceReport};
 use pfs_proto::status::{ErrorCode, ErrorDetail};
-use pfs_server_runtime::DirectoryLock;
+use pfs_server_runtime::{DirectoryLock, Peer};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use tokio::sync::mpsc;
@@ -52,7 +53,7 @@ pub struct FileServer {
     pub(crate) fence_file: FenceFile,
     pub(crate) metadata: MetadataLink,
     pub(crate) buffers: BufferPool,
-    pub(crate) replies: Budget,
+    pub(crate) replies: Replies,
     pub(crate) writes: Budget,
     /// Dropped after the store, and before `_gone` tells it.
     pub(crate) _lock: DirectoryLock,
@@ -62,10 +63,10 @@ pub struct FileServer {
 
 impl FileServer {
     /// Reads all at once, and checks every byte.
-    pub async fn read(self: &Arc<Self>, read: Read) -> Result<ReadAnswer, ErrorDetail> {
+    pub async fn read(self: &Arc<Self>, read: Read, peer: Peer) -> Result<ReadAnswer, ErrorDetail> {
         let total = total_bytes(&read.extents);
-        let reading = self.begin_read(read)?;
-        let share = ReplyShare::new(self.replies.claim(total).await);
+        let reading = self.begin_read(read, peer)?;
+        let share = self.replies.claim(reading.client(), reading.peer(), total).await;
         let mut payload = self.buffers.take(usize::try_from(total).expect("bounded by the largest request"));
         let read = move |server: &FileServer| {
             let mut checksums = Vec::new();

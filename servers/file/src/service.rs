@@ -2,15 +2,17 @@
 
 use crate::scrub;
 use crate::server::FileServer;
-use crate::wire::Whole;
+use crate::wire::{Held, Whole};
 use bytes::Bytes;
 use pfs_core::fence::Fences;
-use pfs_proto::data::{Commit, Drain, Fence, Read, Remove, Scrub, Stat, Truncate, Write, WriteHead, wire_checksums};
+use pfs_proto::data::{
+    Allocate, Commit, Drain, Fence, Read, Remove, Scrub, Stat, Truncate, Write, WriteHead, wire_checksums,
+};
 use pfs_proto::status::{ErrorCode, status};
 use pfs_proto::transport::MESSAGE_BYTES_MAX;
 use pfs_proto::v1;
 use pfs_proto::v1::data_server::{Data, DataServer};
-use pfs_server_runtime::{CancellationToken, ConnectionEpoch};
+use pfs_server_runtime::{CancellationToken, Peer};
 use std::sync::Arc;
 use tonic::codegen::tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
@@ -43,9 +45,9 @@ pub fn check_stamp(stamp: Option<&v1::Stamp>) -> Result<(), Status> {
     Err(status(ErrorCode::Stale, "a data request without a stamp was refused; ask for a token and send its stamp"))
 }
 
-/// When the connection was made on which a request has come.
-pub fn epoch_of(known: Option<&ConnectionEpoch>) -> Result<ConnectionEpoch, Status> {
-    known.copied().ok_or_else(|| status(ErrorCode::Internal, "a write came on no connection of this server"))
+/// The connection on which a request has come.
+pub fn peer_of(known: Option<&Peer>) -> Result<Peer, Status> {
+    known.cloned().ok_or_else(|| status(ErrorCode::Internal, "a request came on no connection of this server"))
 }
 
 /// [`crate::wire`] answers these methods.
@@ -57,7 +59,7 @@ fn not_here() -> Status {
 impl Data for DataService {
     /// For requests of an unusual shape; the others are written as they arrive and do not come here.
     async fn write(&self, request: Request<v1::WriteRequest>) -> Result<Response<v1::WriteReply>, Status> {
-        let epoch = epoch_of(request.extensions().get())?;
+        let epoch = peer_of(request.extensions().get())?.epoch;
         let request = request.into_inner();
         check_stamp(request.stamp.as_ref())?;
         let Write { stamp, sequence, object, extents, checksums, payload } = Write::try_from(request)?;
@@ -68,13 +70,14 @@ impl Data for DataService {
     }
 
     async fn read(&self, request: Request<v1::ReadRequest>) -> Result<Response<v1::ReadReply>, Status> {
+        let peer = peer_of(request.extensions().get())?;
         let request = request.into_inner();
         check_stamp(request.stamp.as_ref())?;
-        let answer = self.server.read(Read::try_from(request)?).await?;
+        let answer = self.server.read(Read::try_from(request)?, peer).await?;
         let payload = Bytes::from_owner(answer.payload);
         let checksums = wire_checksums(&answer.checksums);
         let mut response = Response::new(v1::ReadReply { instance: self.instance(), checksums, payload });
-        response.extensions_mut().insert(answer.share);
+        response.extensions_mut().insert(Held::new(answer.share));
         Ok(response)
     }
 
@@ -145,8 +148,12 @@ impl Data for DataService {
         Err(not_here())
     }
 
-    async fn allocate(&self, _: Request<v1::AllocateRequest>) -> Result<Response<v1::AllocateReply>, Status> {
-        Err(Status::unimplemented("not yet"))
+    async fn allocate(&self, request: Request<v1::AllocateRequest>) -> Result<Response<v1::AllocateReply>, Status> {
+        let epoch = peer_of(request.extensions().get())?.epoch;
+        let request = request.into_inner();
+        check_stamp(request.stamp.as_ref())?;
+        self.server.allocate(Allocate::try_from(request)?, epoch).await?;
+        Ok(Response::new(v1::AllocateReply { instance: self.instance() }))
     }
 
     type ScrubStream = tonic::codegen::BoxStream<v1::ScrubReply>;

@@ -7,6 +7,7 @@ use crate::label;
 use crate::metadata_link::MetadataLink;
 use crate::metered::Budget;
 use crate::registration::{Registering, Registrar};
+use crate::replies::{Limits, Replies};
 use crate::server::FileServer;
 use crate::service::DataService;
 use crate::store::{ObjectStore, PosixOptions, PosixStore};
@@ -22,6 +23,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tonic::service::Routes;
 
@@ -47,8 +49,12 @@ pub struct Config {
     pub open_objects_max: usize,
     /// Most bytes on their way from the transport to objects.
     pub write_bytes_max: u32,
-    /// Most bytes of read replies in memory. A reply is in memory twice for a moment: as read, and as sent.
+    /// Most bytes of read replies in memory.
     pub reply_bytes_max: u32,
+    /// Most bytes of read replies in memory that one client may have.
+    pub client_reply_bytes_max: u32,
+    /// How long a client may leave a read reply unread before its connection is cut.
+    pub unread_reply_max: Duration,
     /// Most bytes of buffers that lie idle.
     pub idle_buffer_bytes_max: usize,
 }
@@ -66,6 +72,8 @@ impl Config {
             open_objects_max: 1024,
             write_bytes_max: 32 * MIB,
             reply_bytes_max: 24 * MIB,
+            client_reply_bytes_max: 8 * MIB,
+            unread_reply_max: Duration::from_secs(60),
             idle_buffer_bytes_max: 8 * MIB as usize,
         }
     }
@@ -92,7 +100,11 @@ pub async fn start(config: Config) -> anyhow::Result<RunningServer> {
         fence_file: opened.fence_file,
         metadata: MetadataLink::new(&config.metadata, &config.secret)?,
         buffers: BufferPool::new(config.idle_buffer_bytes_max),
-        replies: Budget::new(config.reply_bytes_max),
+        replies: Replies::new(Limits {
+            bytes_max: config.reply_bytes_max,
+            client_bytes_max: config.client_reply_bytes_max,
+            unread_for_max: config.unread_reply_max,
+        }),
         writes: Budget::new(config.write_bytes_max),
         _lock: opened.lock,
         _gone: gone,
@@ -101,6 +113,7 @@ pub async fn start(config: Config) -> anyhow::Result<RunningServer> {
     let service = Wire::new(DataService::new(server.clone(), shutdown.clone()), server.clone(), shutdown.clone());
     // Served before it is registered, so that the metadata server reaches it with truncations and fences.
     let mut running = serve(listener, &config.secret, Routes::new(service), shutdown.clone())?;
+    let unread = server.replies.clone();
     let registrar = Registrar {
         server,
         address,
@@ -111,6 +124,11 @@ pub async fn start(config: Config) -> anyhow::Result<RunningServer> {
     };
     let Registering { registered, ended } = registrar.start()?;
     running.attach("heartbeat", async move { ended.await.context("the thread of the heartbeats broke off") });
+    let stopped = shutdown.clone();
+    running.attach("unread replies", async move {
+        stopped.run_until_cancelled(unread.cut_who_do_not_read()).await;
+        Ok(())
+    });
     running.attach("store", async move {
         shutdown.cancelled().await;
         // Nothing is ever sent: this is the end of the last one who uses the store.

@@ -7,6 +7,7 @@
 
 use futures::stream::{self, Stream};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io::{self, IoSlice};
 use std::net::{Shutdown, TcpListener as StdTcpListener, TcpStream as StdTcpStream};
 use std::os::fd::AsFd;
@@ -21,9 +22,52 @@ use tonic::transport::server::Connected;
 /// How long accepting rests after an error: without file descriptors it would fail again and again at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Tells the connections before a [`Connections::begin_anew`] from those after it. It is in the extensions of every request.
+/// Tells the connections before a [`Connections::begin_anew`] from those after it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ConnectionEpoch(pub u64);
+
+/// The connection on which a request has come. It is in the extensions of every request.
+#[derive(Clone)]
+pub struct Peer {
+    /// When the connection was made.
+    pub epoch: ConnectionEpoch,
+    number: u64,
+    connections: Connections,
+}
+
+impl Peer {
+    /// Ends the connection at once, whatever it carries.
+    pub fn cut(&self) {
+        if let Some(socket) = self.connections.lock().open.get(&self.number) {
+            shut_down(socket);
+        }
+    }
+}
+
+impl Peer {
+    /// A peer, and the other end of its connection, for tests of what lies above.
+    ///
+    /// # Panics
+    /// When there is no loopback.
+    #[doc(hidden)]
+    pub async fn of_a_test() -> (Peer, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let far = TcpStream::connect(listener.local_addr().expect("it is bound")).await.expect("it listens");
+        let (near, _) = listener.accept().await.expect("it has connected");
+        let connections = Connections::default();
+        let connection = connections.enter(near, ConnectionEpoch::default()).expect("a duplicate");
+        let peer = connection.connect_info();
+        // It stays in the table.
+        std::mem::forget(connection);
+        (peer, far)
+    }
+}
+
+impl fmt::Debug for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "connection {} of epoch {}", self.number, self.epoch.0)
+    }
+}
 
 /// All open connections of one server.
 #[derive(Clone, Default)]
@@ -108,11 +152,13 @@ impl Connections {
 
 impl Table {
     fn shut_down(&self) {
-        for socket in self.open.values() {
-            // An error says that the peer was faster.
-            let _ = socket.shutdown(Shutdown::Both);
-        }
+        self.open.values().for_each(shut_down);
     }
+}
+
+fn shut_down(socket: &StdTcpStream) {
+    // An error says that the peer was faster.
+    let _ = socket.shutdown(Shutdown::Both);
 }
 
 /// A connection of the table.
@@ -130,10 +176,10 @@ impl Drop for Connection {
 }
 
 impl Connected for Connection {
-    type ConnectInfo = ConnectionEpoch;
+    type ConnectInfo = Peer;
 
-    fn connect_info(&self) -> ConnectionEpoch {
-        self.epoch
+    fn connect_info(&self) -> Peer {
+        Peer { epoch: self.epoch, number: self.number, connections: self.connections.clone() }
     }
 }
 
@@ -190,13 +236,31 @@ mod tests {
         let mut accepting = std::pin::pin!(connections.clone().accept(listener).unwrap());
         let mut accepted = TcpStream::connect(address).await.unwrap();
         let known = accepting.next().await.unwrap().unwrap();
-        assert_eq!(known.connect_info(), ConnectionEpoch(0));
+        assert_eq!(known.connect_info().epoch, ConnectionEpoch(0));
         let mut waiting = TcpStream::connect(address).await.unwrap();
         connections.begin_anew();
         assert!(is_cut(&mut accepted).await);
         assert!(is_cut(&mut waiting).await);
         let _later = TcpStream::connect(address).await.unwrap();
         let later = accepting.next().await.unwrap().unwrap();
-        assert_eq!(later.connect_info(), ConnectionEpoch(1));
+        assert_eq!(later.connect_info().epoch, ConnectionEpoch(1));
+    }
+
+    #[tokio::test]
+    async fn one_peer_is_cut_and_the_others_stay() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut accepting = std::pin::pin!(Connections::default().accept(listener).unwrap());
+        let mut first = TcpStream::connect(address).await.unwrap();
+        let known = accepting.next().await.unwrap().unwrap();
+        let mut second = TcpStream::connect(address).await.unwrap();
+        let mut other = accepting.next().await.unwrap().unwrap();
+        let peer = known.connect_info();
+        peer.cut();
+        assert!(is_cut(&mut first).await);
+        drop(known);
+        peer.cut();
+        tokio::io::AsyncWriteExt::write_all(&mut other, b"x").await.unwrap();
+        assert!(matches!(second.read(&mut [0]).await, Ok(1)), "it carries bytes");
     }
 }

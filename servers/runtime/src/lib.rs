@@ -10,7 +10,7 @@ mod running;
 mod serve;
 mod signal;
 
-pub use connections::{ConnectionEpoch, Connections};
+pub use connections::{ConnectionEpoch, Connections, Peer};
 pub use directory_lock::{DirectoryLock, LOCK_FILE};
 pub use durable::{sync_directory, write_durably};
 pub use logging::{LogFormat, init_logging};

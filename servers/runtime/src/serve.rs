@@ -1,4 +1,4 @@
-//! Serving: one listener, the services behind the check of the secret, health in front of it.
+//! Serving: one listener, the services and their reflection behind the check of the secret, health in front of it.
 
 use crate::connections::Connections;
 use crate::running::RunningServer;
@@ -18,7 +18,8 @@ pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
         .with_context(|| format!("cannot listen on {address}; choose another address, or end who listens there"))
 }
 
-/// Serves `routes` to callers that know the secret, and health to everybody, until `shutdown` is cancelled.
+/// Serves `routes` to callers that know the secret, and health to everybody, until `shutdown` is cancelled. Who knows the
+/// secret may also ask by reflection what the services look like.
 ///
 /// Services that keep streams open must end them when `shutdown` is cancelled: a graceful stop waits for open calls
 /// for [`crate::STOP_GRACE`] and cuts the rest.
@@ -35,12 +36,25 @@ pub fn serve(
     let connections = Connections::default();
     // Everybody may ask for the health of the whole server: it is "serving" for as long as it answers.
     let (_, health) = tonic_health::server::health_reporter();
-    let router = server_builder().add_routes(guarded(routes, secret).add_service(health));
+    let guarded = guarded(with_reflection(routes)?, secret);
+    let router = server_builder().add_routes(guarded.add_service(health));
     let incoming = connections.clone().accept(listener).context("cannot duplicate the listener")?;
     let stop = shutdown.clone().cancelled_owned();
     let serving = tokio::spawn(async move { router.serve_with_incoming_shutdown(incoming, stop).await });
     tracing::info!(%address, "serving");
     Ok(RunningServer::new(address, serving, connections, shutdown))
+}
+
+/// The routes, and reflection on them in both versions that tools ask for.
+fn with_reflection(routes: Routes) -> anyhow::Result<Routes> {
+    let builder = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(pfs_proto::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let damaged = "the descriptors of the services are damaged";
+    let routes = routes.add_service(builder().build_v1().context(damaged)?);
+    Ok(routes.add_service(builder().build_v1alpha().context(damaged)?))
 }
 
 fn server_builder() -> Server {

@@ -4,6 +4,7 @@
 //! exit status is 0 only if everything that was asked for ran and passed.
 
 mod findings;
+mod foreign;
 mod ior;
 mod protocol;
 mod suite;
@@ -36,6 +37,8 @@ pub enum Part {
     Mpich,
     /// pfs-ior under mpirun, with its own checks on
     Ior,
+    /// Every method of the file server, called by a gRPC client in Python
+    Foreign,
     /// Real servers and clients killed, stopped and cut off under load
     Faults,
     /// The batch script in a real Slurm, to every ending of a job
@@ -54,6 +57,7 @@ impl Part {
             Part::Mpi => "mpi",
             Part::Mpich => "mpich",
             Part::Ior => "ior",
+            Part::Foreign => "foreign",
             Part::Faults => "faults",
             Part::Slurm => "slurm",
             Part::Demo => "demo",
@@ -66,6 +70,7 @@ impl Part {
             Part::Sim | Part::Model => &[],
             Part::Unit | Part::Mpi | Part::Ior | Part::Demo => &[Need::OpenMpi],
             Part::Mpich => &[Need::OpenMpi, Need::Mpich],
+            Part::Foreign => &[Need::OpenMpi, Need::Grpcio],
             Part::Faults => &[Need::OpenMpi, Need::Namespaces],
             Part::Slurm => &[Need::OpenMpi, Need::Slurm],
         }

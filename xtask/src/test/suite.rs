@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 
 use super::findings::{Findings, TestCounts, closing_lines};
-use super::{Effort, Part, ior, protocol};
+use super::{Effort, Part, foreign, ior, protocol};
 use crate::mpi::Mpi;
 use crate::step::{Finished, Step};
 use crate::workspace::{self, Built, MPI_PACKAGES, Selection, TestProgram};
@@ -52,6 +52,7 @@ impl Suite {
             Part::Mpi => self.ranks(&self.built, Mpi::Open, "2,3,4", findings),
             Part::Mpich => self.mpich(findings),
             Part::Ior => ior::run(&self.built, findings),
+            Part::Foreign => foreign::run(&self.built, findings),
             Part::Faults => protocol::faults(&self.built, &self.effort, findings),
             Part::Slurm => {
                 let programs =

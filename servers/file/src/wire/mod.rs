@@ -9,6 +9,7 @@
 //! All other methods are the generated ones.
 
 pub mod grpc;
+mod held;
 mod read_stream;
 mod reply;
 pub mod small;
@@ -17,9 +18,9 @@ pub mod write;
 #[cfg(test)]
 pub mod fed_body;
 
+pub use held::Held;
 pub use write::Whole;
 
-use crate::metered::hold_until_sent;
 use crate::server::FileServer;
 use pfs_server_runtime::CancellationToken;
 use std::convert::Infallible;
@@ -85,7 +86,7 @@ where
             }
             _ => {
                 let answer = self.inner.call(request);
-                Box::pin(async move { answer.await.map(hold_until_sent) })
+                Box::pin(async move { answer.await.map(held::hold_until_sent) })
             }
         }
     }

@@ -9,7 +9,7 @@ use super::grpc::{only_message, response, trailers};
 use super::reply::Reply;
 use crate::reading::Reading;
 use crate::server::FileServer;
-use crate::service::check_stamp;
+use crate::service::{check_stamp, peer_of};
 use bytes::Bytes;
 use http_body::Frame;
 use pfs_proto::data::{ObjectExtent, Read};
@@ -36,11 +36,12 @@ pub async fn answer(server: Arc<FileServer>, request: http::Request<Body>) -> ht
 }
 
 async fn begin(server: &FileServer, request: http::Request<Body>) -> Result<Reading, Status> {
+    let peer = peer_of(request.extensions().get())?;
     let message = only_message(request.into_body(), MESSAGE_BYTES_MAX).await?;
     let request = v1::ReadRequest::decode(message)
         .map_err(|error| status(ErrorCode::InvalidArgument, format!("this is no read request: {error}")))?;
     check_stamp(request.stamp.as_ref())?;
-    Ok(server.begin_read(Read::try_from(request)?)?)
+    Ok(server.begin_read(Read::try_from(request)?, peer)?)
 }
 
 /// The body of a response.
@@ -98,7 +99,7 @@ async fn make(
     reading: Reading,
     extents: Vec<ObjectExtent>,
 ) -> Result<(Reading, Bytes), ErrorDetail> {
-    let mut reply = Reply::new(&server, None, extents).await;
+    let mut reply = Reply::new(&server, &reading, None, extents).await;
     if !reply.read_now(&server, &reading)? {
         let read = move |server: &FileServer| {
             reply.read(server, &reading)?;

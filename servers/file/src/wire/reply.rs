@@ -10,8 +10,8 @@
 
 use super::grpc::prefix;
 use crate::buffers::PooledBuffer;
-use crate::metered::Share;
 use crate::reading::{Reading, bytes_of};
+use crate::replies::ReplyShare;
 use crate::server::FileServer;
 use bytes::Bytes;
 use pfs_core::checksum::Checksum;
@@ -125,16 +125,16 @@ pub struct Reply {
     extents: Vec<ObjectExtent>,
     checksums: Vec<Checksum>,
     frame: ReadFrame,
-    share: Share,
+    share: ReplyShare,
 }
 
 impl Reply {
     /// Room for the bytes of `extents`, once the budget has it.
-    pub async fn new(server: &FileServer, id: Option<u64>, extents: Vec<ObjectExtent>) -> Self {
+    pub async fn new(server: &FileServer, reading: &Reading, id: Option<u64>, extents: Vec<ObjectExtent>) -> Self {
         let frame = ReadFrame::new(server, id, &extents);
         let payload = frame.head_bytes().next_multiple_of(ALIGNMENT);
         let bytes = payload + frame.payload_bytes;
-        let share = server.replies.claim(bytes as u64).await;
+        let share = server.replies.claim(reading.client(), reading.peer(), bytes as u64).await;
         let buffer = server.buffers.take(bytes);
         Reply { buffer, payload, extents, checksums: Vec::with_capacity(frame.pieces), frame, share }
     }
@@ -162,7 +162,7 @@ impl Reply {
 struct Filled {
     buffer: PooledBuffer,
     start: usize,
-    _share: Share,
+    _share: ReplyShare,
 }
 
 impl AsRef<[u8]> for Filled {

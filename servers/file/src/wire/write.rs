@@ -13,7 +13,7 @@
 use super::grpc::{Incoming, prefix, response, trailers};
 use crate::metered::{Budget, Share};
 use crate::server::FileServer;
-use crate::service::{check_stamp, epoch_of};
+use crate::service::{check_stamp, peer_of};
 use crate::writing::Pieces;
 use bytes::{BufMut, Bytes, BytesMut};
 use http_body::Frame;
@@ -53,7 +53,7 @@ where
     match open(body).await {
         Opened::Regular { head, payload_bytes, rest } => {
             let payload = Payload { left: payload_bytes, rest, budget: server.writes.clone(), share: None };
-            let epoch = epoch_of(parts.extensions.get());
+            let epoch = peer_of(parts.extensions.get()).map(|peer| peer.epoch);
             let written = write(&server, head, epoch, payload).await;
             Ok(told(written.map(|()| server.instance.get())))
         }

@@ -1,6 +1,8 @@
 //! Bytes go in and come out: extents, holes, commits, restarts, truncations, removals.
 
-use crate::harness::{CLIENT, Harness, assert_code, extent, object, read_request, stamp_of, write_request};
+use crate::harness::{
+    CLIENT, Harness, assert_code, assert_status, extent, object, read_request, stamp_of, write_request,
+};
 use pfs_proto::status::ErrorCode;
 use pfs_proto::v1;
 
@@ -139,4 +141,50 @@ async fn no_object_without_the_word_of_the_metadata_server() {
     let stamp = Some(stamp_of(1, CLIENT));
     let request = v1::StatRequest { stamp, object: Some(object(5000)) };
     assert!(!harness.client.clone().stat(request).await.unwrap().into_inner().exists);
+}
+
+fn allocate_request(
+    file: u64,
+    sequence: u64,
+    extent: v1::ObjectExtent,
+    allocation: v1::Allocation,
+) -> v1::AllocateRequest {
+    v1::AllocateRequest {
+        stamp: Some(stamp_of(1, CLIENT)),
+        sequence,
+        object: Some(object(file)),
+        extent: Some(extent),
+        allocation: allocation.into(),
+    }
+}
+
+/// Reserved space changes no byte and no length; a hole is zeros, and a length stays as it was.
+#[tokio::test]
+async fn space_is_reserved_and_given_back() {
+    let harness = Harness::new().await;
+    let mut client = harness.client.clone();
+    let reserve = allocate_request(1, 1, extent(0, 1 << 20), v1::Allocation::Reserve);
+    client.allocate(reserve).await.unwrap();
+    let stat = harness.stat(1).await;
+    assert!(stat.exists && stat.length == 0, "{stat:?}");
+    harness.write(1, 0, &[7; 20_000]).await.unwrap();
+    client.allocate(allocate_request(1, 2, extent(5000, 1 << 62), v1::Allocation::Punch)).await.unwrap();
+    let mut expected = vec![7; 5000];
+    expected.resize(20_000, 0);
+    assert!(harness.read(1, 0, 20_000).await.unwrap() == expected);
+    assert_eq!(harness.stat(1).await.length, 20_000);
+    harness.commit(&[1]).await.unwrap();
+
+    client.allocate(allocate_request(2, 3, extent(0, 10), v1::Allocation::Punch)).await.unwrap();
+    assert!(!harness.stat(2).await.exists, "what is not there is a hole");
+    let unknown = client.allocate(allocate_request(5000, 4, extent(0, 10), v1::Allocation::Reserve)).await;
+    assert_status(unknown, ErrorCode::Deleted);
+    let undecided = client.allocate(allocate_request(1, 5, extent(0, 10), v1::Allocation::Unspecified)).await;
+    assert_status(undecided, ErrorCode::InvalidArgument);
+    client.drain(v1::DrainRequest { stamp: Some(stamp_of(1, CLIENT)), sequence: 9 }).await.unwrap();
+    let drained = client.allocate(allocate_request(1, 9, extent(0, 10), v1::Allocation::Punch)).await;
+    assert_status(drained, ErrorCode::OutOfStep);
+    harness.fence(1, &[CLIENT], &[]).await;
+    let fenced = client.allocate(allocate_request(1, 10, extent(0, 10), v1::Allocation::Punch)).await;
+    assert_status(fenced, ErrorCode::Stale);
 }

@@ -4,9 +4,13 @@ use crate::fake_metadata::FakeMetadata;
 use crate::harness::{
     CLIENT, Harness, assert_code, extent, group_stamp, object, read_request, stamp_of, until, write_request,
 };
+use crate::raw::{Answer, exchange, payload_first};
+use crate::streams::Small;
 use pfs_core::ids::{ClientId, FileId};
-use pfs_proto::status::ErrorCode;
+use pfs_proto::status::{ErrorCode, error_detail};
 use pfs_proto::v1;
+use pfs_proto::v1::small_request::Operation;
+use tonic::Code;
 
 fn stamped(stamp: v1::Stamp, bytes: &[u8]) -> v1::WriteRequest {
     v1::WriteRequest { stamp: Some(stamp), ..write_request(1, 0, bytes) }
@@ -137,45 +141,105 @@ async fn a_fence_is_answered_when_it_is_durable() {
     assert_code(harness.send(stamped(stamp_of(1, 31), b"d")).await, ErrorCode::Stale);
 }
 
+/// The ways that a write may come.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    /// Written as it arrives.
+    Bulk,
+    /// Decoded whole, since its fields are in another order.
+    Whole,
+    /// On the stream of small requests.
+    Small,
+}
+
+/// Writes over and over, until a write is refused; tells why.
+async fn write_until_refused(
+    harness: &Harness,
+    way: Way,
+    requests: impl Iterator<Item = v1::WriteRequest>,
+) -> ErrorCode {
+    let mut small = Small::open(harness).await;
+    for (id, request) in (0..).zip(requests) {
+        let written = match way {
+            Way::Bulk => harness.send(request).await.map(drop),
+            Way::Small => small.ask(id, Operation::Write(request)).await.map(drop),
+            Way::Whole => match exchange(harness, "Write", &payload_first(request), 100_000, false).await {
+                Answer { code: Code::Ok, .. } => Ok(()),
+                Answer { code: Code::Aborted, .. } => return ErrorCode::Stale,
+                other => panic!("{other:?}"),
+            },
+        };
+        if let Err(error) = written {
+            return error.code;
+        }
+    }
+    unreachable!("the requests do not end")
+}
+
 /// A client writes as fast as it can while it is fenced. After the fence was answered not one byte changes.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_fence_is_a_barrier() {
-    const BYTES: u64 = 2 << 20;
+async fn a_fence_is_a_barrier(way: Way) {
+    const BYTES: u64 = 1 << 20;
     let harness = Harness::new().await;
     harness.send(stamped(stamp_of(1, 8), b"x")).await.unwrap();
-    for victim in 100..105 {
-        let mut writers = Vec::new();
-        for writer in 0..4 {
-            let mut client = harness.client.clone();
-            writers.push(tokio::spawn(async move {
-                for round in 0u64.. {
-                    let fill = u8::try_from((round * 4 + writer) % 255).unwrap();
-                    let request = v1::WriteRequest {
-                        stamp: Some(stamp_of(1, victim)),
-                        sequence: round * 4 + writer,
-                        ..write_request(1, 0, &vec![fill; usize::try_from(BYTES).unwrap()])
-                    };
-                    if let Err(status) = client.write(request).await {
-                        return (round, pfs_proto::status::error_detail(&status).code);
-                    }
-                }
-                unreachable!("the rounds do not end")
-            }));
-        }
+    for victim in 100..103 {
         let changed = || async {
             let read = v1::ReadRequest { stamp: Some(stamp_of(1, 8)), ..read_request(1, &[extent(0, BYTES)]) };
             harness.fetch(read).await.unwrap()
         };
-        let before = changed().await;
-        until("the client has written", async || changed().await != before).await;
-        harness.fence(1, &[victim], &[]).await;
-        let after_fence = changed().await;
-        for writer in writers {
-            let (_, code) = writer.await.unwrap();
-            assert_eq!(code, ErrorCode::Stale);
-        }
-        assert_eq!(changed().await, after_fence);
+        let requests = |writer: u64| {
+            (0u64..).map(move |round| v1::WriteRequest {
+                stamp: Some(stamp_of(1, victim)),
+                sequence: round * 4 + writer,
+                ..write_request(1, 0, &vec![u8::try_from((round * 4 + writer) % 255).unwrap(); BYTES as usize])
+            })
+        };
+        let writer = |number| write_until_refused(&harness, way, requests(number));
+        let fence = async {
+            let before = changed().await;
+            until("the client has written", async || changed().await != before).await;
+            harness.fence(1, &[victim], &[]).await;
+            changed().await
+        };
+        let (first, second, third, after_fence) = tokio::join!(writer(0), writer(1), writer(2), fence);
+        assert_eq!([first, second, third], [ErrorCode::Stale; 3]);
+        assert!(changed().await == after_fence, "{way:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fence_is_a_barrier_for_bulk_writes() {
+    a_fence_is_a_barrier(Way::Bulk).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fence_is_a_barrier_for_whole_writes() {
+    a_fence_is_a_barrier(Way::Whole).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fence_is_a_barrier_for_small_writes() {
+    a_fence_is_a_barrier(Way::Small).await;
+}
+
+/// A streamed read that was fenced before its last byte was made does not end in success, and its client's silence does
+/// not hold the fence up.
+#[tokio::test]
+async fn a_streamed_read_is_fenced_before_its_last_byte() {
+    const BYTES: u64 = 4 << 20;
+    let harness = Harness::new().await;
+    harness.send(stamped(stamp_of(1, 8), b"x")).await.unwrap();
+    let read = read_request(1, &[extent(0, BYTES)]);
+    let mut replies = harness.client.clone().read_stream(read).await.unwrap().into_inner();
+    replies.message().await.unwrap().expect("a reply");
+    harness.fence(1, &[CLIENT], &[]).await;
+    let end = loop {
+        match replies.message().await {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("a fenced read has succeeded"),
+            Err(status) => break error_detail(&status),
+        }
+    };
+    assert_eq!(end.code, ErrorCode::Stale);
 }
 
 #[tokio::test]

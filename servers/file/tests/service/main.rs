@@ -3,6 +3,7 @@
 mod fake_metadata;
 mod harness;
 
+mod bad_input;
 mod bytes;
 mod fencing;
 mod full_disk;

@@ -1,7 +1,8 @@
 //! Collects answers in buffers, which go out as they are.
 
 use crate::buffers::PooledBuffer;
-use crate::metered::Share;
+use crate::reading::Reading;
+use crate::replies::ReplyShare;
 use crate::server::FileServer;
 use crate::wire::grpc::prefix;
 use bytes::Bytes;
@@ -32,14 +33,14 @@ struct Open {
     /// Bytes behind them that were given away by [`Answers::space`].
     given: usize,
     /// Held for buffers with bytes of objects.
-    share: Option<Share>,
+    share: Option<ReplyShare>,
 }
 
 /// A buffer that is sent.
 struct Sent {
     buffer: PooledBuffer,
     length: usize,
-    _share: Option<Share>,
+    _share: Option<ReplyShare>,
 }
 
 impl AsRef<[u8]> for Sent {
@@ -73,11 +74,11 @@ impl Answers {
 
     /// Room for an answer with bytes of objects, behind the others; it is one when [`keep`](Self::keep) has been called.
     /// Nothing if the budget has no room at once.
-    pub fn space(&mut self, length: usize) -> Option<&mut [u8]> {
+    pub fn space(&mut self, reading: &Reading, length: usize) -> Option<&mut [u8]> {
         let fits = self.open.as_ref().is_some_and(|open| open.share.is_some() && open.room() >= length);
         if !fits {
             let capacity = LONG_BYTES.max(length);
-            let share = self.server.replies.try_claim(capacity as u64)?;
+            let share = self.server.replies.try_claim(reading.client(), reading.peer(), capacity as u64)?;
             self.begin(capacity, Some(share));
         }
         let open = self.open.as_mut()?;
@@ -106,7 +107,7 @@ impl Answers {
         open.filled += length;
     }
 
-    fn begin(&mut self, capacity: usize, share: Option<Share>) {
+    fn begin(&mut self, capacity: usize, share: Option<ReplyShare>) {
         self.flush();
         let buffer = self.server.buffers.take(capacity);
         self.open = Some(Open { buffer, filled: 0, given: 0, share });

@@ -21,7 +21,7 @@ use super::reply::{ReadFrame, Reply};
 use super::write::Whole;
 use crate::reading::Reading;
 use crate::server::FileServer;
-use crate::service::epoch_of;
+use crate::service::peer_of;
 use answers::Answers;
 use bytes::Bytes;
 use http_body::Frame;
@@ -29,7 +29,7 @@ use pfs_core::checksum::Checksum;
 use pfs_proto::data::{ObjectExtent, WriteHead, total_bytes};
 use pfs_proto::status::{ErrorCode, ErrorDetail};
 use pfs_proto::transport::SMALL_MESSAGE_BYTES_MAX;
-use pfs_server_runtime::{CancellationToken, ConnectionEpoch};
+use pfs_server_runtime::{CancellationToken, Peer};
 use request::{Operation, Request};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -52,12 +52,12 @@ pub fn answer(
     request: http::Request<Body>,
     shutdown: CancellationToken,
 ) -> http::Response<Body> {
-    let epoch = match epoch_of(request.extensions().get()) {
-        Ok(epoch) => epoch,
+    let peer = match peer_of(request.extensions().get()) {
+        Ok(peer) => peer,
         Err(status) => return status.into_http(),
     };
     response(Body::new(Small {
-        epoch,
+        peer,
         requests: Messages::new(request.into_body(), SMALL_MESSAGE_BYTES_MAX),
         answers: Answers::new(server.clone()),
         waiting: JoinSet::new(),
@@ -73,7 +73,7 @@ pub fn answer(
 /// The body of a response, which does the requests' work.
 struct Small {
     server: Arc<FileServer>,
-    epoch: ConnectionEpoch,
+    peer: Peer,
     requests: Messages,
     answers: Answers,
     waiting: JoinSet<Ended>,
@@ -191,7 +191,7 @@ impl Small {
         let Request { id, operation } = request;
         match operation {
             Ok(Operation::Write(head, payload)) => self.write(id, head, &payload),
-            Ok(Operation::Read(read)) => match self.server.begin_read(read) {
+            Ok(Operation::Read(read)) => match self.server.begin_read(read, self.peer.clone()) {
                 Ok(reading) => self.read(id, reading),
                 Err(error) => self.answers.failed(id, error),
             },
@@ -200,11 +200,11 @@ impl Small {
     }
 
     fn write(&mut self, id: u64, mut head: WriteHead, payload: &[u8]) {
-        match self.server.write_now(&mut head, self.epoch, payload) {
+        match self.server.write_now(&mut head, self.peer.epoch, payload) {
             Some(Ok(())) => self.answers.written(id),
             Some(Err(error)) => self.answers.failed(id, error),
             None => {
-                let (server, epoch) = (self.server.clone(), self.epoch);
+                let (server, epoch) = (self.server.clone(), self.peer.epoch);
                 // The frame that it lies in is not kept for it.
                 let payload = Bytes::copy_from_slice(payload);
                 self.wait_for(id, payload.len() as u64, async move {
@@ -230,7 +230,7 @@ impl Small {
             Ok(false) => {
                 let server = self.server.clone();
                 self.wait_for(id, total_bytes(&extents), async move {
-                    let mut reply = Reply::new(&server, Some(id), extents).await;
+                    let mut reply = Reply::new(&server, &reading, Some(id), extents).await;
                     let read = move |server: &FileServer| {
                         reply.read(server, &reading)?;
                         reading.finish()?;
@@ -247,7 +247,7 @@ impl Small {
     fn read_now(&mut self, id: u64, reading: &Reading, extents: &[ObjectExtent]) -> Result<bool, ErrorDetail> {
         let frame = ReadFrame::new(&self.server, Some(id), extents);
         let head = frame.head_bytes();
-        let Some(space) = self.answers.space(head + frame.payload_bytes) else { return Ok(false) };
+        let Some(space) = self.answers.space(reading, head + frame.payload_bytes) else { return Ok(false) };
         self.checksums.clear();
         let (head, payload) = space.split_at_mut(head);
         if !self.server.read_chunk_now(reading, extents, payload, &mut self.checksums)? {
