@@ -8,6 +8,8 @@ use pfs_server_runtime::{LogFormat, RunningServer, init_logging, run_until_signa
 use std::future::Future;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
+use std::time::Duration;
+use tokio::runtime::{Builder, Runtime};
 
 /// Which server.
 #[derive(Debug, Subcommand)]
@@ -64,7 +66,53 @@ pub struct FileFlags {
     /// Host, or HOST:PORT, at which clients reach this server [default: where it listens]
     #[arg(long, value_name = "ADDR")]
     advertise: Option<String>,
+
+    #[command(flatten)]
+    memory: MemoryFlags,
 }
+
+/// Bounds of a file server's memory; besides, each connection has up to 2 MiB on its way.
+#[derive(Debug, Args)]
+struct MemoryFlags {
+    /// Most bytes of writes on their way to objects, like 32M [default: 32M]
+    #[arg(long, value_name = "SIZE", value_parser = parse_memory)]
+    write_memory: Option<u32>,
+
+    /// Most bytes of read replies in memory, like 24M [default: 24M]
+    #[arg(long, value_name = "SIZE", value_parser = parse_memory)]
+    reply_memory: Option<u32>,
+
+    /// Most bytes of read replies in memory for one client, like 8M [default: 8M]
+    #[arg(long, value_name = "SIZE", value_parser = parse_memory)]
+    client_reply_memory: Option<u32>,
+
+    /// Most bytes of buffers that are kept to be used again, like 8M [default: 8M]
+    #[arg(long, value_name = "SIZE", value_parser = parse_memory)]
+    idle_memory: Option<u32>,
+
+    /// Seconds for which a client may leave a read reply unread before its connection is cut [default: 60]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    unread_reply_seconds: Option<u64>,
+}
+
+impl MemoryFlags {
+    fn apply(&self, config: &mut pfs_file_server::Config) {
+        config.write_bytes_max = self.write_memory.unwrap_or(config.write_bytes_max);
+        config.reply_bytes_max = self.reply_memory.unwrap_or(config.reply_bytes_max);
+        config.client_reply_bytes_max = self.client_reply_memory.unwrap_or(config.client_reply_bytes_max);
+        config.idle_buffer_bytes_max = self.idle_memory.map_or(config.idle_buffer_bytes_max, |bytes| bytes as usize);
+        config.unread_reply_max = self.unread_reply_seconds.map_or(config.unread_reply_max, Duration::from_secs);
+    }
+}
+
+/// A size between a request and 4 GiB.
+fn parse_memory(text: &str) -> Result<u32, String> {
+    let bytes = parse_size(text)?;
+    let bytes = u32::try_from(bytes).map_err(|_| "at most 4 GiB less a byte".to_owned())?;
+    if bytes < MEMORY_MIN { Err("at least 1 MiB".to_owned()) } else { Ok(bytes) }
+}
+
+const MEMORY_MIN: u32 = 1 << 20;
 
 #[derive(Debug, Args)]
 struct CommonFlags {
@@ -79,6 +127,10 @@ struct CommonFlags {
     /// Write the address to this file when the server is ready
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
+
+    /// Threads that serve [default: one for each core]; 1 costs least for each small request
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
 
     /// How the log on standard error looks; RUST_LOG says what is in it
     #[arg(long, value_enum, default_value_t = LogFormatFlag::Text)]
@@ -130,6 +182,7 @@ fn run_file(flags: FileFlags, connection: &Connection) -> Outcome {
     let common = flags.common;
     let mut config = pfs_file_server::Config::new(common.dir.clone(), common.listen, metadata, secret, flags.name);
     config.advertise = flags.advertise;
+    flags.memory.apply(&mut config);
     serve("file server", &common, || pfs_file_server::start(config))
 }
 
@@ -140,10 +193,7 @@ where
 {
     init_logging("info", common.log_format.into())
         .map_err(|error| Failure::cannot("start logging", error.as_ref()).next("correct RUST_LOG"))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::cannot("start a runtime", &error))?;
+    let runtime = runtime(common.threads).map_err(|error| Failure::cannot("start a runtime", &error))?;
     runtime.block_on(async {
         let doing = |what: &str| format!("{what} the {kind} in {} at {}", common.dir.display(), common.listen);
         let server = start().await.map_err(|error| Failure::cannot(doing("start"), error.as_ref()))?;
@@ -151,6 +201,18 @@ where
             .await
             .map_err(|error| Failure::cannot(doing("run"), error.as_ref()))
     })
+}
+
+/// A runtime with these threads; whatever waits for a disk has others.
+fn runtime(threads: Option<u16>) -> std::io::Result<Runtime> {
+    let mut builder = match threads {
+        Some(1) => Builder::new_current_thread(),
+        _ => Builder::new_multi_thread(),
+    };
+    if let Some(threads) = threads.filter(|threads| *threads > 1) {
+        builder.worker_threads(threads.into());
+    }
+    builder.enable_all().build()
 }
 
 /// HOST:PORT, with the host's first address.
@@ -178,5 +240,11 @@ mod tests {
         assert_eq!(socket_address("[::1]:0"), Ok("[::1]:0".parse().unwrap()));
         assert!(socket_address("127.0.0.1").is_err());
         assert!(socket_address("").is_err());
+    }
+
+    #[test]
+    fn memory_has_bounds() {
+        assert_eq!(parse_memory("32M"), Ok(32 << 20));
+        assert!(parse_memory("1000").is_err() && parse_memory("4G").is_err() && parse_memory("much").is_err());
     }
 }

@@ -145,6 +145,32 @@ impl Gate {
         Ok(running)
     }
 
+    /// Lets an operation in that is one access and over with it, and begins the access. For a write, `epoch` is that of its
+    /// connection, as in [`Gate::begin_write`].
+    pub fn begin_single(
+        &self,
+        stamp: Stamp,
+        sequence: u64,
+        file: FileId,
+        epoch: Option<ConnectionEpoch>,
+    ) -> Result<Single<'_>, Denied> {
+        let mut inside = self.inside.lock();
+        let lapses = inside.lease.lapses();
+        let admission = inside.open()?;
+        let begun = admission.begin(stamp, Some(sequence), file);
+        if let Err(Refused::LaterBoot { .. }) = begun {
+            self.later_boot.notify_one();
+        }
+        let id = begun?;
+        if epoch.is_some_and(|epoch| lapses != epoch.0) {
+            // It has no access, so there is nothing to take back.
+            let _ = admission.end(id);
+            return Err(Refused::Lapsed { stamp }.into());
+        }
+        admission.enter_chunk(id).expect("nothing has refused it since it was let in");
+        Ok(Single { gate: self, id, ended: false })
+    }
+
     /// Returns when a request has come that is of a later boot than any that was heard of.
     pub async fn later_boot_met(&self) {
         self.later_boot.notified().await;
@@ -224,6 +250,42 @@ impl Drop for Chunk<'_> {
     fn drop(&mut self) {
         self.running.gate.inside.lock().admission.leave_chunk(self.running.id);
         self.running.gate.chunk_ended.notify_waiters();
+    }
+}
+
+/// An operation with its only access. Dropping it ends both.
+#[derive(Debug)]
+pub struct Single<'a> {
+    gate: &'a Gate,
+    id: OperationId,
+    ended: bool,
+}
+
+impl Single<'_> {
+    /// Ends the access and the operation; an error takes its success back.
+    pub fn finish(mut self) -> Result<(), Denied> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Result<(), Denied> {
+        self.ended = true;
+        let ended = {
+            let mut inside = self.gate.inside.lock();
+            inside.admission.leave_chunk(self.id);
+            let ended = inside.admission.end(self.id);
+            ended.map_err(Denied::from).and_then(|()| inside.open().map(drop))
+        };
+        self.gate.chunk_ended.notify_waiters();
+        ended
+    }
+}
+
+impl Drop for Single<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            // It did not succeed, so nobody needs to hear that it was refused as well.
+            let _ = self.end();
+        }
     }
 }
 

@@ -153,3 +153,19 @@ async fn a_dropped_operation_ends() {
     drop(gate.begin(stamp(), Some(1), file()).unwrap());
     assert_eq!(gate.inside.lock().admission.running(), 0);
 }
+
+/// A fence waits for a single access, and takes its success back.
+#[tokio::test]
+async fn a_single_access_is_a_chunk() {
+    let gate = open_gate().await;
+    gate.begin_single(stamp(), 1, file(), Some(ConnectionEpoch(0))).unwrap().finish().unwrap();
+    let late = gate.begin_single(stamp(), 2, file(), Some(ConnectionEpoch(7)));
+    assert!(matches!(late, Err(Denied::Refused(Refused::Lapsed { .. }))), "{late:?}");
+    let single = gate.begin_single(stamp(), 3, file(), None).unwrap();
+    let ticket = gate.fence(&Fences { incarnations: [client()].into(), ..Fences::default() });
+    assert!(!gate.inside.lock().admission.is_done(&ticket));
+    single.finish().unwrap_err();
+    gate.wait(&ticket).await;
+    gate.begin_single(stamp(), 4, file(), None).unwrap_err();
+    assert_eq!(gate.inside.lock().admission.running(), 0);
+}

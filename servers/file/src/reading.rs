@@ -69,7 +69,7 @@ impl FileServer {
     ) -> Result<(), ErrorDetail> {
         let _chunk = reading.running.chunk()?;
         let read = self.store.read(reading.object, extents, into, checksums);
-        self.or_zeros(reading, read, extents, into, checksums)
+        self.or_zeros(reading.object, reading.must_exist, read, extents, into, checksums)
     }
 
     /// The same if it takes no waiting for a disk; false: nothing was done.
@@ -83,20 +83,42 @@ impl FileServer {
         let _chunk = reading.running.chunk()?;
         match self.store.read_now(reading.object, extents, into, checksums) {
             Ok(read) => Ok(read),
-            Err(error) => self.or_zeros(reading, Err(error), extents, into, checksums).map(|()| true),
+            Err(error) => {
+                let (object, must_exist) = (reading.object, reading.must_exist);
+                self.or_zeros(object, must_exist, Err(error), extents, into, checksums).map(|()| true)
+            }
         }
+    }
+
+    /// The whole of a read that is no longer than a chunk, if it takes no waiting for a disk; false: nothing was done.
+    pub fn read_single_now(
+        &self,
+        read: &Read,
+        into: &mut [u8],
+        checksums: &mut Vec<Checksum>,
+    ) -> Result<bool, ErrorDetail> {
+        let Read { stamp, sequence, object, ref extents, must_exist } = *read;
+        let single = self.gate.begin_single(stamp, sequence, object.file, None)?;
+        match self.store.read_now(object, extents, into, checksums) {
+            Ok(false) => return Ok(false),
+            Ok(true) => {}
+            Err(error) => self.or_zeros(object, must_exist, Err(error), extents, into, checksums)?,
+        }
+        single.finish()?;
+        Ok(true)
     }
 
     fn or_zeros(
         &self,
-        reading: &Reading,
+        object: ObjectId,
+        must_exist: bool,
         read: Result<(), StoreError>,
         extents: &[ObjectExtent],
         into: &mut [u8],
         checksums: &mut Vec<Checksum>,
     ) -> Result<(), ErrorDetail> {
         match read {
-            Err(StoreError::Missing { .. }) if reading.must_exist => Err(self.lost(reading.object)),
+            Err(StoreError::Missing { .. }) if must_exist => Err(self.lost(object)),
             Err(StoreError::Missing { .. }) => {
                 into.fill(0);
                 checksums.extend(checksums_of(extents, into));

@@ -98,12 +98,11 @@ impl FileServer {
             return Ok(None);
         }
         check_whole(&head.extents, &mut head.checksums, payload).map_err(|wrong| self.changed(object, wrong))?;
-        let running = self.gate.begin_write(head.stamp, head.sequence, object.file, epoch)?;
-        let ready = (&head.extents[..], Slices::from_slice(&[payload]), &head.checksums[..]);
-        if !self.write_batch_now(&running, object, ready)? {
+        let single = self.gate.begin_single(head.stamp, head.sequence, object.file, Some(epoch))?;
+        if !self.store.write_now(object, &head.extents, &[payload], &head.checksums).map_err(logged)? {
             return Ok(None);
         }
-        Ok(Some(running.finish()?))
+        Ok(Some(single.finish()?))
     }
 
     fn changed(&self, object: ObjectId, wrong: WrongChecksum) -> ErrorDetail {

@@ -1,15 +1,16 @@
 //! Collects answers in buffers, which go out as they are.
 
 use crate::buffers::PooledBuffer;
-use crate::reading::Reading;
 use crate::replies::ReplyShare;
 use crate::server::FileServer;
 use crate::wire::grpc::prefix;
 use bytes::Bytes;
+use pfs_core::ids::ClientId;
 use pfs_proto::payload::PREFIX_BYTES;
 use pfs_proto::status::ErrorDetail;
 use pfs_proto::v1;
 use pfs_proto::v1::small_reply::Outcome;
+use pfs_server_runtime::Peer;
 use prost::Message;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -74,11 +75,11 @@ impl Answers {
 
     /// Room for an answer with bytes of objects, behind the others; it is one when [`keep`](Self::keep) has been called.
     /// Nothing if the budget has no room at once.
-    pub fn space(&mut self, reading: &Reading, length: usize) -> Option<&mut [u8]> {
+    pub fn space(&mut self, client: ClientId, peer: &Peer, length: usize) -> Option<&mut [u8]> {
         let fits = self.open.as_ref().is_some_and(|open| open.share.is_some() && open.room() >= length);
         if !fits {
             let capacity = LONG_BYTES.max(length);
-            let share = self.server.replies.try_claim(reading.client(), reading.peer(), capacity as u64)?;
+            let share = self.server.replies.try_claim(client, peer, capacity as u64)?;
             self.begin(capacity, Some(share));
         }
         let open = self.open.as_mut()?;

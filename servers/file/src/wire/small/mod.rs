@@ -19,14 +19,13 @@ pub mod request;
 use super::grpc::{Messages, response, trailers};
 use super::reply::{ReadFrame, Reply};
 use super::write::Whole;
-use crate::reading::Reading;
 use crate::server::FileServer;
 use crate::service::peer_of;
 use answers::Answers;
 use bytes::Bytes;
 use http_body::Frame;
 use pfs_core::checksum::Checksum;
-use pfs_proto::data::{ObjectExtent, WriteHead, total_bytes};
+use pfs_proto::data::{Read, WriteHead, total_bytes};
 use pfs_proto::status::{ErrorCode, ErrorDetail};
 use pfs_proto::transport::SMALL_MESSAGE_BYTES_MAX;
 use pfs_server_runtime::{CancellationToken, Peer};
@@ -112,6 +111,7 @@ impl http_body::Body for Small {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = self.get_mut();
+        this.heed_shutdown(cx);
         loop {
             this.take_ended(cx);
             if this.taken >= REQUESTS_PER_FRAME_MAX {
@@ -161,15 +161,17 @@ impl Small {
         }
     }
 
+    fn heed_shutdown(&mut self, cx: &mut Context<'_>) {
+        if matches!(self.phase, Phase::Open) && self.shutdown.as_mut().poll(cx).is_ready() {
+            let text = "the file server is being stopped; send the requests again that were not answered";
+            self.phase = Phase::Ending(Err(ErrorDetail::new(ErrorCode::Unavailable, text).into()));
+        }
+    }
+
     /// Does one request if there is one and there is room for it; whether it is worth to ask again.
     fn take_request(&mut self, cx: &mut Context<'_>) -> bool {
         if !matches!(self.phase, Phase::Open) {
             return false;
-        }
-        if self.shutdown.as_mut().poll(cx).is_ready() {
-            let text = "the file server is being stopped; send the requests again that were not answered";
-            self.phase = Phase::Ending(Err(ErrorDetail::new(ErrorCode::Unavailable, text).into()));
-            return true;
         }
         if self.waiting.len() >= WAITING_MAX || self.waiting_bytes >= WAITING_BYTES_MAX {
             return false;
@@ -191,10 +193,7 @@ impl Small {
         let Request { id, operation } = request;
         match operation {
             Ok(Operation::Write(head, payload)) => self.write(id, head, &payload),
-            Ok(Operation::Read(read)) => match self.server.begin_read(read, self.peer.clone()) {
-                Ok(reading) => self.read(id, reading),
-                Err(error) => self.answers.failed(id, error),
-            },
+            Ok(Operation::Read(read)) => self.read(id, read),
             Err(error) => self.answers.failed(id, error),
         }
     }
@@ -216,20 +215,15 @@ impl Small {
         }
     }
 
-    fn read(&mut self, id: u64, mut reading: Reading) {
-        // A request that may come by this way is no longer than a chunk.
-        let Some(extents) = reading.next(u64::MAX) else { return };
-        match self.read_now(id, &reading, &extents) {
-            Ok(true) => {
-                // Taken back only if it was refused meanwhile.
-                match reading.finish() {
-                    Ok(()) => self.answers.keep(),
-                    Err(error) => self.answers.failed(id, error),
-                }
-            }
+    fn read(&mut self, id: u64, read: Read) {
+        match self.read_now(id, &read) {
+            Ok(true) => self.answers.keep(),
             Ok(false) => {
-                let server = self.server.clone();
-                self.wait_for(id, total_bytes(&extents), async move {
+                let (server, peer) = (self.server.clone(), self.peer.clone());
+                self.wait_for(id, total_bytes(&read.extents), async move {
+                    let mut reading = server.begin_read(read, peer)?;
+                    // A request that comes by this way is no longer than a chunk.
+                    let extents = reading.next(u64::MAX).expect("a read has an extent");
                     let mut reply = Reply::new(&server, &reading, Some(id), extents).await;
                     let read = move |server: &FileServer| {
                         reply.read(server, &reading)?;
@@ -244,13 +238,14 @@ impl Small {
     }
 
     /// Reads to where the answer is sent from; false: it has to wait.
-    fn read_now(&mut self, id: u64, reading: &Reading, extents: &[ObjectExtent]) -> Result<bool, ErrorDetail> {
-        let frame = ReadFrame::new(&self.server, Some(id), extents);
+    fn read_now(&mut self, id: u64, read: &Read) -> Result<bool, ErrorDetail> {
+        let frame = ReadFrame::new(&self.server, Some(id), &read.extents);
         let head = frame.head_bytes();
-        let Some(space) = self.answers.space(reading, head + frame.payload_bytes) else { return Ok(false) };
+        let client = read.stamp.incarnation;
+        let Some(space) = self.answers.space(client, &self.peer, head + frame.payload_bytes) else { return Ok(false) };
         self.checksums.clear();
         let (head, payload) = space.split_at_mut(head);
-        if !self.server.read_chunk_now(reading, extents, payload, &mut self.checksums)? {
+        if !self.server.read_single_now(read, payload, &mut self.checksums)? {
             return Ok(false);
         }
         frame.encode(&self.checksums, head);
