@@ -54,7 +54,7 @@ pub fn record(case: &Case, contender: &mut dyn Contender, material: &Material, d
     options.count_name = "samples".to_owned();
     // Part of the width in percent; what is narrower nobody can see.
     options.min_width = 0.1;
-    flamegraph::from_files(&mut options, &[folded.clone()], File::create(named("svg"))?)?;
+    flamegraph::from_files(&mut options, std::slice::from_ref(&folded), File::create(named("svg"))?)?;
     let text = functions(&std::fs::read_to_string(&folded)?);
     std::fs::write(named("txt"), text).context("write the list of functions")
 }
