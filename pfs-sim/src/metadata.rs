@@ -890,8 +890,10 @@ impl World {
                 }
             }
             Action::GroupLost { group, tell } => {
+                let now_ms = self.meta_ms();
+                let Some(running) = self.running() else { return };
                 for to in tell {
-                    self.say(to, ServerMessage::GroupLost(group));
+                    running.coordinator.send_group_lost(to, group, ServerMessage::GroupLost(group), now_ms);
                 }
             }
             Action::GraceOver => {
@@ -910,6 +912,7 @@ impl World {
         self.note(|| format!("M frees {victim:?}"));
         self.holders_changed = true;
         self.meta.freed.insert(victim);
+        self.the_freed_have_stopped(victim);
         let Some(running) = self.running() else { return };
         running.rpcs.retain(|key| !matches!(key, RpcKey::Fence(_, v) if *v == victim));
         if let Victim::Client(client) = victim {
