@@ -91,6 +91,8 @@ mutants! {
     FenceSkipped,
     /// A fence is sent before the death is durable (17).
     FenceBeforeRecord,
+    /// The tokens of one that does not give way are freed while it may still read its own cache (8).
+    FreedBeforeItStops,
     /// An unreachable file server is waited for only as long as the client's lease (16).
     ClientLeaseInPlaceOfServers,
     /// A client that was given up may say again what it held (17).

@@ -326,7 +326,27 @@ fn a_holder_that_does_not_give_way_is_shut_out() {
     assert!(actions.contains(&Action::Record(Victim::Client(client(10)))));
 }
 
-/// Rule 8: a group is shut out as a whole, and its members live on.
+/// Rule 8: what a client has in its cache no fence keeps from it. It goes on reading there until it hears that it was given up,
+/// or until its lease is over; when it was not waited for, it read what others had overwritten.
+#[test]
+fn a_holder_that_is_shut_out_is_freed_when_its_lease_is_over() {
+    let mut story = Story::begin();
+    story.joins(10);
+    story.joins(11);
+    story.asks(10, own(10), bytes(0, 10));
+    story.asks(11, own(11), bytes(0, 10));
+    let victim = Victim::Client(client(10));
+    while !story.pass(100, &[10, 11]).contains(&Action::Record(victim)) {}
+    story.coordinator.handle_recorded(victim, story.now_ms);
+    story.coordinator.handle_fenced(server(1), victim, story.now_ms);
+    assert_eq!(grants(&story.pass(TERMS.lease_ms, &[11])), [], "it is fenced, and reads its cache");
+    let actions = story.pass(TERMS.margin_ms() + 100, &[11]);
+    assert!(actions.contains(&Action::Freed(victim)));
+    assert_eq!(grants(&actions)[0].holder, own(11));
+}
+
+/// Rule 8: a group is shut out as a whole, and its members live on. They hear of it as soon as it is durable, and what the
+/// group had is free when they have.
 #[test]
 fn a_group_that_does_not_give_way_is_shut_out_as_a_whole() {
     let mut story = Story::begin();
@@ -341,9 +361,13 @@ fn a_group_that_does_not_give_way_is_shut_out_as_a_whole() {
     assert!(actions.contains(&Action::Record(victim)));
     story.coordinator.handle_recorded(victim, story.now_ms);
     assert!(story.coordinator.fences().1.groups.contains(&group()));
+    assert_eq!(story.actions()[0], Action::GroupLost { group: group(), tell: vec![client(10)] });
+    story.coordinator.send_group_lost(client(10), group(), "your group is lost", story.now_ms);
     story.coordinator.handle_fenced(server(1), victim, story.now_ms);
+    assert_eq!(grants(&story.pass(2 * TERMS.lease_ms, &[10, 11])), [], "it lives, and has not heard of it");
+    story.beats(10, 1, 0);
     let actions = story.actions();
-    assert!(actions.contains(&Action::GroupLost { group: group(), tell: vec![client(10)] }));
+    assert!(actions.contains(&Action::Freed(victim)));
     assert_eq!(grants(&actions)[0].holder, own(11));
     assert!(story.coordinator.is_live(client(10)));
 }

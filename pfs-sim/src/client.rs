@@ -21,6 +21,7 @@ use pfs_core::cache::{BlockCache, FileKey, FillId};
 use pfs_core::extent::Extent;
 use pfs_core::ids::{Boot, ClientId, FileId, Holder, OpenId, RequestId};
 use pfs_core::session::client::ClientSession;
+use pfs_core::session::coordinator::Victim;
 use pfs_core::token::holder::{OperationId, TokenHolder};
 use pfs_core::token::message::Mode;
 use pfs_core::unsynced::Unsynced;
@@ -109,6 +110,8 @@ pub(crate) struct Process {
     pub(crate) session: ClientSession<ClientMessage>,
     connection: Option<usize>,
     connections: u64,
+    /// The start of the metadata server to which the numbers of messages belong.
+    counted_boot: Boot,
     /// Messages seen since the counting began.
     seen: u64,
     /// The largest number of a message that was sent since then.
@@ -166,6 +169,17 @@ impl Client {
     pub(crate) fn holders(&self) -> impl Iterator<Item = (ClientId, &OpenFile)> {
         let files = self.process.iter().flat_map(|process| process.files.iter().map(|file| (process.id, file)));
         files.filter(|(_, file)| file.is_there())
+    }
+
+    /// Whether its process has something of a victim open and would serve a read from its cache.
+    pub(crate) fn may_use_its_cache(&self, victim: Victim, now_ms: u64) -> bool {
+        let concerned = |process: &Process| match victim {
+            Victim::Client(client) => process.id == client,
+            Victim::Group(group) => {
+                process.files.iter().any(|open| open.holder == Holder::Group(group) && open.is_usable())
+            }
+        };
+        self.process.as_ref().is_some_and(|process| concerned(process) && process.session.may_access(now_ms))
     }
 
     /// Whether nothing is under way.
@@ -284,6 +298,7 @@ impl World {
             session: ClientSession::new(id, boot, TERMS, PATIENCE_MS, sent_ms),
             connection: None,
             connections: 0,
+            counted_boot: boot,
             seen: 0,
             sent: 0,
             files: Vec::new(),

@@ -5,6 +5,7 @@ use crate::plan::Node;
 use crate::world::World;
 use pfs_core::extent::Extent;
 use pfs_core::ids::{Boot, ClientId, Holder, Stamp};
+use pfs_core::session::coordinator::Victim;
 use pfs_core::token::message::Mode;
 
 /// The invariants.
@@ -22,6 +23,8 @@ pub enum Invariant {
     RequestsAreGrantedInOrder,
     /// Nothing is taken over of a client whose end was recorded.
     TheGivenUpStayOut,
+    /// Nothing of a client or a group is free while it may still use its cache.
+    TheFreedHaveStopped,
     /// At the end of a grace no file server serves an earlier boot.
     EarlierBootsAreOver,
     /// Each byte that is read is of the last write before, or of one at the same time.
@@ -94,6 +97,15 @@ impl World {
         if number != last + 1 {
             let text = format!("message {number} {} was handled after message {last}", of());
             self.violate(Invariant::MessagesAreHandledOnce, text);
+        }
+    }
+
+    /// [`Invariant::TheFreedHaveStopped`].
+    pub(crate) fn the_freed_have_stopped(&mut self, victim: Victim) {
+        let uses = |number: &usize| self.clients[*number].may_use_its_cache(victim, self.clock(Node::Client(*number)));
+        if let Some(number) = (0..self.clients.len()).find(uses) {
+            let text = format!("C{} may use what it has in its cache, and {victim:?} is freed", number + 1);
+            self.violate(Invariant::TheFreedHaveStopped, text);
         }
     }
 

@@ -17,6 +17,7 @@
 //! * `NoConflictingHolders`: no two holders of a byte that can both still reach a disk;
 //! * `NoWriteAfterItsFence`: no chunk of a write lands after its fence, boot floor or drain was confirmed;
 //! * `TheGivenUpStayOut`: nothing is taken over of a client whose end was recorded;
+//! * `TheFreedHaveStopped`: nothing is freed of a client or a group that may still use its cache;
 //! * `EarlierBootsAreOver`: at the end of a grace no file server serves an earlier boot;
 //! * `ReadsAreLinearizable`: a byte that is read is of the last write before, or of one at the same time (`model.rs`);
 //! * `SyncedBytesAreKept`: a crash loses nothing that a sync has covered;

@@ -66,6 +66,13 @@ struct Write {
     size_synced: bool,
 }
 
+impl Write {
+    /// One that has just begun. The size of a truncation is durable before anything is cut.
+    fn new(file: usize, range: Extent, client: usize, began: u64, cut: bool) -> Self {
+        Write { file, range, client, began, effective: NEVER, cut, certain: true, size_synced: cut }
+    }
+}
+
 /// All files.
 #[derive(Clone, Debug)]
 pub struct Model {
@@ -86,17 +93,7 @@ impl Model {
 
     /// A write begins. Returns what it must write.
     pub fn begin_write(&mut self, file: usize, range: Extent, client: usize, now: u64) -> (WriteId, Vec<u8>) {
-        let write = WriteId(self.writes.len());
-        self.writes.push(Write {
-            file,
-            range,
-            client,
-            began: now,
-            effective: NEVER,
-            cut: false,
-            certain: true,
-            size_synced: false,
-        });
+        let write = self.begin(Write::new(file, range, client, now, false));
         let mut values = Vec::new();
         for at in self.bytes(range) {
             let byte = &mut self.files[file][at];
@@ -109,22 +106,16 @@ impl Model {
 
     /// A truncation begins.
     pub fn begin_cut(&mut self, file: usize, size: u64, client: usize, now: u64) -> WriteId {
-        let write = WriteId(self.writes.len());
-        let range = Extent::from(size);
-        self.writes.push(Write {
-            file,
-            range,
-            client,
-            began: now,
-            effective: NEVER,
-            cut: true,
-            certain: true,
-            size_synced: true,
-        });
+        let write = self.begin(Write::new(file, Extent::from(size), client, now, true));
         for at in size as usize..FILE_BYTES as usize {
             self.files[file][at].entries.push(Entry { acked: true, synced: true, ..Entry::new(0, write, now) });
         }
         write
+    }
+
+    fn begin(&mut self, write: Write) -> WriteId {
+        self.writes.push(write);
+        WriteId(self.writes.len() - 1)
     }
 
     /// The write was answered with success.
@@ -248,8 +239,7 @@ impl Model {
     }
 
     fn read_byte(&mut self, file: usize, at: u64, value: u8, began: u64, now: u64) -> Result<(), String> {
-        let byte = &mut self.files[file][at as usize];
-        let entries = byte.entries.clone();
+        let entries = &self.files[file][at as usize].entries;
         let stale = |settled: u64| {
             let later = |x: &&Entry| x.certain && x.effective < began && x.began > settled;
             entries.iter().rev().find(later).map(|x| x.write)
@@ -263,18 +253,19 @@ impl Model {
                 found => newer = found,
             }
         }
+        let before_all = if value == 0 { stale(0) } else { None };
+        let initial = value == 0 && before_all.is_none();
         if let [single] = passed[..]
             && value != 0
         {
-            let entry = &mut byte.entries[single];
+            let entry = &mut self.files[file][at as usize].entries[single];
             entry.effective = entry.effective.min(now);
             entry.certain |= !entry.lost;
         }
-        let initial = value == 0 && stale(0).is_none();
         if !passed.is_empty() || initial {
             return Ok(());
         }
-        let newer = newer.or_else(|| (value == 0).then(|| stale(0)).flatten());
+        let newer = newer.or(before_all);
         let write = |id: WriteId| {
             let write = &self.writes[id.0];
             format!("C{}'s write of {} at {} us", write.client + 1, write.range, write.began)

@@ -1,15 +1,22 @@
 //! The world: a virtual clock, a queue of events, and the nodes that they happen to.
 
-use crate::client::{Client, DataAnswer, DataRequest};
-use crate::collective::{Collectives, MpiMessage};
-use crate::file_server::{FileServer, OpenDoubt, ServerRpc};
+mod clock;
+mod event;
+
+pub use event::Event;
+
+use crate::client::Client;
+use crate::collective::Collectives;
+use crate::file_server::{FileServer, OpenDoubt};
 use crate::invariants::Invariant;
-use crate::metadata::{DiskDone, Meta, MetaRpc};
+use crate::metadata::Meta;
 use crate::model::{Model, WriteId};
 use crate::network::Network;
 use crate::plan::{FaultKind, MS, Node, Plan, WORK_ENDS_US};
 use crate::rng::Rng;
 use crate::transitions::{Stats, Transition};
+use clock::Clock;
+use event::{Queued, kind_of, node_of};
 use pfs_core::ids::ClientId;
 use pfs_core::session::Terms;
 use std::cmp::Reverse;
@@ -31,89 +38,6 @@ pub const FILES: usize = 2;
 const STEPS_MAX: u64 = 200_000;
 /// Events that a trace keeps.
 const TRACE_MAX: usize = 4000;
-
-/// What happens.
-#[derive(Debug)]
-pub enum Event {
-    /// The next frame of a connection's direction arrives.
-    Frame { connection: usize, up: bool },
-    /// A client's connection is accepted by the metadata server, or is not.
-    Accept { connection: usize },
-    /// The client learns how its attempt to connect has ended.
-    Connected { connection: usize, made: bool },
-    /// The client learns that its connection is broken.
-    Broken { connection: usize },
-    /// A datagram arrives.
-    Arrive { from: Node, to: Node, event: Box<Event> },
-    /// A client's session wants to be called.
-    ClientTimer { client: usize, life: u64 },
-    /// A client looks after its requests.
-    ClientPump { client: usize, life: u64 },
-    /// A client's application does its next thing.
-    ClientWork { client: usize, life: u64 },
-    /// A client starts.
-    ClientStart { client: usize, life: u64 },
-    /// A client was registered.
-    ClientRegistered { client: usize, life: u64, id: ClientId, boot: pfs_core::ids::Boot },
-    /// A request to a file server leaves the client.
-    DataSend { client: usize, life: u64, request: Box<DataRequest> },
-    /// A request arrives at a file server's start.
-    Data { server: usize, instance: u64, request: Box<DataRequest> },
-    /// A file server has answered.
-    Answer { client: usize, life: u64, answer: Box<DataAnswer> },
-    /// A rank gets a message of another one.
-    Mpi { client: usize, life: u64, message: Box<MpiMessage> },
-    /// The metadata server is told something by a file server, or is asked for a session.
-    Meta { rpc: Box<MetaRpc> },
-    /// Something of the metadata server is durable.
-    MetaDisk { epoch: u64, done: Box<DiskDone> },
-    /// The coordinator wants to be called.
-    MetaTimer { epoch: u64 },
-    /// The metadata server tries again what was not confirmed.
-    MetaRetry { epoch: u64 },
-    /// The metadata server starts.
-    MetaStart { epoch: u64 },
-    /// A file server is told something by the metadata server.
-    Server { server: usize, rpc: Box<ServerRpc> },
-    /// A file server looks at its lease and sends what is due.
-    ServerTimer { server: usize, instance: u64 },
-    /// An operation of a file server goes on.
-    ServerChunk { server: usize, instance: u64, operation: u64 },
-    /// A file server starts.
-    ServerStart { server: usize, instance: u64 },
-    /// A fault of the plan begins.
-    Fault { number: usize },
-    /// Accesses end and everything is healed.
-    Heal,
-}
-
-#[derive(Debug)]
-struct Queued {
-    at: u64,
-    sequence: u64,
-    event: Event,
-}
-
-impl PartialEq for Queued {
-    fn eq(&self, other: &Self) -> bool {
-        self.sequence == other.sequence
-    }
-}
-
-impl Eq for Queued {}
-
-impl PartialOrd for Queued {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Queued {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at, self.sequence).cmp(&(other.at, other.sequence))
-    }
-}
-
 /// What was found wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
@@ -123,31 +47,6 @@ pub struct Violation {
     pub text: String,
     /// When.
     pub at_us: u64,
-}
-
-/// A clock of one machine: counts on, with an offset and a rate of its own.
-#[derive(Clone, Copy, Debug)]
-struct Clock {
-    offset_ms: u64,
-    /// Parts in a million that it is fast.
-    fast_ppm: i64,
-}
-
-impl Clock {
-    fn at(self, now: u64) -> u64 {
-        let own = i128::from(now) * (1_000_000 + i128::from(self.fast_ppm)) / 1_000_000;
-        self.offset_ms + u64::try_from(own).expect("time is not negative") / MS
-    }
-
-    /// When it shows this.
-    fn when(self, ms: u64) -> u64 {
-        let own = i128::from(ms.saturating_sub(self.offset_ms)) * i128::from(MS);
-        let mut at = u64::try_from(own * 1_000_000 / (1_000_000 + i128::from(self.fast_ppm))).expect("not negative");
-        while self.at(at) < ms {
-            at += 1;
-        }
-        at
-    }
 }
 
 /// One world, in the middle of one schedule.
@@ -199,8 +98,7 @@ impl World {
         let mut nodes = vec![Node::Meta];
         nodes.extend((0..plan.servers).map(Node::Server));
         nodes.extend((0..plan.clients.len()).map(Node::Client));
-        let clock =
-            |rng: &mut Rng| Clock { offset_ms: rng.below(50_000), fast_ppm: rng.between(0, 10_000) as i64 - 5000 };
+        let clock = |rng: &mut Rng| Clock { offset_ms: rng.below(50_000), rate_ppm: 995_000 + rng.between(0, 10_000) };
         let clocks = nodes.iter().map(|node| (*node, clock(&mut rng))).collect();
         let mut world = World {
             now: 0,
@@ -481,34 +379,5 @@ impl World {
     /// A number that two runs have in common only if they were the same.
     pub fn hash(&self) -> u64 {
         self.hash
-    }
-}
-
-/// Whose event it is: while that node stands still, it waits.
-fn node_of(event: &Event) -> Option<Node> {
-    match event {
-        Event::ClientTimer { client, .. }
-        | Event::ClientPump { client, .. }
-        | Event::ClientWork { client, .. }
-        | Event::ClientStart { client, .. }
-        | Event::ClientRegistered { client, .. }
-        | Event::DataSend { client, .. }
-        | Event::Mpi { client, .. } => Some(Node::Client(*client)),
-        Event::MetaDisk { .. } | Event::MetaTimer { .. } | Event::MetaRetry { .. } => Some(Node::Meta),
-        Event::ServerTimer { server, .. } | Event::ServerChunk { server, .. } => Some(Node::Server(*server)),
-        _ => None,
-    }
-}
-
-fn kind_of(event: &Event) -> u64 {
-    match event {
-        Event::Frame { connection, up } => 1 + 2 * *connection as u64 + u64::from(*up),
-        Event::ClientTimer { client, .. } => 1001 + *client as u64,
-        Event::ClientWork { client, .. } => 1101 + *client as u64,
-        Event::Answer { client, .. } => 1201 + *client as u64,
-        Event::ServerChunk { server, operation, .. } => 1301 + *server as u64 * 1000 + operation,
-        Event::Arrive { .. } => 1401,
-        Event::MetaDisk { .. } => 1501,
-        _ => 1601,
     }
 }

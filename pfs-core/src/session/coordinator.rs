@@ -13,6 +13,8 @@
 //!   is not listed there as living is dead for ever;
 //! * a victim goes recorded → fenced → freed (rule 17), and nothing of it is taken over on the way;
 //! * a fence is in force when every file server has confirmed it or has surely stopped to serve (rules 15, 16);
+//! * nothing of a victim is freed before it has stopped to use its cache, where no fence reaches: a client when its lease has
+//!   surely run out, a member of a group when it has heard of the loss or is itself freed (rule 8);
 //! * from a start until the end of the grace nothing is granted; the grace ends when every client that the store knows has
 //!   spoken or its fence is in force, and every file server that the store knows refuses earlier boots (rule 18).
 
@@ -86,7 +88,7 @@ pub enum Action<D> {
         /// Those who live.
         tell: Vec<ClientId>,
     },
-    /// A group was shut out as a whole: tell the members.
+    /// A group was shut out as a whole, which is durable: tell the members, by [`Coordinator::send_group_lost`].
     GroupLost {
         /// The group.
         group: GroupId,
@@ -157,6 +159,10 @@ struct Burial {
     version: u64,
     /// File servers that have not confirmed.
     missing: BTreeSet<ServerId>,
+    /// When the victim's own lease has surely run out, by which it uses its cache.
+    stops_ms: u64,
+    /// Members of a group that may not know of its loss, with the number of the message that tells them once that is sent.
+    unaware: BTreeMap<ClientId, Option<u64>>,
 }
 
 /// An ack that waits for drains.
@@ -314,7 +320,7 @@ impl<D: Clone> Coordinator<D> {
             && burial.recorded
         {
             burial.missing.remove(&server);
-            self.free_if_fenced(victim);
+            self.free_if_fenced(victim, now_ms);
             self.check_grace(now_ms);
         }
     }
@@ -356,7 +362,7 @@ impl<D: Clone> Coordinator<D> {
     /// A client has ended in good order, or its record could not be made: it can not write any more.
     pub fn remove(&mut self, client: ClientId, now_ms: u64) {
         if self.clients.get(&client).is_some_and(|state| state.phase != Phase::GivenUp) {
-            self.forget(client);
+            self.forget(client, now_ms);
             self.check_grace(now_ms);
         }
     }
@@ -422,7 +428,9 @@ impl<D: Clone> Coordinator<D> {
                 self.actions.extend(unseen.map(|(number, message)| Action::Send { to: client, number, message }));
             }
         }
-        Ok((welcome, state.connections))
+        let connections = state.connections;
+        self.note_awareness(client, now_ms);
+        Ok((welcome, connections))
     }
 
     /// A client's connection has ended.
@@ -446,7 +454,9 @@ impl<D: Clone> Coordinator<D> {
             state.progress = beat.progress;
             state.asked.values_mut().for_each(|asked| asked.since_ms = now_ms);
         }
-        Some(HeartbeatAnswer { number: beat.number, received: state.inbox.received() })
+        let answer = HeartbeatAnswer { number: beat.number, received: state.inbox.received() };
+        self.note_awareness(client, now_ms);
+        Some(answer)
     }
 
     /// A numbered message has arrived. True: it is to be handled now. A gap cuts the connection.
@@ -530,6 +540,16 @@ impl<D: Clone> Coordinator<D> {
         self.held_acks.insert((from, ack.revoke), HeldAck { from, ack, missing });
     }
 
+    /// Tells a client that a group was shut out. What the group has is not freed before the client has seen this message.
+    pub fn send_group_lost(&mut self, to: ClientId, group: GroupId, message: D, now_ms: u64) {
+        self.send(to, message, now_ms);
+        let number = self.clients.get(&to).map(|state| state.outbox.last());
+        let burial = self.burials.get_mut(&Victim::Group(group));
+        if let Some(told) = burial.and_then(|burial| burial.unaware.get_mut(&to)) {
+            *told = told.or(number);
+        }
+    }
+
     /// Sends a message to a client: numbered, and repeated until it has arrived.
     pub fn send(&mut self, to: ClientId, message: D, now_ms: u64) {
         let Some(state) = self.clients.get_mut(&to) else { return };
@@ -580,8 +600,9 @@ impl<D: Clone> Coordinator<D> {
         {
             self.fences_version += 1;
             burial.version = self.fences_version;
-            if let Victim::Client(client) = victim {
-                self.tell_of_loss(client);
+            match victim {
+                Victim::Client(client) => self.tell_of_loss(client),
+                Victim::Group(group) => self.tell_of_group_loss(group),
             }
             self.send_fences(victim, now_ms);
             self.check_grace(now_ms);
@@ -610,7 +631,7 @@ impl<D: Clone> Coordinator<D> {
         let victims: Vec<Victim> = self.burials.keys().copied().collect();
         for victim in victims {
             self.drop_lapsed(victim, now_ms);
-            self.free_if_fenced(victim);
+            self.free_if_fenced(victim, now_ms);
         }
         self.drop_lapsed_drains(now_ms);
         self.check_grace(now_ms);
@@ -639,8 +660,15 @@ impl<D: Clone> Coordinator<D> {
         let drains = self.held_acks.values().flat_map(|held| held.missing.iter().map(|u| &u.server));
         let grace = self.servers.iter().filter(|(_, s)| self.in_grace() && s.fenced.is_none()).map(|(id, _)| id);
         let lapses = awaited.chain(drains).chain(grace).map(|server| self.lapses_ms(*server));
+        let stops = self.burials.values().filter(|burial| burial.recorded).map(|burial| burial.stops_ms);
         // What has come and could not be acted on waits for something else than time.
-        leases.chain(asked).chain(lapses).chain(self.grace_ends_ms).filter(|at_ms| *at_ms > self.handled_ms).min()
+        leases
+            .chain(asked)
+            .chain(lapses)
+            .chain(stops)
+            .chain(self.grace_ends_ms)
+            .filter(|at_ms| *at_ms > self.handled_ms)
+            .min()
     }
 
     /// The next thing to be done, in order.
@@ -685,7 +713,9 @@ impl<D: Clone> Coordinator<D> {
 
     fn bury(&mut self, victim: Victim, recorded: bool) {
         let missing = self.servers.keys().copied().collect();
-        self.burials.insert(victim, Burial { recorded, version: self.fences_version, missing });
+        let stops_ms = self.stops_ms(victim);
+        let burial = Burial { recorded, version: self.fences_version, missing, stops_ms, unaware: BTreeMap::new() };
+        self.burials.insert(victim, burial);
         if !recorded {
             self.actions.push_back(Action::Record(victim));
         }
@@ -705,7 +735,7 @@ impl<D: Clone> Coordinator<D> {
         for server in &burial.missing {
             self.actions.push_back(Action::Fence { server: *server, victim });
         }
-        self.free_if_fenced(victim);
+        self.free_if_fenced(victim, now_ms);
     }
 
     /// Servers that serve nobody need not confirm: when they are back they are told before they serve.
@@ -721,24 +751,22 @@ impl<D: Clone> Coordinator<D> {
         }
     }
 
-    fn free_if_fenced(&mut self, victim: Victim) {
-        let done = self.burials.get(&victim).is_some_and(|burial| burial.recorded && burial.missing.is_empty());
-        if !done {
+    fn free_if_fenced(&mut self, victim: Victim, now_ms: u64) {
+        let fenced = |burial: &Burial| burial.recorded && burial.missing.is_empty();
+        let stopped = |burial: &Burial| burial.stops_ms <= now_ms && burial.unaware.is_empty();
+        let ready = |burial: &Burial| fenced(burial) && (stopped(burial) || crate::mutant!(FreedBeforeItStops));
+        if !self.burials.get(&victim).is_some_and(ready) {
             return;
         }
         self.burials.remove(&victim);
         match victim {
-            Victim::Client(client) => self.forget(client),
-            Victim::Group(group) => {
-                let tell = self.manager.members(Holder::Group(group));
-                self.manager.remove_group(group);
-                self.actions.push_back(Action::GroupLost { group, tell });
-            }
+            Victim::Client(client) => self.forget(client, now_ms),
+            Victim::Group(group) => self.manager.remove_group(group),
         }
         self.actions.push_back(Action::Freed(victim));
     }
 
-    fn forget(&mut self, client: ClientId) {
+    fn forget(&mut self, client: ClientId, now_ms: u64) {
         self.clients.remove(&client);
         self.manager.remove_client(client);
         self.held_acks.retain(|(from, _), _| *from != client);
@@ -746,6 +774,48 @@ impl<D: Clone> Coordinator<D> {
             members.remove(&client);
             !members.is_empty()
         });
+        self.note_awareness(client, now_ms);
+    }
+
+    // ---- Caches of those who are shut out
+
+    /// When a client of whom nothing more is heard has surely stopped to use what it has in its cache. A group's members go
+    /// on; they are told.
+    fn stops_ms(&self, victim: Victim) -> u64 {
+        match victim {
+            Victim::Client(client) => {
+                // It may have been heard at the end of the last boot.
+                let heard_ms = self.clients.get(&client).map_or(self.started_ms, |state| state.last_heard_ms);
+                heard_ms + self.terms.lease_ms + self.terms.margin_ms()
+            }
+            Victim::Group(_) => 0,
+        }
+    }
+
+    /// Durable first, then told, and freed when all know.
+    fn tell_of_group_loss(&mut self, group: GroupId) {
+        let tell = self.manager.members(Holder::Group(group));
+        if let Some(burial) = self.burials.get_mut(&Victim::Group(group)) {
+            burial.unaware = tell.iter().map(|member| (*member, None)).collect();
+        }
+        self.actions.push_back(Action::GroupLost { group, tell });
+    }
+
+    /// A client has acknowledged messages, or is gone: groups may wait for no more than that.
+    fn note_awareness(&mut self, client: ClientId, now_ms: u64) {
+        let seen = self.clients.get(&client).map(|state| state.outbox.acknowledged());
+        let mut concerned = Vec::new();
+        for (victim, burial) in self.burials.iter_mut().filter(|(_, burial)| burial.unaware.contains_key(&client)) {
+            let told = burial.unaware.get(&client).copied().flatten();
+            if seen.is_none_or(|seen| told.is_some_and(|told| told <= seen)) {
+                burial.unaware.remove(&client);
+                concerned.push(*victim);
+            }
+        }
+        for victim in concerned {
+            self.free_if_fenced(victim, now_ms);
+            self.check_grace(now_ms);
+        }
     }
 
     fn pass_acks(&mut self) {

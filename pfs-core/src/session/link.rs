@@ -33,6 +33,16 @@ impl<M> Outbox<M> {
         }
     }
 
+    /// The number of the last message, seen or not.
+    pub fn last(&self) -> u64 {
+        self.first + self.kept.len() as u64 - 1
+    }
+
+    /// Everything up to this number was seen by the other side.
+    pub fn acknowledged(&self) -> u64 {
+        self.first - 1
+    }
+
     /// What the other side has not told to have seen, in order.
     pub fn unseen(&self) -> impl Iterator<Item = (u64, M)> + '_
     where

@@ -332,6 +332,11 @@ impl TokenManager {
         tokens.table().iter().map(line).collect()
     }
 
+    /// The number of ranges that a holder has of a file.
+    pub fn ranges_of(&self, file: FileId, holder: Holder) -> u64 {
+        self.files.get(&file).map_or(0, |tokens| tokens.table().count_of(holder))
+    }
+
     /// The clients that may have written to a file and not reported its size: members of all holders that were granted
     /// exclusive ranges since they opened it.
     pub fn exclusive_clients(&self, file: FileId) -> Vec<ClientId> {

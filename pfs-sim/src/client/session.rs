@@ -54,7 +54,7 @@ impl World {
         let Some(process) = self.process(client) else { return };
         match frame {
             ServerFrame::Welcome(welcome) => {
-                if welcome.boot != process.session.boot() {
+                if std::mem::replace(&mut process.counted_boot, welcome.boot) != welcome.boot {
                     (process.seen, process.sent) = (0, 0);
                 }
                 process.session.handle_welcome(welcome, now_ms);

@@ -41,7 +41,11 @@ impl State {
             Action::MemberLost { group, member, tell } => {
                 self.send_all(&tell, &ServerMessage::MemberLost { group, member }, now_ms);
             }
-            Action::GroupLost { group, tell } => self.send_all(&tell, &ServerMessage::GroupLost(group), now_ms),
+            Action::GroupLost { group, tell } => {
+                for client in tell {
+                    self.coordinator.send_group_lost(client, group, ServerMessage::GroupLost(group), now_ms);
+                }
+            }
             Action::GraceOver => self.grace_over(),
         }
     }
