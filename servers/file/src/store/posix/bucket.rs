@@ -145,7 +145,7 @@ impl<D: Disk> Bucket<D> {
 
     /// Unlinks all objects of a file and calls `unlinked` for each, while nobody can open one. The checksums go first: bytes
     /// without checksums are an object that was not committed, checksums alone are nothing.
-    pub(super) fn unlink(&self, file: FileId, unlinked: impl Fn(ObjectId)) -> Result<u64, StoreError> {
+    pub(super) fn unlink(&self, file: FileId, mut unlinked: impl FnMut(ObjectId)) -> Result<u64, StoreError> {
         let _names = self.names.write();
         let mut names: Vec<(ObjectId, Kind)> =
             self.names_here()?.into_iter().filter(|(object, _)| object.file == file).collect();
@@ -172,6 +172,13 @@ impl<D: Disk> Bucket<D> {
     /// Makes all changes of names so far durable; `object` is named in the error.
     pub(super) fn commit_names(&self, object: ObjectId) -> Result<(), StoreError> {
         let failed = |loss: Loss| StoreError::of_object(object, Attempt::CommitName, &self.path(object), loss.source);
+        self.store.commit().map_err(failed)?;
+        self.directory.commit().map_err(failed)
+    }
+
+    /// Makes all names durable as they are, whoever changed them last.
+    pub(super) fn sync_names(&self) -> Result<(), StoreError> {
+        let failed = |loss: Loss| StoreError::of_disk(Attempt::CommitName, self.directory.path(), loss.source);
         self.store.commit().map_err(failed)?;
         self.directory.commit().map_err(failed)
     }

@@ -73,11 +73,11 @@ impl<D: Disk> ObjectCache<D> {
         object
     }
 
-    /// Takes an object out whose file was unlinked.
-    pub(super) fn remove(&self, id: ObjectId) {
-        if let Some(object) = self.state.lock().remove(id) {
-            object.remove();
-        }
+    /// Takes an object out whose files were unlinked, if it was open.
+    pub(super) fn remove(&self, id: ObjectId) -> Option<Arc<OpenObject<D>>> {
+        let object = self.state.lock().remove(id)?;
+        object.remove();
+        Some(object)
     }
 
     /// Closes objects until the bound is kept.

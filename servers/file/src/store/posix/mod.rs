@@ -311,14 +311,16 @@ impl<D: Disk> ObjectStore for PosixStore<D> {
     fn remove_file(&self, file: FileId) -> Result<u64, StoreError> {
         let bucket = self.bucket(file);
         let mut generations = bucket.generations();
+        let mut open = Vec::new();
         let removed = bucket.unlink(file, |id| {
-            self.cache.remove(id);
+            open.extend(self.cache.remove(id));
             self.objects.fetch_sub(1, Ordering::Relaxed);
         })?;
         generations.forget(file);
         drop(generations);
         // Also when nothing was there: an earlier call may have ended between the two steps.
         bucket.commit_names(ObjectId { file, slot: 0 })?;
+        open.iter().for_each(|object| object.is_gone());
         Ok(removed)
     }
 

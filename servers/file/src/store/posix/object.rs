@@ -100,6 +100,10 @@ impl<D: Disk> OpenObject<D> {
     /// To be called when its files are unlinked.
     pub(super) fn remove(&self) {
         self.sidecar.remove();
+    }
+
+    /// To be called when that is durable, and not before: until then a loss of power may bring it back.
+    pub(super) fn is_gone(&self) {
         self.regions.close(&self.shared.marks);
     }
 

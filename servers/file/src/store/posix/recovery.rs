@@ -85,9 +85,9 @@ fn names<D: Disk>(bucket: &Bucket<D>) -> Result<Recovered, StoreError> {
         sum_all(bucket, object)?;
         recovered.uncommitted_objects += 1;
     }
-    if let Some(&object) = uncommitted.first() {
-        bucket.commit_names(object)?;
-    }
+    // What the last run has named or unlinked may not be durable either; checksums that go must not come back beside
+    // another object's bytes.
+    bucket.sync_names()?;
     Ok(recovered)
 }
 
