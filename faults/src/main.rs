@@ -3,8 +3,6 @@
 //! `run` plays rounds: a cluster whose servers and clients each have a network namespace ([`network`]), clients that write,
 //! read and sync one file at random and tell what they see ([`worker`], [`record`]), faults from a seed ([`plan`],
 //! [`round`]), and then the question whether all that was seen fits one order ([`history`], [`checker`]).
-//!
-//! `store` needs no processes: it loses the power of a file server's disk, in a simulation, at every step ([`store`]).
 
 mod checker;
 mod clock;
@@ -17,7 +15,6 @@ mod random;
 mod record;
 mod round;
 mod run;
-mod store;
 mod unit;
 mod worker;
 
@@ -35,7 +32,6 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Task {
     Run(run::Flags),
-    Store(store::Flags),
     #[command(hide = true)]
     Worker(worker::Flags),
 }
@@ -43,7 +39,6 @@ enum Task {
 fn main() -> ExitCode {
     let done = match Cli::parse().task {
         Task::Run(flags) => interrupt::install().and_then(|()| run::run(&flags)),
-        Task::Store(flags) => store::run(&flags),
         Task::Worker(flags) => worker::run(&flags).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error: anyhow::Error| {

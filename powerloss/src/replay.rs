@@ -244,6 +244,11 @@ impl<D: Disk> Replay<'_, D> {
 }
 
 impl Loss {
+    /// What is wrong.
+    pub fn problem(&self) -> &str {
+        &self.problem
+    }
+
     /// With what came before it, unless it is told already.
     fn with(mut self: Box<Self>, changes: &[Change], under_way: &[&Step]) -> Box<Self> {
         if self.last_changes.is_empty() {

@@ -11,17 +11,19 @@
 //! ```
 //!
 //! [`steps`] are what is done, [`memory`] knows what may be left of it, [`recorded`] brings the two together, [`replay`]
-//! loses the power. The disk and what is assumed of it is [`pfs_file_server::store::disk::SimDisk`].
+//! loses the power, [`lies`] show that it would find mistakes. The disk and what is assumed of it is [`pfs_file_server::store::disk::SimDisk`].
 
+mod lies;
 mod memory;
+mod random;
 mod recorded;
 mod replay;
 mod steps;
 #[cfg(test)]
 mod tests;
 
-use anyhow::Result;
-use clap::Args;
+use clap::Parser;
+use lies::LIES;
 use pfs_file_server::store::disk::SimDisk;
 use replay::{Counts, Loss};
 use std::process::ExitCode;
@@ -29,8 +31,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Lose power at every step of a file server's store, and check every byte
-#[derive(Debug, Args)]
-pub struct Flags {
+#[derive(Debug, Parser)]
+#[command(name = "pfs-powerloss")]
+struct Flags {
     /// How many recordings, each from its own seed
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
@@ -42,13 +45,18 @@ pub struct Flags {
 /// Time between two lines of progress.
 const PROGRESS: Duration = Duration::from_secs(5);
 
-/// Replays all seeds, or up to the first losses.
-pub fn run(flags: &Flags) -> Result<ExitCode> {
+/// Seeds in which a lie must show.
+const SEEDS_OF_LIES: std::ops::Range<u64> = 1..20;
+
+fn main() -> ExitCode {
+    let flags = Flags::parse();
     let started = Instant::now();
-    let (counts, losses) = replay_all(flags.seed..flags.seed + flags.seeds);
+    let caught = lies();
+    let (counts, losses) = replay_all(flags.seed..flags.seed.saturating_add(flags.seeds));
     for loss in &losses {
         println!("{loss}\n");
     }
+    println!("{caught} of {} lies caught", LIES.len());
     println!(
         "{} seeds, {} losses of power, {} of them after another one, {:.1} s",
         counts.seeds,
@@ -57,7 +65,22 @@ pub fn run(flags: &Flags) -> Result<ExitCode> {
         started.elapsed().as_secs_f64()
     );
     println!("{} boundaries, {} losses", counts.boundaries, losses.len());
-    Ok(if losses.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    if losses.is_empty() && caught == LIES.len() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// How many lies of disks are caught; those that are not are told.
+fn lies() -> usize {
+    let outcomes = LIES.map(|lie| match lies::caught(lie, SEEDS_OF_LIES) {
+        Some(loss) => {
+            eprintln!("caught: {}: {}", lie.mistake, loss.problem());
+            true
+        }
+        None => {
+            println!("not caught: {}", lie.mistake);
+            false
+        }
+    });
+    outcomes.into_iter().filter(|caught| *caught).count()
 }
 
 /// Replays seeds on all cores until one has losses.
