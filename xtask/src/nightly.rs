@@ -22,6 +22,10 @@ pub struct Flags {
     #[arg(long, default_value_t = 100, value_name = "N")]
     fault_rounds: u32,
 
+    /// Recordings of a store whose power is lost at every step
+    #[arg(long, default_value_t = 500, value_name = "N")]
+    power_seeds: u64,
+
     /// Minutes of each fuzz target, when all parts are run; 0: none
     #[arg(long, default_value_t = 10, value_name = "N")]
     fuzz_minutes: u64,
@@ -39,8 +43,8 @@ const ROUNDS: u32 = 1000;
 pub fn run(flags: &Flags) -> Result<ExitCode> {
     let counts = [("PROPTEST_CASES", PROPERTY_CASES), ("PFS_TEST_ROUNDS", ROUNDS)]
         .map(|(name, count)| (name, count.saturating_mul(flags.factor).to_string()));
-    let Flags { factor: time_factor, schedules, fault_rounds, fuzz_minutes, .. } = *flags;
-    let effort = test::Effort { counts: counts.to_vec(), schedules, fault_rounds, time_factor };
+    let Flags { factor: time_factor, schedules, fault_rounds, power_seeds, fuzz_minutes, .. } = *flags;
+    let effort = test::Effort { counts: counts.to_vec(), schedules, fault_rounds, power_seeds, time_factor };
     let tested = test::run_with(&flags.test, effort)?;
     if fuzz_minutes == 0 || !flags.test.asks_for_all() {
         return Ok(tested);

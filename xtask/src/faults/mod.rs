@@ -1,6 +1,9 @@
 //! `faults`: real servers and clients are killed, stopped and cut off under load, by the program `pfs-faults`.
 //!
-//! It needs root, for network namespaces, and `ip`; without root it fails and says so.
+//! It needs root, for network namespaces, and `ip`; without root it fails and says so. `--store` is something else: the power
+//! of a simulated disk is lost ([`store`]).
+
+pub mod store;
 
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -28,7 +31,15 @@ pub struct Flags {
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub rounds: u32,
 
-    /// Seed of the first round; each further round has the next one
+    /// Lose the power of a file server's disk instead, in a simulation, at every step of what its store does
+    #[arg(long, conflicts_with_all = ["rounds", "lease_ms", "clients", "file_servers", "only", "json"])]
+    pub store: bool,
+
+    /// With --store: how many recordings
+    #[arg(long, value_name = "N", default_value_t = 20, requires = "store", value_parser = clap::value_parser!(u64).range(1..))]
+    pub seeds: u64,
+
+    /// Seed of the first round, or recording; each further one has the next
     #[arg(long, value_name = "S", default_value_t = 1)]
     pub seed: u64,
 
@@ -55,6 +66,9 @@ pub struct Flags {
 
 /// Installs what is missing, builds, and runs the rounds.
 pub fn run(flags: &Flags) -> Result<ExitCode> {
+    if flags.store {
+        return store::run(flags.seed, flags.seeds);
+    }
     ensure_root()?;
     if flags.json {
         // Standard output is for the object alone.

@@ -39,7 +39,7 @@ pub enum Part {
     Ior,
     /// Every method of the file server, called by a gRPC client in Python
     Foreign,
-    /// Real servers and clients killed, stopped and cut off under load
+    /// Real servers and clients killed, stopped and cut off under load; a store whose power is lost at every step
     Faults,
     /// The batch script in a real Slurm, to every ending of a job
     Slurm,
@@ -113,6 +113,8 @@ impl Flags {
 const SCHEDULES: u64 = 20_000;
 /// Rounds of faults in `test`.
 const FAULT_ROUNDS: u32 = 20;
+/// Recordings of a store in `test`.
+const POWER_SEEDS: u64 = 10;
 
 /// How much to do.
 #[derive(Debug, Clone)]
@@ -123,13 +125,22 @@ pub struct Effort {
     pub schedules: u64,
     /// Rounds of faults on real processes.
     pub fault_rounds: u32,
+    /// Recordings of a store whose power is lost.
+    pub power_seeds: u64,
     /// How many times the usual time limits.
     pub time_factor: u32,
 }
 
 /// Runs the parts that were asked for.
 pub fn run(flags: &Flags) -> Result<ExitCode> {
-    run_with(flags, Effort { counts: Vec::new(), schedules: SCHEDULES, fault_rounds: FAULT_ROUNDS, time_factor: 1 })
+    let effort = Effort {
+        counts: Vec::new(),
+        schedules: SCHEDULES,
+        fault_rounds: FAULT_ROUNDS,
+        power_seeds: POWER_SEEDS,
+        time_factor: 1,
+    };
+    run_with(flags, effort)
 }
 
 /// Runs the parts that were asked for with other counts.

@@ -89,8 +89,20 @@ pub fn model(verbose: bool, findings: &mut Findings) -> Result<()> {
     Ok(())
 }
 
-/// Kills, stops and cuts off real servers and clients.
-pub fn faults(built: &Built, effort: &Effort, findings: &mut Findings) -> Result<()> {
+/// Loses the power of a store's disk, then kills, stops and cuts off real servers and clients.
+pub fn faults(built: &Built, effort: &Effort, verbose: bool, findings: &mut Findings) -> Result<()> {
+    let seeds = effort.power_seeds;
+    let (command, limit) = faults::store::program(1, seeds)?;
+    check(
+        findings,
+        verbose,
+        Program {
+            name: &format!("power lost in {seeds} recordings"),
+            command,
+            limit,
+            last_line: &|line| held(line, "boundaries", "losses", seeds),
+        },
+    );
     let program = built.program(faults::PROGRAM)?;
     let rounds = effort.fault_rounds;
     let FaultsLine { flags } = FaultsLine::try_parse_from(["faults", "--rounds", &rounds.to_string()])?;
@@ -155,5 +167,8 @@ mod tests {
     fn faults_get_their_rounds_and_their_defaults() {
         let FaultsLine { flags } = FaultsLine::try_parse_from(["faults", "--rounds", "7"]).unwrap();
         assert_eq!((flags.rounds, flags.only), (7, None));
+        let FaultsLine { flags } = FaultsLine::try_parse_from(["faults", "--store", "--seeds", "3"]).unwrap();
+        assert_eq!((flags.store, flags.seeds, flags.seed), (true, 3, 1));
+        assert!(FaultsLine::try_parse_from(["faults", "--seeds", "3"]).is_err(), "only of a store");
     }
 }

@@ -53,7 +53,7 @@ impl Suite {
             Part::Mpich => self.mpich(findings),
             Part::Ior => ior::run(&self.built, findings),
             Part::Foreign => foreign::run(&self.built, findings),
-            Part::Faults => protocol::faults(&self.built, &self.effort, findings),
+            Part::Faults => protocol::faults(&self.built, &self.effort, self.verbose, findings),
             Part::Slurm => {
                 let programs =
                     slurm::Programs { pfs: self.built.program("pfs")?, ranks: self.built.program("pfs-demo")? };

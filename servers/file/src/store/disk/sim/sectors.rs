@@ -90,12 +90,6 @@ impl Contents {
         self.length = self.length.max(offset + bytes.len() as u64);
     }
 
-    /// The first byte from `offset` on that lies in a sector that is kept, inside the file.
-    pub(super) fn next_data(&self, offset: u64) -> Option<u64> {
-        let (number, _) = self.sectors.range(offset / SECTOR_BYTES..).next()?;
-        Some((number * SECTOR_BYTES).max(offset)).filter(|at| *at < self.length)
-    }
-
     pub(super) fn put(&mut self, number: u64, sector: Sector) {
         self.sectors.insert(number, sector);
     }
