@@ -5,6 +5,8 @@
 
 pub mod disk;
 mod error;
+#[cfg(test)]
+mod fault_tests;
 mod generations;
 mod memory;
 mod posix;

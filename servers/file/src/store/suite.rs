@@ -1,5 +1,6 @@
 //! One suite for every store: each promise of [`ObjectStore`] that needs no failing disk.
 
+use super::disk::{FaultyDisk, RealDisk, SimDisk};
 use super::*;
 use pfs_core::extent::{MAX_FILE_BYTES, ObjectOffset};
 use pfs_proto::status::ErrorCode;
@@ -287,6 +288,21 @@ fn the_memory_store_keeps_its_promises() {
 fn the_posix_store_keeps_its_promises() {
     let directory = tempfile::tempdir().unwrap();
     all(&PosixStore::open(directory.path(), PosixOptions::default()).unwrap());
+}
+
+#[test]
+fn the_posix_store_keeps_its_promises_on_other_disks() {
+    let directory = std::path::Path::new("/store");
+    all(&PosixStore::open_on(SimDisk::default(), directory, PosixOptions::default()).unwrap());
+    let disk = FaultyDisk::new(SimDisk::default());
+    disk.add_harmless();
+    all(&PosixStore::open_on(disk.clone(), directory, PosixOptions::default()).unwrap());
+    assert!(disk.struck() > 100, "{}", disk.struck());
+    let directory = tempfile::tempdir().unwrap();
+    let disk = FaultyDisk::new(RealDisk);
+    disk.add_harmless();
+    all(&PosixStore::open_on(disk.clone(), directory.path(), PosixOptions { open_objects_max: 1 }).unwrap());
+    assert!(disk.struck() > 100, "{}", disk.struck());
 }
 
 #[test]

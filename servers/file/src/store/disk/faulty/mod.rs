@@ -63,6 +63,14 @@ impl<D: Disk> FaultyDisk<D> {
         self.faults.rules.add(rule);
     }
 
+    /// Faults that a store has to live with, and that nobody above it may notice: calls that are interrupted, or do a part.
+    pub fn add_harmless(&self) {
+        for call in [Call::Write, Call::Read] {
+            self.add(Rule::new(call, Fault::Error(Errno::INTR)).every(3));
+            self.add(Rule::new(call, Fault::Short).every(2));
+        }
+    }
+
     /// The disk is whole again, and has space.
     pub fn heal(&self) {
         self.faults.rules.clear();

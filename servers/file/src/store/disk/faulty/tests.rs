@@ -20,18 +20,10 @@ fn errno<T: std::fmt::Debug>(outcome: io::Result<T>) -> Errno {
     Errno::from_io_error(&outcome.unwrap_err()).unwrap()
 }
 
-/// Faults that a store has to live with, and that nobody above it notices.
-fn harmless(disk: &FaultyDisk<impl Disk>) {
-    for call in [Call::Write, Call::Read] {
-        disk.add(Rule::new(call, Fault::Error(Errno::INTR)).every(3));
-        disk.add(Rule::new(call, Fault::Short).every(2));
-    }
-}
-
 #[test]
 fn harmless_faults_break_no_promise() {
     let disk = disk();
-    harmless(&disk);
+    disk.add_harmless();
     all(&disk, Path::new("/d"));
     assert!(disk.struck() > 20, "{}", disk.struck());
 }
