@@ -83,7 +83,7 @@ fn requests_that_share_a_stream_get_their_own_answers() {
     });
 }
 
-/// S23, and that a pause is only a pause: connections that break in the middle of requests cost time and no bytes. The
+/// S1, S41, and that a pause is only a pause: connections that break in the middle of requests cost time and no bytes. The
 /// buffer is changed right after each call.
 #[test]
 fn broken_connections_to_file_servers_are_only_pauses() {
@@ -119,7 +119,7 @@ fn broken_connections_to_file_servers_are_only_pauses() {
     }
 }
 
-/// S23: a server that stops reading in the middle of a write is an error in time, though the connection still has the
+/// S23, S41: a server that stops reading in the middle of a write is an error in time, though the connection still has the
 /// caller's bytes; they are the caller's when the call returns.
 #[test]
 fn a_server_that_stops_reading_is_a_time_out_and_the_buffer_is_free() {
@@ -224,7 +224,7 @@ fn a_cancelled_call_lets_its_range_go() {
     }
 }
 
-/// A server that does not answer holds up who waits for it, and nobody else of the same client.
+/// S43: a server that does not answer holds up who waits for it, and nobody else of the same client.
 #[test]
 fn a_slow_server_slows_its_own_writers_only() {
     let cluster = Cluster::builder(2).proxied().start().unwrap();
