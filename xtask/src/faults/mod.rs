@@ -59,6 +59,10 @@ pub struct Flags {
     #[arg(long, value_name = "KIND,…")]
     pub only: Option<String>,
 
+    /// Only this way for data: auto, bulk, small or unary; without it, rounds take turns
+    #[arg(long, value_name = "PATH")]
+    pub data_path: Option<String>,
+
     /// Print one JSON object instead of a table
     #[arg(long)]
     pub json: bool,
@@ -95,6 +99,7 @@ pub fn run_built(program: &Path, flags: &Flags) -> Result<ExitCode> {
         command.arg(flag).arg(value.to_string());
     }
     command.args(flags.only.iter().flat_map(|only| ["--only", only]));
+    command.args(flags.data_path.iter().flat_map(|path| ["--data-path", path]));
     command.args(flags.json.then_some("--json"));
     let limit = ROUND_LIMIT * flags.rounds.max(1);
     let finished = Step::new("faults", command, limit).showing_stderr().run_any_status()?;
