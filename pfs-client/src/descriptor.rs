@@ -114,6 +114,52 @@ impl FileDescriptor {
         self.write_past_cache(&token, &[range], &Source::owned([(range, bytes)])).await
     }
 
+    /// Writes several ranges, given by their offsets, in one access and as few requests as can be. No two may have a byte in
+    /// common.
+    pub async fn write_list(&self, mut parts: Vec<(u64, Bytes)>) -> Result<(), Error> {
+        parts.sort_by_key(|(offset, _)| *offset);
+        let extents = self.list(Mode::Exclusive, parts.iter().map(|(offset, bytes)| (*offset, bytes.len() as u64)))?;
+        let token = Arc::new(self.shared.acquire(Mode::Exclusive, &extents).await?);
+        let filled = parts.into_iter().map(|(_, bytes)| bytes).filter(|bytes| !bytes.is_empty());
+        self.write_past_cache(&token, &extents, &Source::owned(extents.iter().copied().zip(filled))).await
+    }
+
+    /// Reads several ranges, each an offset and a length, in one access; what is past the end of the file is missing. They are
+    /// in order, and no two have a byte in common.
+    pub async fn read_list(&self, ranges: &[(u64, u64)]) -> Result<Vec<Bytes>, Error> {
+        let extents = self.list(Mode::Shared, ranges.iter().copied())?;
+        let Some(hull) = extents.iter().copied().reduce(Extent::hull) else {
+            return Ok(vec![Bytes::new(); ranges.len()]);
+        };
+        let token = Arc::new(self.shared.acquire(Mode::Shared, &extents).await?);
+        let end = self.before_end(hull).await?.map_or(0, |hull| hull.end());
+        let there: Vec<Extent> = extents.iter().filter_map(|e| Extent::new(e.start(), e.end().min(end))).collect();
+        let destination = Destination::owned(&there);
+        if !there.is_empty() {
+            self.read_past_cache(&token, &there, &destination).await?;
+        }
+        let mut read = destination.take().into_iter();
+        let of_range = |&(offset, length): &(u64, u64)| match length > 0 && offset < end {
+            true => read.next().map(Bytes::from).unwrap_or_default(),
+            false => Bytes::new(),
+        };
+        Ok(ranges.iter().map(of_range).collect())
+    }
+
+    /// The extents of a list's ranges that have bytes, checked.
+    fn list(&self, mode: Mode, ranges: impl Iterator<Item = (u64, u64)>) -> Result<Vec<Extent>, Error> {
+        let mut extents: Vec<Extent> = Vec::new();
+        for (offset, length) in ranges {
+            let Some(extent) = self.range(offset, length, mode)? else { continue };
+            if extents.last().is_some_and(|last| last.end() > extent.start()) {
+                let message = format!("the ranges of a list for {} are not in order, or overlap", self.shared.name);
+                return Err(Error::new(ErrorKind::InvalidArgument, message));
+            }
+            extents.push(extent);
+        }
+        Ok(extents)
+    }
+
     /// Reads through the cache, which takes so many bytes, all of `range`, which is pinned by `token`.
     pub(crate) async fn read_cached(&self, token: &Arc<Token>, range: Extent, buffer: &mut [u8]) -> Result<(), Error> {
         let cache = &self.state().cache;

@@ -259,3 +259,32 @@ fn a_slow_server_slows_its_own_writers_only() {
         check(&files[0], 2_000_000, &pattern(1, 2_000_000));
     }
 }
+
+/// S2: a list is one access. Small and large parts, with gaps and without, over several servers; the end of the file cuts it.
+#[test]
+fn lists_are_written_and_read() {
+    let cluster = Cluster::start(3).unwrap();
+    for data_path in DataPath::ALL {
+        let client = by(&cluster, data_path);
+        let file = futures::executor::block_on(client.as_async().open(&path("/list"), &read_write())).unwrap();
+        let mut expected = vec![0u8; 1_200_000];
+        let places = [(0, 100), (100, 50), (4096, 4096), (20_000, 1), (30_000, 600_000), (1_000_000, 200_000)];
+        let parts: Vec<(u64, bytes::Bytes)> = places
+            .iter()
+            .map(|&(offset, length)| (offset, pattern(offset + data_path as u64, length).into()))
+            .collect();
+        for (offset, bytes) in &parts {
+            expected[*offset as usize..*offset as usize + bytes.len()].copy_from_slice(bytes);
+        }
+        futures::executor::block_on(file.write_list(parts.into_iter().rev().collect())).unwrap();
+        let ranges = [(50, 100), (5000, 0), (8000, 50_000), (900_000, 250_000), (1_199_000, 5000), (2_000_000, 7)];
+        let read = futures::executor::block_on(file.read_list(&ranges)).unwrap();
+        for (bytes, (offset, length)) in read.iter().zip(ranges) {
+            let end = expected.len().min((offset + length) as usize);
+            assert!(bytes[..] == expected[end.min(offset as usize)..end], "{data_path:?} {offset}");
+        }
+        let overlapping = vec![(0, vec![1; 10].into()), (9, vec![2; 10].into())];
+        let error = futures::executor::block_on(file.write_list(overlapping)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    }
+}

@@ -3,6 +3,7 @@
 pub(crate) mod attempts;
 pub(crate) mod memory;
 pub(crate) mod plan;
+pub(crate) mod quick;
 pub(crate) mod servers;
 pub(crate) mod small;
 pub(crate) mod transfer;

@@ -143,7 +143,8 @@ impl Servers {
             let client = DataClient::new(InterceptedService::new(channel.clone(), self.auth.clone()))
                 .max_decoding_message_size(MESSAGE_BYTES_MAX)
                 .max_encoding_message_size(MESSAGE_BYTES_MAX);
-            let small = SmallLink::new(RawChannel::new(channel, switch, &self.auth), self.patience.handle.clone());
+            let Patience { handle, operation_timeout, .. } = self.patience.clone();
+            let small = SmallLink::new(RawChannel::new(channel, switch, &self.auth), handle, operation_timeout);
             let (channel, switch) = connect_with_switch(&address).map_err(refused)?;
             let bulk = RawChannel::new(channel, switch, &self.auth);
             let room = Arc::new(Semaphore::new(self.room_bytes));
@@ -156,6 +157,11 @@ impl Servers {
     pub(crate) async fn room(&self, id: ServerId, bytes: u64) -> Result<OwnedSemaphorePermit, Error> {
         let bytes = u32::try_from(bytes).expect("requests are at most a few MiB");
         Ok(self.server(id)?.room.acquire_many_owned(bytes).await.expect("the semaphore is never closed"))
+    }
+
+    /// The same, if there is room now.
+    pub(crate) fn try_room(&self, id: ServerId, bytes: u64) -> Option<OwnedSemaphorePermit> {
+        self.server(id).ok()?.room.try_acquire_many_owned(u32::try_from(bytes).ok()?).ok()
     }
 
     /// Sends a write, once. Nobody has its bytes any more when this returns.
@@ -181,9 +187,9 @@ impl Servers {
                 let slices = cargo.slices(request);
                 let head = name.head(request, checksums(request, &slices));
                 drop(cargo);
-                let small = server.small.clone();
-                let asked = async move { small.write(&head, &slices).await };
-                self.timed(id, &server.address, asked).await
+                // The stream has a timer of its own.
+                let written = server.small.write(&head, &slices).await;
+                written.map_err(|error| named(id, &server.address, error))
             }
             DataPath::Bulk | DataPath::Auto => {
                 let body = Body::new(WriteBody::new(name, request.clone(), cargo));
@@ -216,7 +222,8 @@ impl Servers {
             }
             DataPath::Small => {
                 let server = self.server(id)?;
-                put_whole(scatter, self.timed(id, &server.address, server.small.read(&message)).await?)
+                let reply = server.small.read(&message).await;
+                put_whole(scatter, reply.map_err(|error| named(id, &server.address, error))?)
             }
             DataPath::Bulk | DataPath::Auto => {
                 let server = self.server(id)?;
@@ -257,6 +264,11 @@ impl Servers {
         let mut doubts = self.doubts.lock();
         let largest = doubts.entry(id).or_default().entry(stamp).or_insert(sequence);
         *largest = sequence.max(*largest);
+    }
+
+    /// Whether something has to be settled before the next write to this server.
+    pub(crate) fn has_doubts(&self, id: ServerId) -> bool {
+        self.doubts.lock().contains_key(&id)
     }
 
     /// Has the server make sure that no doubtful write of this client can be applied any more. A doubt of an earlier boot

@@ -12,6 +12,7 @@
 //! * a request is pending from before the transport can see it until it is answered, its stream has ended, or nobody waits
 //!   for it; when the stream ends, all that are pending fail with [`ErrorKind::Unavailable`], and what was not sent
 //!   is forgotten;
+//! * a request that is not answered in time fails alone; the stream and the others go on;
 //! * a stream begins with the first request after the last one ended, so a server that comes back is found again.
 //!
 //! Order: requests are sent in the order in which they are made, and done by the server in any order. Whoever needs one after
@@ -29,10 +30,11 @@ use pfs_proto::v1;
 use pfs_proto::v1::small_reply::Outcome;
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tonic::Status;
@@ -52,6 +54,8 @@ pub(crate) struct SmallLink {
     channel: RawChannel,
     /// Where the stream is driven.
     io: Handle,
+    /// How long an answer may take.
+    timeout: Duration,
     shared: Arc<Mutex<Shared>>,
 }
 
@@ -65,12 +69,19 @@ struct Shared {
     outbox: BytesMut,
     /// The task that sends.
     sender: Option<Waker>,
-    pending: HashMap<u64, oneshot::Sender<Result<Outcome, Error>>>,
+    /// By id, so the oldest first.
+    pending: BTreeMap<u64, Pending>,
+}
+
+#[derive(Debug)]
+struct Pending {
+    answer: oneshot::Sender<Result<Outcome, Error>>,
+    since: Instant,
 }
 
 impl SmallLink {
-    pub(crate) fn new(channel: RawChannel, io: Handle) -> Self {
-        SmallLink { channel, io, shared: Arc::default() }
+    pub(crate) fn new(channel: RawChannel, io: Handle, timeout: Duration) -> Self {
+        SmallLink { channel, io, timeout, shared: Arc::default() }
     }
 
     /// Writes; `head` is the message without the payload.
@@ -109,7 +120,7 @@ impl SmallLink {
             encode_key(field, WireType::LengthDelimited, &mut shared.outbox);
             encode_varint(bytes as u64, &mut shared.outbox);
             request(&mut shared.outbox);
-            shared.pending.insert(id, answer);
+            shared.pending.insert(id, Pending { answer, since: Instant::now() });
             if !shared.open {
                 self.begin(&mut shared);
             }
@@ -133,10 +144,10 @@ impl SmallLink {
         shared.open = true;
         let stream = shared.stream;
         let requests = Requests { shared: self.shared.clone(), stream };
-        let (channel, shared) = (self.channel.clone(), self.shared.clone());
+        let (channel, shared, timeout) = (self.channel.clone(), self.shared.clone(), self.timeout);
         self.io.spawn(async move {
             let ended = End { shared, stream, why: None };
-            run(channel, requests, ended).await;
+            run(channel, requests, ended, timeout).await;
         });
     }
 }
@@ -171,9 +182,9 @@ impl Drop for End {
         };
         let gone = || Error::new(ErrorKind::Unavailable, "the stream of small requests has ended");
         let why = self.why.take().unwrap_or_else(gone);
-        for (_, answer) in pending {
+        for (_, pending) in pending {
             // A receiver that is gone does not wait.
-            let _ = answer.send(Err(why.clone()));
+            let _ = pending.answer.send(Err(why.clone()));
         }
         // It sees that its stream is over.
         if let Some(sender) = sender {
@@ -183,12 +194,40 @@ impl Drop for End {
 }
 
 /// Drives one stream to its end.
-async fn run(channel: RawChannel, requests: Requests, mut end: End) {
-    let outcome = async {
+async fn run(channel: RawChannel, requests: Requests, mut end: End, timeout: Duration) {
+    let shared = end.shared.clone();
+    let reading = async {
         let mut answer = channel.call(PATH, Body::new(requests)).await?;
-        read(&mut answer, &end.shared).await
+        read(&mut answer, &shared).await
     };
-    end.why = outcome.await.err().map(passing);
+    let mut reading = std::pin::pin!(reading);
+    let mut timer = std::pin::pin!(tokio::time::sleep(timeout));
+    end.why = loop {
+        tokio::select! {
+            outcome = &mut reading => break outcome.err().map(passing),
+            () = &mut timer => timer.as_mut().reset(expire(&shared, timeout).into()),
+        }
+    };
+}
+
+/// Ends the wait for answers that are overdue; returns when to look again. The other requests go on.
+fn expire(shared: &Mutex<Shared>, timeout: Duration) -> Instant {
+    let now = Instant::now();
+    let mut overdue = Vec::new();
+    let next = {
+        let mut shared = shared.lock();
+        loop {
+            match shared.pending.first_entry() {
+                Some(oldest) if oldest.get().since + timeout <= now => overdue.push(oldest.remove()),
+                oldest => break oldest.map_or(now, |oldest| oldest.get().since) + timeout,
+            }
+        }
+    };
+    for pending in overdue {
+        let message = format!("no answer within {timeout:?}");
+        let _ = pending.answer.send(Err(Error::new(ErrorKind::TimedOut, message)));
+    }
+    next
 }
 
 /// Whatever ended the stream says nothing about the requests on it, but that they have no answer.
@@ -237,10 +276,10 @@ fn take_all(data: &mut Bytes, shared: &Mutex<Shared>) -> Result<(), Error> {
         let reply = v1::SmallReply::decode(data.split_to(length));
         let reply = reply.map_err(|error| Error::malformed("an answer to a small request", error))?;
         let outcome = reply.outcome.ok_or_else(|| malformed("an answer says nothing"))?;
-        let answer = shared.lock().pending.remove(&reply.id);
+        let pending = shared.lock().pending.remove(&reply.id);
         // Nobody waits any more for one that came too late.
-        if let Some(answer) = answer {
-            let _ = answer.send(Ok(outcome));
+        if let Some(pending) = pending {
+            let _ = pending.answer.send(Ok(outcome));
         }
     }
     Ok(())

@@ -33,7 +33,7 @@ proptest! {
         let mut waiting = Vec::new();
         for id in 1..20 {
             let (answer, answered) = oneshot::channel();
-            shared.lock().pending.insert(id, answer);
+            shared.lock().pending.insert(id, Pending { answer, since: Instant::now() });
             waiting.push((id, answered));
         }
         futures::executor::block_on(read(&mut body(chunks), &shared)).unwrap();
@@ -58,7 +58,7 @@ proptest! {
 fn the_end_of_a_stream_is_told_to_all() {
     let shared = Arc::new(Mutex::new(Shared { stream: 3, open: true, ..Shared::default() }));
     let (answer, mut answered) = oneshot::channel();
-    shared.lock().pending.insert(9, answer);
+    shared.lock().pending.insert(9, Pending { answer, since: Instant::now() });
     shared.lock().outbox.put_slice(b"unsent");
     drop(End { shared: shared.clone(), stream: 3, why: None });
     assert_eq!(answered.try_recv().unwrap().unwrap_err().kind(), ErrorKind::Unavailable);
@@ -66,4 +66,26 @@ fn the_end_of_a_stream_is_told_to_all() {
     let mut requests = Requests { shared, stream: 3 };
     let mut cx = Context::from_waker(Waker::noop());
     assert!(matches!(http_body::Body::poll_frame(Pin::new(&mut requests), &mut cx), Poll::Ready(None)));
+}
+
+#[test]
+fn an_overdue_request_fails_alone() {
+    let shared = Mutex::new(Shared::default());
+    let (now, timeout) = (Instant::now(), Duration::from_secs(1000));
+    let ages = [2000, 1500, 10].map(Duration::from_secs);
+    let Some(born) = ages.iter().map(|age| now.checked_sub(*age)).collect::<Option<Vec<_>>>() else {
+        panic!("this machine was started a moment ago")
+    };
+    let mut answers = Vec::new();
+    for (id, since) in (1..).zip(born) {
+        let (answer, answered) = oneshot::channel();
+        shared.lock().pending.insert(id, Pending { answer, since });
+        answers.push(answered);
+    }
+    let next = expire(&shared, timeout);
+    assert!(next > now && next < now + timeout);
+    assert_eq!(answers[0].try_recv().unwrap().unwrap_err().kind(), ErrorKind::TimedOut);
+    assert_eq!(answers[1].try_recv().unwrap().unwrap_err().kind(), ErrorKind::TimedOut);
+    assert!(answers[2].try_recv().is_err(), "it waits");
+    assert!(shared.lock().pending.contains_key(&3));
 }

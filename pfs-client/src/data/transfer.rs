@@ -18,6 +18,7 @@ use crate::data::attempts;
 use crate::data::memory::destination::Destination;
 use crate::data::memory::source::Source;
 use crate::data::plan::{DataRequest, plan};
+use crate::data::quick::{self, Quick};
 use crate::data::wire::write_body::WriteName;
 use crate::error::{Error, ErrorKind};
 use crate::shared_file::SharedFile;
@@ -72,7 +73,33 @@ pub(crate) async fn write(
     extents: &[Extent],
     source: &Source,
 ) -> Result<(), Error> {
-    let outcome = each_server(state, file, token, extents, |job, requests| {
+    let outcome = match quick::write(state, file, token, extents, source).await {
+        Quick::Done(outcome) => outcome,
+        Quick::Not(pledge) => {
+            let outcome = write_everywhere(state, file, token, extents, source).await;
+            // Success says that nothing of before can be applied any more.
+            if let (Ok(()), Some(pledge)) = (&outcome, pledge) {
+                pledge.redeem();
+            }
+            outcome
+        }
+    };
+    match (&outcome, extents.last()) {
+        (Ok(()), Some(last)) => file.record_write(last.end()),
+        (Ok(()), None) => {}
+        (Err(_), _) => token.doubt(),
+    }
+    outcome
+}
+
+async fn write_everywhere(
+    state: &Arc<ClientState>,
+    file: &Arc<SharedFile>,
+    token: &Arc<Token>,
+    extents: &[Extent],
+    source: &Source,
+) -> Result<(), Error> {
+    let task = |job: Job, requests| {
         let source = source.clone();
         async move {
             let one = |request, room| {
@@ -81,14 +108,8 @@ pub(crate) async fn write(
             };
             job.each_request(requests, one).await
         }
-    });
-    let outcome = outcome.await;
-    match (&outcome, extents.last()) {
-        (Ok(()), Some(last)) => file.record_write(last.end()),
-        (Ok(()), None) => {}
-        (Err(_), _) => token.doubt(),
-    }
-    outcome
+    };
+    each_server(state, file, token, extents, task).await
 }
 
 /// Reads `extents` under `token` to `destination`.
@@ -99,6 +120,9 @@ pub(crate) async fn read(
     extents: &[Extent],
     destination: &Destination,
 ) -> Result<(), Error> {
+    if let Quick::Done(outcome) = quick::read(state, file, extents, destination).await {
+        return outcome.and_then(|()| file.check_alive());
+    }
     let outcome = each_server(state, file, token, extents, |job, requests| {
         let destination = destination.clone();
         async move {
@@ -202,7 +226,7 @@ pub(crate) fn request_bytes_max(state: &ClientState) -> u64 {
 }
 
 /// How a request goes.
-fn data_path(state: &ClientState, request: &DataRequest) -> DataPath {
+pub(crate) fn data_path(state: &ClientState, request: &DataRequest) -> DataPath {
     match state.config.data_path {
         DataPath::Auto if request.bytes <= state.config.small_bytes_max as u64 => DataPath::Small,
         DataPath::Auto => DataPath::Bulk,
@@ -340,12 +364,12 @@ async fn read_one(job: Job, request: DataRequest, destination: Destination, _roo
 }
 
 /// Whether the request may still be applied after this error.
-fn leaves_doubt(kind: ErrorKind) -> bool {
+pub(crate) fn leaves_doubt(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::Unavailable | ErrorKind::TimedOut | ErrorKind::Internal)
 }
 
 /// Keeps the token until the server has confirmed that the writes are over, in the background.
-fn settle(
+pub(crate) fn settle(
     state: &Arc<ClientState>,
     file: &Arc<SharedFile>,
     token: Arc<Token>,
@@ -389,7 +413,7 @@ fn finished<T>(done: Result<Result<T, Error>, JoinError>) -> Result<T, Error> {
     }
 }
 
-fn describe(error: Error, doing: &str, file: &SharedFile, request: &DataRequest) -> Error {
+pub(crate) fn describe(error: Error, doing: &str, file: &SharedFile, request: &DataRequest) -> Error {
     let (first, last) = (request.pieces[0], request.pieces[request.pieces.len() - 1]);
     let range = Extent::new(first.file_offset, last.file_offset + last.length).expect("requests have bytes");
     error.context(format_args!("{doing} of {} at {range}", file.name))
