@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use pfs_testkit::ProcessCluster;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -126,15 +126,39 @@ fn difference(before: &BTreeMap<PathBuf, Vec<u8>>, after: &BTreeMap<PathBuf, Vec
     texts.join("; ")
 }
 
+/// The newest write of a session of which an object's first unit is.
+fn newest(directory: &Path, writer: u64) -> Result<u64> {
+    let mut newest = 0;
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            newest = newest.max(self::newest(&path, writer)?);
+            continue;
+        }
+        let mut words = [[0; 8]; 2];
+        // What is shorter is no object, or has no unit yet.
+        if fs::File::open(&path)?.read_exact(words.as_flattened_mut()).is_ok() {
+            let [of_writer, sequence] = words.map(u64::from_le_bytes);
+            newest = newest.max(if of_writer == writer { sequence } else { 0 });
+        }
+    }
+    Ok(newest)
+}
+
 /// Stops the worker in the middle of a write. Its session's number.
 fn stop_in_a_write(cluster: &ProcessCluster, worker: &Worker) -> Result<u64> {
     let session = worker.line("session ")?;
     let writer: u64 = session.split(' ').nth(2).context("a session has a writer")?.parse()?;
     // The first write makes the objects.
     worker.line("end ")?;
-    for attempt in 0..500_u64 {
-        worker.line("begin ")?;
-        std::thread::sleep(Duration::from_micros(500 + attempt * 700 % 20_000));
+    let directory = cluster.files().file_server_store(0).join("objects");
+    for _ in 0..500 {
+        // Another one begins.
+        let (before, deadline) = (newest(&directory, writer)?, Instant::now() + PATIENCE);
+        while newest(&directory, writer)? <= before {
+            ensure!(Instant::now() < deadline, "no write begins");
+            std::thread::yield_now();
+        }
         worker.signal(rustix::process::Signal::STOP)?;
         // Two writes are there in part: the one that is under way and the one before it.
         if writes_of(&objects(cluster)?, writer).len() > 1 {

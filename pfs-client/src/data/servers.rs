@@ -193,14 +193,16 @@ impl Servers {
             }
             DataPath::Bulk | DataPath::Auto => {
                 let body = Body::new(WriteBody::new(name, request.clone(), cargo));
-                self.timed(id, &server.address, server.bulk.unary(WRITE_PATH, body)).await
+                let written = self.timed(id, &server.address, server.bulk.unary(WRITE_PATH, body)).await;
+                // Only here the transport has them, and only here there is an event loop.
+                let patience = match &written {
+                    Err(error) if error.kind() == ErrorKind::TimedOut => Duration::ZERO,
+                    _ => RELEASE_PATIENCE,
+                };
+                release.wait(patience).await;
+                written
             }
         };
-        let patience = match &written {
-            Err(error) if error.kind() == ErrorKind::TimedOut => Duration::ZERO,
-            _ => RELEASE_PATIENCE,
-        };
-        release.wait(patience).await;
         instance(written?.instance)
     }
 
