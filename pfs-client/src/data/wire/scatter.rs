@@ -112,13 +112,14 @@ impl<'a> Scatter<'a> {
     fn check(&mut self, bytes: &[u8]) -> Result<(), Unusable> {
         let piece = self.piece.expect("as many pieces as bytes");
         self.piece_bytes += bytes.len();
-        let sum = match self.piece_bytes < piece.length {
-            true => return Ok(self.sum.update(bytes)),
-            false if bytes.len() == piece.length => Checksum::of(bytes),
-            false => {
-                self.sum.update(bytes);
-                self.sum.finish()
+        let sum = if bytes.len() == piece.length {
+            Checksum::of(bytes)
+        } else {
+            self.sum.update(bytes);
+            if self.piece_bytes < piece.length {
+                return Ok(());
             }
+            self.sum.finish()
         };
         (self.piece, self.piece_bytes) = (self.pieces.next(), 0);
         match self.expected.pop_front() {
