@@ -3,7 +3,7 @@
 use crate::harness::{Cluster, noise, run};
 use serde_json::{Value, json};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 const UNIT: usize = 65_536;
 /// 1.5 stripe units in slot 0, one in slot 1.
@@ -47,7 +47,7 @@ fn cut(path: &PathBuf, bytes: u64) {
     fs::OpenOptions::new().write(true).open(path).unwrap().set_len(bytes).unwrap();
 }
 
-fn sums_of(object: &PathBuf) -> PathBuf {
+fn sums_of(object: &Path) -> PathBuf {
     let mut name = object.clone().into_os_string();
     name.push(".sums");
     PathBuf::from(name)

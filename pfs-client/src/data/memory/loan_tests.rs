@@ -95,7 +95,7 @@ fn a_panic_waits_for_the_owners_too() {
 #[test]
 fn forgotten_slices_and_buffers_keep_nothing() {
     let mut buffer = vec![1u8; 16];
-    lend(&[&buffer], |slices| std::mem::forget(slices));
+    lend(&[&buffer], std::mem::forget);
     lend_mut(&mut [&mut buffer], std::mem::forget);
     buffer.fill(2);
     assert_eq!(buffer, [2; 16]);
