@@ -43,12 +43,12 @@ fn flip(path: &PathBuf, at: usize) {
     fs::write(path, bytes).unwrap();
 }
 
-fn cut(path: &PathBuf, bytes: u64) {
+fn cut(path: &Path, bytes: u64) {
     fs::OpenOptions::new().write(true).open(path).unwrap().set_len(bytes).unwrap();
 }
 
 fn sums_of(object: &Path) -> PathBuf {
-    let mut name = object.clone().into_os_string();
+    let mut name = object.as_os_str().to_owned();
     name.push(".sums");
     PathBuf::from(name)
 }
