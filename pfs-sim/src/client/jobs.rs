@@ -1,7 +1,7 @@
 //! What a client does over some time: write-backs, giving way to revokes, syncs.
 
 use super::data::{DataBody, PATIENCE_US, Purpose};
-use super::{Process, World};
+use super::{OpenState, Process, World};
 use crate::file_server::pieces;
 use crate::metadata::Call;
 use crate::plan::MS;
@@ -291,7 +291,8 @@ impl World {
                 let sizes: Vec<_> = process
                     .files
                     .iter()
-                    .filter(|open| open.is_there())
+                    // Of a close that is on its way nobody knows whether it has arrived.
+                    .filter(|open| open.state != OpenState::Closed)
                     .filter_map(|open| open.tokens.written_size().map(|size| (open.file, size)))
                     .collect();
                 sync.outstanding = sizes.len();
