@@ -129,8 +129,8 @@ pub(crate) struct Process {
     doubts: Vec<Doubt>,
     write_backs: BTreeMap<u64, WriteBack>,
     revoke_jobs: Vec<RevokeJob>,
-    /// Servers that have unsynced bytes of this process, with the start that has them.
-    unsynced: Unsynced<usize, u64>,
+    /// Servers and files: where unsynced bytes of this process are, with the start of the server that has them.
+    unsynced: Unsynced<(usize, usize), u64>,
     /// Failed write-backs in a row, by open file.
     attempts: BTreeMap<usize, u32>,
     sync: Option<Sync>,

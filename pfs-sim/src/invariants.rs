@@ -21,6 +21,8 @@ pub enum Invariant {
     MessagesAreHandledOnce,
     /// No request is granted before an earlier one that it conflicts with and that still waits.
     RequestsAreGrantedInOrder,
+    /// Nobody is fenced whose end is not durable.
+    EndsAreRecordedFirst,
     /// Nothing is taken over of a client whose end was recorded.
     TheGivenUpStayOut,
     /// Nothing of a client or a group is free while it may still use its cache.

@@ -357,6 +357,13 @@ impl World {
 }
 
 impl Store {
+    fn has_recorded(&self, victim: Victim) -> bool {
+        match victim {
+            Victim::Client(client) => self.dead.contains(&client),
+            Victim::Group(group) => self.groups.contains_key(&group),
+        }
+    }
+
     fn open(&mut self) -> OpenId {
         self.next_number += 1;
         OpenId::new(self.next_number).expect("counts from 1")

@@ -293,7 +293,7 @@ impl World {
                 // A start of the server that is over may have lost it on the way of this answer.
                 let lost = self.servers[server].instance != instance;
                 pieces.iter().for_each(|(range, values)| self.model.ack(file, *range, values, lost));
-                process.unsynced.note_written(server, instance);
+                process.unsynced.note_written((server, file), instance);
             }
             DataBody::Read(ranges) => {
                 let Purpose::Access(number) = purpose else { return };
@@ -311,7 +311,10 @@ impl World {
                     }
                 }
             }
-            DataBody::Commit => return self.commit_over(client, Some((server, instance))),
+            DataBody::Commit => {
+                let file = process.files[at].file;
+                return self.commit_over(client, Some(((server, file), instance)));
+            }
             DataBody::Drain => {}
         }
         self.piece_over(client, purpose, true);

@@ -1,7 +1,7 @@
 //! What a client does over some time: write-backs, giving way to revokes, syncs.
 
 use super::data::{DataBody, PATIENCE_US, Purpose};
-use super::{Process, World};
+use super::{OpenState, Process, World};
 use crate::file_server::pieces;
 use crate::metadata::Call;
 use crate::plan::MS;
@@ -54,8 +54,8 @@ pub(super) struct Sync {
     patience_us: u64,
     outstanding: usize,
     failed: bool,
-    /// Servers that have not committed, with the start that has the bytes.
-    left: BTreeMap<usize, u64>,
+    /// Servers and files that are not committed, with the start that has the bytes.
+    left: BTreeMap<(usize, usize), u64>,
 }
 
 impl World {
@@ -276,10 +276,12 @@ impl World {
                 }
                 sync.left = taken.unwrap_or_default();
                 sync.outstanding = sync.left.len();
-                let servers: Vec<usize> = sync.left.keys().copied().collect();
                 let until = now + sync.patience_us;
-                for server in servers {
-                    self.request(client, 0, server, DataBody::Commit, Purpose::Sync, until);
+                // Under any open of the file: a commit goes with no token.
+                let open = |file: usize| process.files.iter().rposition(|open| open.file == file);
+                let places = sync.left.keys().map(|(server, file)| (*server, open(*file).expect("it was opened")));
+                for (server, at) in places.collect::<Vec<_>>() {
+                    self.request(client, at, server, DataBody::Commit, Purpose::Sync, until);
                 }
                 true
             }
@@ -289,7 +291,8 @@ impl World {
                 let sizes: Vec<_> = process
                     .files
                     .iter()
-                    .filter(|open| open.is_there())
+                    // Of a close that is on its way nobody knows whether it has arrived.
+                    .filter(|open| open.state != OpenState::Closed)
                     .filter_map(|open| open.tokens.written_size().map(|size| (open.file, size)))
                     .collect();
                 sync.outstanding = sizes.len();
@@ -313,10 +316,10 @@ impl World {
     }
 
     /// A commit is over: a start of a server has done it, or nobody has.
-    pub(super) fn commit_over(&mut self, client: usize, by: Option<(usize, u64)>) {
+    pub(super) fn commit_over(&mut self, client: usize, by: Option<((usize, usize), u64)>) {
         if let Some(sync) = self.process(client).and_then(|process| process.sync.as_mut()) {
             sync.outstanding -= 1;
-            sync.failed |= by.is_none_or(|(server, start)| sync.left.remove(&server) != Some(start));
+            sync.failed |= by.is_none_or(|(place, start)| sync.left.remove(&place) != Some(start));
         }
     }
 

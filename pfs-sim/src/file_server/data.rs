@@ -6,7 +6,7 @@ use crate::invariants::Invariant;
 use crate::model::FILE_BYTES;
 use crate::plan::{MS, Node};
 use crate::transitions::Transition;
-use crate::world::{Event, FILES, World};
+use crate::world::{Event, World};
 use pfs_core::extent::Extent;
 use pfs_core::fence::Refused;
 use pfs_core::ids::{Holder, Stamp};
@@ -60,12 +60,10 @@ impl World {
         let servers = self.servers.len();
         let state = &mut self.servers[server];
         let Some(started) = &mut state.started else { return };
-        for file in 0..FILES {
-            for at in (0..FILE_BYTES).filter(|at| server_of(*at, servers) == server) {
-                state.synced[file][at as usize] = started.contents[file][at as usize];
-            }
+        let DataRequest { client, life, number, file, .. } = request;
+        for at in (0..FILE_BYTES).filter(|at| server_of(*at, servers) == server) {
+            state.synced[file][at as usize] = started.contents[file][at as usize];
         }
-        let DataRequest { client, life, number, .. } = request;
         self.answer(server, client, life, number, AnswerBody::Done { read: Vec::new() });
     }
 

@@ -81,6 +81,10 @@ impl World {
                 self.write(DiskDone::Victim(victim));
             }
             Action::Fence { server, victim } => {
+                if !self.meta.store.has_recorded(victim) {
+                    let text = format!("S{} is told to refuse {victim:?}", server_number(server) + 1);
+                    return self.violate(Invariant::EndsAreRecordedFirst, text);
+                }
                 running.rpcs.insert(RpcKey::Fence(server_number(server), victim));
                 self.try_rpcs();
             }
