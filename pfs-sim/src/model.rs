@@ -230,15 +230,29 @@ impl Model {
         Err(format!("byte {at} of file {} is {value} after a crash: a synced write is lost", file + 1))
     }
 
-    /// A read that began at `began` has returned these bytes. An error tells what is wrong.
-    pub fn read(&mut self, file: usize, range: Extent, bytes: &[u8], began: u64, now: u64) -> Result<(), String> {
+    /// A client's read that began at `began` has returned these bytes. An error tells what is wrong.
+    pub fn read(
+        &mut self,
+        (file, range): (usize, Extent),
+        client: usize,
+        bytes: &[u8],
+        began: u64,
+        now: u64,
+    ) -> Result<(), String> {
         for (at, value) in (range.start()..range.end().min(FILE_BYTES)).zip(bytes) {
-            self.read_byte(file, at, *value, began, now)?;
+            self.read_byte((file, at), client, *value, began, now)?;
         }
         Ok(())
     }
 
-    fn read_byte(&mut self, file: usize, at: u64, value: u8, began: u64, now: u64) -> Result<(), String> {
+    fn read_byte(
+        &mut self,
+        (file, at): (usize, u64),
+        client: usize,
+        value: u8,
+        began: u64,
+        now: u64,
+    ) -> Result<(), String> {
         let entries = &self.files[file][at as usize].entries;
         let stale = |settled: u64| {
             let later = |x: &&Entry| x.certain && x.effective < began && x.began > settled;
@@ -259,8 +273,12 @@ impl Model {
             && value != 0
         {
             let entry = &mut self.files[file][at as usize].entries[single];
-            entry.effective = entry.effective.min(now);
-            entry.certain |= !entry.lost;
+            // What a client has read out of its own cache shows nothing about what others see: it may have been lost with
+            // the client's tokens while the read was under way.
+            if entry.acked || self.writes[entry.write.0].client != client {
+                entry.effective = entry.effective.min(now);
+                entry.certain |= !entry.lost;
+            }
         }
         if !passed.is_empty() || initial {
             return Ok(());
@@ -345,13 +363,13 @@ mod tests {
         let mut model = Model::new(1);
         let (first, value) = model.begin_write(0, range(), 0, 1);
         model.succeed(first, 2);
-        assert_eq!(model.read(0, range(), &value, 3, 4), Ok(()));
+        assert_eq!(model.read((0, range()), 9, &value, 3, 4), Ok(()));
         let (second, newer) = model.begin_write(0, range(), 1, 5);
-        assert_eq!(model.read(0, range(), &value, 6, 7), Ok(()), "the second write has not ended");
-        assert_eq!(model.read(0, range(), &newer, 8, 9), Ok(()));
-        assert!(model.read(0, range(), &value, 10, 11).is_err(), "its value was seen");
+        assert_eq!(model.read((0, range()), 9, &value, 6, 7), Ok(()), "the second write has not ended");
+        assert_eq!(model.read((0, range()), 9, &newer, 8, 9), Ok(()));
+        assert!(model.read((0, range()), 9, &value, 10, 11).is_err(), "its value was seen");
         model.succeed(second, 12);
-        assert!(model.read(0, range(), &[0], 13, 14).is_err());
+        assert!(model.read((0, range()), 9, &[0], 13, 14).is_err());
     }
 
     #[test]
@@ -359,9 +377,19 @@ mod tests {
         let mut model = Model::new(1);
         let (first, value) = model.begin_write(0, range(), 0, 1);
         model.doubt(first);
-        assert_eq!(model.read(0, range(), &[0], 2, 3), Ok(()));
-        assert_eq!(model.read(0, range(), &value, 4, 5), Ok(()));
-        assert!(model.read(0, range(), &[0], 6, 7).is_err());
+        assert_eq!(model.read((0, range()), 9, &[0], 2, 3), Ok(()));
+        assert_eq!(model.read((0, range()), 9, &value, 4, 5), Ok(()));
+        assert!(model.read((0, range()), 9, &[0], 6, 7).is_err());
+    }
+
+    #[test]
+    fn a_reader_s_own_lost_write_is_not_there_for_others() {
+        let mut model = Model::new(1);
+        let (first, value) = model.begin_write(0, range(), 0, 1);
+        model.succeed(first, 2);
+        assert_eq!(model.client_lost(0), [first]);
+        assert_eq!(model.read((0, range()), 0, &value, 3, 5), Ok(()), "it began to read before it was given up");
+        assert_eq!(model.read((0, range()), 1, &[0], 6, 7), Ok(()));
     }
 
     #[test]
@@ -371,7 +399,7 @@ mod tests {
         model.ack(0, range(), &value, false);
         model.succeed(first, 2);
         assert_eq!(model.disk_lost(0, 0, 0, 3), Ok(()));
-        assert_eq!(model.read(0, range(), &[0], 4, 5), Ok(()));
+        assert_eq!(model.read((0, range()), 9, &[0], 4, 5), Ok(()));
         let (second, value) = model.begin_write(0, range(), 0, 6);
         model.ack(0, range(), &value, false);
         model.succeed(second, 7);
