@@ -277,19 +277,17 @@ impl World {
         if self.clients[client].life != life || self.clients[client].process.is_some() {
             return;
         }
-        let rpc = Box::new(MetaRpc::Register { client, life });
+        let sent_ms = self.clock(Node::Client(client));
+        let rpc = Box::new(MetaRpc::Register { client, life, sent_ms });
         self.send(Node::Client(client), Node::Meta, Event::Meta { rpc });
         self.after(600 * MS, Event::ClientStart { client, life });
     }
 
-    /// A process has a session.
-    pub fn client_registered(&mut self, client: usize, life: u64, id: ClientId, boot: Boot) {
+    /// A process has a session. The lease counts from when it asked for it.
+    pub fn client_registered(&mut self, client: usize, life: u64, id: ClientId, boot: Boot, sent_ms: u64) {
         if self.clients[client].life != life || self.clients[client].process.is_some() {
             return;
         }
-        let now_ms = self.clock(Node::Client(client));
-        // The request was sent some time ago; the lease counts from then.
-        let sent_ms = now_ms.saturating_sub(600);
         let writer = client + 100 * life as usize;
         self.writers.insert(id, writer);
         let process = Process {

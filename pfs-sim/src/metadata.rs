@@ -267,11 +267,11 @@ impl World {
         let store = &mut self.meta.store;
         let running = self.meta.running.as_deref_mut().expect("it is up");
         match done {
-            DiskDone::Client { id, client, life } => {
+            DiskDone::Client { id, client, life, sent_ms } => {
                 store.clients.insert(id);
                 running.coordinator.activate(id, now_ms);
                 let boot = running.coordinator.boot();
-                let event = Event::ClientRegistered { client, life, id, boot };
+                let event = Event::ClientRegistered { client, life, id, boot, sent_ms };
                 self.send(Node::Meta, Node::Client(client), event);
             }
             DiskDone::Server { server, sent_ms } => {

@@ -192,7 +192,9 @@ impl World {
             Event::ClientPump { client, life } => self.client_pump(client, life),
             Event::ClientWork { client, life } => self.client_work(client, life),
             Event::ClientStart { client, life } => self.client_start(client, life),
-            Event::ClientRegistered { client, life, id, boot } => self.client_registered(client, life, id, boot),
+            Event::ClientRegistered { client, life, id, boot, sent_ms } => {
+                self.client_registered(client, life, id, boot, sent_ms);
+            }
             Event::DataSend { client, life, request } => self.data_send(client, life, request),
             Event::Data { server, instance, request } => self.server_data(server, instance, *request),
             Event::Answer { client, life, answer } => self.client_answer(client, life, *answer),

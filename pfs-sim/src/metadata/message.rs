@@ -97,7 +97,7 @@ pub enum Reply {
 #[derive(Clone, Debug)]
 pub enum MetaRpc {
     /// A process wants to be a client.
-    Register { client: usize, life: u64 },
+    Register { client: usize, life: u64, sent_ms: u64 },
     /// A file server has started, or its lease has run out.
     RegisterServer { server: usize, sent_ms: u64 },
     /// A file server's sign of life.
@@ -113,7 +113,7 @@ pub enum MetaRpc {
 /// What has become durable.
 #[derive(Clone, Debug)]
 pub enum DiskDone {
-    Client { id: ClientId, client: usize, life: u64 },
+    Client { id: ClientId, client: usize, life: u64, sent_ms: u64 },
     Server { server: usize, sent_ms: u64 },
     Victim(Victim),
     Freed(Victim),

@@ -15,11 +15,11 @@ impl World {
         let store = &mut self.meta.store;
         let Some(running) = self.meta.running.as_deref_mut() else { return };
         match rpc {
-            MetaRpc::Register { client, life } => {
+            MetaRpc::Register { client, life, sent_ms } => {
                 let id = ClientId::new(store.next_client).expect("counts from 1");
                 store.next_client += 1;
                 running.coordinator.admit(id, now_ms);
-                self.write(DiskDone::Client { id, client, life });
+                self.write(DiskDone::Client { id, client, life, sent_ms });
             }
             MetaRpc::RegisterServer { server, sent_ms } => self.write(DiskDone::Server { server, sent_ms }),
             MetaRpc::Beat { server, boot, version, sent_ms } => {

@@ -29,7 +29,7 @@ pub enum Event {
     /// A client starts.
     ClientStart { client: usize, life: u64 },
     /// A client was registered.
-    ClientRegistered { client: usize, life: u64, id: ClientId, boot: pfs_core::ids::Boot },
+    ClientRegistered { client: usize, life: u64, id: ClientId, boot: pfs_core::ids::Boot, sent_ms: u64 },
     /// A request to a file server leaves the client.
     DataSend { client: usize, life: u64, request: Box<DataRequest> },
     /// A request arrives at a file server's start.
