@@ -11,7 +11,7 @@
 //! ```
 //!
 //! [`steps`] are what is done, [`memory`] knows what may be left of it, [`recorded`] brings the two together, [`replay`]
-//! loses the power, [`lies`] show that it would find mistakes. The disk and what is assumed of it is [`pfs_file_server::store::disk::SimDisk`].
+//! loses the power, [`mod@lies`] show that it would find mistakes. The disk and what is assumed of it is [`pfs_file_server::store::disk::SimDisk`].
 
 mod lies;
 mod memory;
