@@ -116,11 +116,11 @@ impl CollectivePlan {
     }
 
     /// What `rank` must hold the token for while it reads or writes at the servers, in order: the token ranges
-    /// between its first byte there and its last.
+    /// between its first byte and its last, or all of them if it is an aggregator.
     pub fn needs(&self, rank: u32) -> Vec<Extent> {
         let own = match &self.method {
             Method::Direct => self.access(rank).hull(),
-            Method::Exchange(exchange) => self.hull.and_then(|hull| exchange.domain_hull(rank, hull)),
+            Method::Exchange(exchange) => self.hull.filter(|_| exchange.is_aggregator(rank)),
         };
         let Some(own) = own else { return Vec::new() };
         self.tokens.iter().flat_map(|pattern| pattern.extents()).filter_map(|extent| extent.intersection(own)).collect()

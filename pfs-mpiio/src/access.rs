@@ -91,9 +91,7 @@ impl File {
         if hull.len() == access.bytes() && access.is_disjoint() {
             return Ok(io.read_at(bytes, hull.start())?);
         }
-        // A view for reading may show a byte twice; it is read once.
-        let distinct: ExtentSet = access.pieces().map(|piece| piece.extent).collect();
-        let extents: Vec<Extent> = distinct.extents().collect();
+        let extents = distinct(access);
         let token = Arc::new(io.acquire(Mode::Shared, &ranges(&extents, hull))?);
         let known = io.known_size().bytes;
         let file_bytes = if hull.end() > known { io.size()? } else { known };
@@ -114,10 +112,9 @@ pub(crate) fn read_pieces_under(
         let pieces: Vec<Piece> = access.pieces().collect();
         return read_list(io, token, &pieces, bytes);
     }
-    let distinct: ExtentSet = access.pieces().map(|piece| piece.extent).collect();
     let mut at = 0;
-    let once: Vec<Piece> = distinct
-        .extents()
+    let once: Vec<Piece> = distinct(access)
+        .into_iter()
         .map(|extent| {
             let piece = Piece { extent, at };
             at += extent.len();
@@ -132,6 +129,12 @@ pub(crate) fn read_pieces_under(
         bytes[place(&piece)].copy_from_slice(&packed[place(&Piece { at: from, ..piece })]);
     }
     Ok(())
+}
+
+/// The bytes of an access in the file, in order. A view for reading may show a byte twice; here it is once.
+fn distinct(access: &Access) -> Vec<Extent> {
+    let extents = access.pieces().map(|piece| piece.extent);
+    if access.is_disjoint() { extents.collect() } else { extents.collect::<ExtentSet>().extents().collect() }
 }
 
 /// Reads disjoint pieces in order, each to its place in the data.

@@ -161,13 +161,16 @@ impl Group {
 
     /// Every rank's list of numbers, by rank.
     pub(crate) fn all_gather_numbers(&self, own: &[u64]) -> Result<Vec<Vec<u64>>, Error> {
-        let bytes: Vec<u8> = own.iter().flat_map(|number| number.to_le_bytes()).collect();
-        let lists = self.gather(&bytes)?;
-        let lengths = self.all_gather([own.len() as u64])?;
+        // Each list with its length in front.
+        let numbered = std::iter::once(own.len() as u64).chain(own.iter().copied());
+        let lists = self.gather(&numbered.flat_map(u64::to_le_bytes).collect::<Vec<u8>>())?;
         let all = self.ask(ROOT, || Ok(lists.concat()))?;
         let mut numbers = all.chunks_exact(8).map(|chunk| u64::from_le_bytes(chunk.try_into().expect("8 bytes")));
-        let list = |[length]: [u64; 1]| (0..length).map_while(|_| numbers.next()).collect();
-        Ok(lengths.into_iter().map(list).collect())
+        let list = |_| {
+            let length = numbers.next().unwrap_or(0);
+            (0..length).map_while(|_| numbers.next()).collect()
+        };
+        Ok((0..self.size()).map(list).collect())
     }
 
     /// Passes the messages of one round; see [`Comm::pass`].

@@ -124,11 +124,15 @@ fn code_without_details(status: &Status) -> ErrorCode {
 
 /// The status' text with its chain of causes: a transport error says "transport error" and hides the rest below it.
 fn story(status: &Status) -> String {
-    let mut text = match status.message() {
+    let text = match status.message() {
         "" => format!("the call ended with {:?}", status.code()),
         message => message.to_owned(),
     };
-    let mut cause = status.source();
+    with_causes(text, status.source())
+}
+
+/// A text with those of a chain of causes behind it, each once.
+pub fn with_causes(mut text: String, mut cause: Option<&(dyn Error + 'static)>) -> String {
     while let Some(error) = cause {
         let line = error.to_string();
         if !text.contains(&line) {

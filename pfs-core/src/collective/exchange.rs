@@ -138,9 +138,9 @@ impl Exchange {
             .flat_map(move |position| periods.clone().flat_map(move |period| self.windows_in(position, period)))
     }
 
-    /// A range with all bytes of a rank's windows that lie in `range`.
-    pub(super) fn domain_hull(&self, rank: u32, range: Extent) -> Option<Extent> {
-        self.position_of(rank).map(|_| range)
+    /// Whether a rank reads and writes for all.
+    pub(super) fn is_aggregator(&self, rank: u32) -> bool {
+        self.position_of(rank).is_some()
     }
 }
 

@@ -9,6 +9,7 @@ use http_body::Body as _;
 use pfs_proto::kill_switch::KillSwitch;
 use pfs_proto::payload::PREFIX_BYTES;
 use pfs_proto::secret::{AUTHORIZATION, AuthInterceptor};
+use pfs_proto::status::with_causes;
 use pfs_proto::transport::MESSAGE_BYTES_MAX;
 use prost::Message;
 use std::error::Error as StdError;
@@ -136,17 +137,7 @@ fn check(status: Status) -> Result<(), Error> {
 
 /// A failure of the connection, with the chain of its causes.
 fn broken(error: &(dyn StdError + 'static)) -> Error {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let line = error.to_string();
-        if !text.contains(&line) {
-            text.push_str(": ");
-            text.push_str(&line);
-        }
-        cause = error.source();
-    }
-    Error::new(ErrorKind::Unavailable, text)
+    Error::new(ErrorKind::Unavailable, with_causes(error.to_string(), error.source()))
 }
 
 pub(crate) fn malformed(why: &str) -> Error {
