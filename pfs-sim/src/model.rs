@@ -31,7 +31,7 @@ struct Entry {
     effective: u64,
     ended: u64,
     certain: bool,
-    /// It is at its server, and its client was told so.
+    /// It is at its server: its client was told so, or another one has read it there.
     acked: bool,
     synced: bool,
     /// A disk has lost it: it is never certain again.
@@ -278,6 +278,8 @@ impl Model {
             if entry.acked || self.writes[entry.write.0].client != client {
                 entry.effective = entry.effective.min(now);
                 entry.certain |= !entry.lost;
+                // Others see only what is at its server, even if its client died before it was told so.
+                entry.acked = true;
             }
         }
         if !passed.is_empty() || initial {
@@ -406,6 +408,19 @@ mod tests {
         model.synced(0, 8, 0);
         assert!(model.disk_lost(0, 0, 0, 9).is_err());
         assert_eq!(model.disk_lost(0, 0, value[0], 9), Ok(()));
+    }
+
+    #[test]
+    fn a_dead_client_s_write_that_others_have_read_may_be_lost_by_its_disk() {
+        let mut model = Model::new(1);
+        let (first, value) = model.begin_write(0, range(), 0, 1);
+        model.succeed(first, 2);
+        assert_eq!(model.client_lost(0), [first]);
+        model.end(first, 3);
+        assert_eq!(model.read((0, range()), 1, &value, 4, 5), Ok(()), "it had reached its server");
+        assert!(model.clone().read((0, range()), 1, &[0], 6, 7).is_err(), "and it stays there");
+        assert_eq!(model.disk_lost(0, 0, 0, 8), Ok(()));
+        assert_eq!(model.read((0, range()), 1, &[0], 9, 10), Ok(()));
     }
 
     #[test]

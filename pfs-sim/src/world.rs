@@ -297,6 +297,8 @@ impl World {
                 if let Node::Server(server) = node {
                     self.land_chunks(server);
                 }
+                // A shorter one inside does not end it: what waits for its end would come after what has just arrived.
+                let until = self.paused.get(&node).map_or(until, |known| until.max(*known));
                 self.paused.insert(node, until);
             }
             FaultKind::Crash(Node::Meta) => self.meta_crash(fault.for_us),
