@@ -2,16 +2,14 @@
 
 use crate::client;
 use crate::config::ClientConfig;
-use crate::data::memory::destination::Destination;
-use crate::data::memory::source::Source;
 use crate::descriptor::FileDescriptor;
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::group::{CommitSummary, GroupGrant, GroupWatch, OpenedFile, SetGrant};
 use crate::token::Token;
 use crate::types::{Access, DirectoryEntry, EntryKind, FileStatus, OpenOptions};
 use futures::executor::block_on;
 use pfs_core::cache::CacheCounters;
-use pfs_core::extent::{Extent, MAX_FILE_BYTES};
+use pfs_core::extent::Extent;
 use pfs_core::ids::{ClientId, Holder};
 use pfs_core::layout::Recipe;
 use pfs_core::path::PfsPath;
@@ -151,35 +149,14 @@ pub struct File {
 impl File {
     /// Reads into `buffer` from `offset`; returns how many bytes, fewer than asked for only at the end of the file.
     pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize, Error> {
-        let Some(range) = self.descriptor.range(offset, buffer.len() as u64, Mode::Shared)? else { return Ok(0) };
-        let token = Arc::new(self.acquire(Mode::Shared, &[range])?);
-        let Some(range) = block_on(self.descriptor.before_end(range))? else { return Ok(0) };
-        let buffer = &mut buffer[..length(range)];
-        match self.descriptor.client().state().cache.takes(range.len()) {
-            true => block_on(self.descriptor.read_cached(&token, range, buffer))?,
-            false => self.read_extents(&token, &[range], &mut [buffer])?,
-        }
-        Ok(length(range))
+        // SAFETY: `block_on` has the future on its stack and drops it before it returns.
+        block_on(unsafe { self.descriptor.read_into(buffer, offset) })
     }
 
     /// Writes all of `buffer` at `offset`. When it returns, every reader sees it; after [`sync`](Self::sync) it lasts.
     pub fn write_at(&self, buffer: &[u8], offset: u64) -> Result<(), Error> {
-        let Some(range) = self.descriptor.range(offset, buffer.len() as u64, Mode::Exclusive)? else { return Ok(()) };
-        let token = Arc::new(self.acquire(Mode::Exclusive, &[range])?);
-        match block_on(self.descriptor.write_cached(range, buffer))? {
-            true => Ok(()),
-            false => self.write_extents(&token, &[range], &[buffer]),
-        }
-    }
-
-    /// Writes borrowed bytes past the cache. They are not copied; nobody has them any more when this returns, however.
-    fn write_extents(&self, token: &Arc<Token>, extents: &[Extent], buffers: &[&[u8]]) -> Result<(), Error> {
-        Source::lend(extents, buffers, |source| block_on(self.descriptor.write_past_cache(token, extents, &source)))
-    }
-
-    /// Reads into borrowed buffers past the cache; nobody fills them any more when this returns.
-    fn read_extents(&self, token: &Arc<Token>, extents: &[Extent], buffers: &mut [&mut [u8]]) -> Result<(), Error> {
-        Destination::lend(extents, buffers, |to| block_on(self.descriptor.read_past_cache(token, extents, &to)))
+        // SAFETY: `block_on` has the future on its stack and drops it before it returns.
+        block_on(unsafe { self.descriptor.write_from(buffer, offset) })
     }
 
     /// The file's size now, in bytes.
@@ -205,8 +182,8 @@ impl File {
     /// Writes several ranges (disjoint, in order) under a token that covers them, each from its buffer, in as few requests as
     /// can be.
     pub fn write_list_under(&self, token: &Arc<Token>, extents: &[Extent], buffers: &[&[u8]]) -> Result<(), Error> {
-        self.check_list(Mode::Exclusive, extents, buffers.iter().map(|buffer| buffer.len()))?;
-        self.write_extents(token, extents, buffers)
+        // SAFETY: `block_on` has the future on its stack and drops it before it returns.
+        block_on(unsafe { self.descriptor.write_list_under(token, extents, buffers) })
     }
 
     /// Reads several ranges (disjoint, in order, before the end of the file) under a token that covers them, each into its
@@ -217,25 +194,8 @@ impl File {
         extents: &[Extent],
         buffers: &mut [&mut [u8]],
     ) -> Result<(), Error> {
-        self.check_list(Mode::Shared, extents, buffers.iter().map(|buffer| buffer.len()))?;
-        self.read_extents(token, extents, buffers)
-    }
-
-    fn check_list(
-        &self,
-        mode: Mode,
-        extents: &[Extent],
-        lengths: impl ExactSizeIterator<Item = usize>,
-    ) -> Result<(), Error> {
-        self.descriptor.range(0, 0, mode)?;
-        let ordered = extents.windows(2).all(|pair| pair[0].end() <= pair[1].start());
-        let fits = extents.len() == lengths.len() && extents.iter().zip(lengths).all(|(e, l)| e.len() == l as u64);
-        let inside = extents.last().is_none_or(|last| last.end() <= MAX_FILE_BYTES);
-        if ordered && fits && inside {
-            return Ok(());
-        }
-        let message = "the ranges of a list must be disjoint and in order, each as long as its buffer";
-        Err(Error::new(ErrorKind::InvalidArgument, message))
+        // SAFETY: `block_on` has the future on its stack and drops it before it returns.
+        block_on(unsafe { self.descriptor.read_list_under(token, extents, buffers) })
     }
 
     /// Makes everything that this client has written to the file last.
@@ -258,6 +218,16 @@ impl File {
         block_on(self.descriptor.close())
     }
 
+    /// The same file for `async` code.
+    pub fn as_async(&self) -> &FileDescriptor {
+        &self.descriptor
+    }
+
+    /// The same, without the blocking calls.
+    pub fn into_async(self) -> FileDescriptor {
+        self.descriptor
+    }
+
     /// What was known of the file when it was opened.
     pub fn status(&self) -> &FileStatus {
         self.descriptor.status()
@@ -275,12 +245,12 @@ impl File {
 
     /// Pins `extents` (disjoint, in order) if what is held now covers them; never asks anybody.
     pub fn try_pin(&self, mode: Mode, extents: &[Extent]) -> Option<Token> {
-        self.descriptor.shared.try_pin(mode, extents)
+        self.descriptor.try_pin(mode, extents)
     }
 
     /// Waits until `extents` (disjoint, in order) are pinned: nobody else gets a conflicting token before it is dropped.
     pub fn acquire(&self, mode: Mode, extents: &[Extent]) -> Result<Token, Error> {
-        block_on(self.descriptor.shared.acquire(mode, extents))
+        block_on(self.descriptor.acquire(mode, extents))
     }
 
     /// Asks for tokens for the whole group. Every member must [install](Self::install) the grant.
@@ -290,61 +260,57 @@ impl File {
         required: &[RangePattern],
         desired: Option<Extent>,
     ) -> Result<GroupGrant, Error> {
-        block_on(self.descriptor.shared.acquire_for_group(mode, required, desired))
+        block_on(self.descriptor.acquire_for_group(mode, required, desired))
     }
 
     /// Takes over a grant of the group and pins `extents` (disjoint, in order), this member's part of it.
     pub fn install(&self, grant: GroupGrant, mode: Mode, extents: &[Extent]) -> Result<Token, Error> {
-        let shared = &self.descriptor.shared;
-        block_on(shared.reach_boot(grant.message().grant.boot))?;
-        shared.install(&grant, mode, extents)
+        block_on(self.descriptor.install(grant, mode, extents))
     }
 
     /// Asks for tokens for several clients that have this file open for themselves and in a group together, all in one
     /// decision: each gets what is named for it. This client must have a part. No two parts may have a byte in common
     /// unless the mode is shared. Every one of them must [claim](Self::claim_set) or [abandon](Self::abandon_set) its part.
     pub fn acquire_set(&self, mode: Mode, parts: Vec<(ClientId, Vec<RangePattern>)>) -> Result<SetGrant, Error> {
-        block_on(self.descriptor.shared.acquire_set(mode, parts))
+        block_on(self.descriptor.acquire_set(mode, parts))
     }
 
     /// Waits for this client's part of a set and pins it. [`ErrorKind::Stale`]: the metadata
     /// server was restarted meanwhile, and the set is void for all.
     pub fn claim_set(&self, grant: &SetGrant) -> Result<Token, Error> {
-        block_on(self.descriptor.shared.claim_set(grant))
+        block_on(self.descriptor.claim_set(grant))
     }
 
     /// Gives this client's part of a set back, whether it has arrived or not.
     pub fn abandon_set(&self, grant: &SetGrant) {
-        self.descriptor.shared.abandon_set(grant);
+        self.descriptor.abandon_set(grant);
     }
 
     /// Gives back what was granted on the request of a client and not claimed: nobody will say what it is for.
     pub fn abandon_sets_of(&self, client: ClientId) {
-        self.descriptor.shared.abandon_sets_of(client);
+        self.descriptor.abandon_sets_of(client);
     }
 
     /// Writes `buffer` at `offset` under a token that covers it.
     pub fn write_under(&self, token: &Arc<Token>, buffer: &[u8], offset: u64) -> Result<(), Error> {
-        let Some(range) = self.descriptor.range(offset, buffer.len() as u64, Mode::Exclusive)? else { return Ok(()) };
-        self.write_extents(token, &[range], &[buffer])
+        // SAFETY: `block_on` has the future on its stack and drops it before it returns.
+        block_on(unsafe { self.descriptor.write_under(token, buffer, offset) })
     }
 
     /// Reads into `buffer` from `offset` under a token that covers it; fewer bytes only at the end of the file.
     pub fn read_under(&self, token: &Arc<Token>, buffer: &mut [u8], offset: u64) -> Result<usize, Error> {
-        let Some(range) = self.descriptor.range(offset, buffer.len() as u64, Mode::Shared)? else { return Ok(0) };
-        let Some(range) = block_on(self.descriptor.before_end(range))? else { return Ok(0) };
-        self.read_extents(token, &[range], &mut [&mut buffer[..length(range)]])?;
-        Ok(length(range))
+        // SAFETY: `block_on` has the future on its stack and drops it before it returns.
+        block_on(unsafe { self.descriptor.read_under(token, buffer, offset) })
     }
 
     /// A lower bound of the file's size, with its generation.
     pub fn known_size(&self) -> FileSize {
-        self.descriptor.shared.known_size()
+        self.descriptor.known_size()
     }
 
     /// Takes over what another member knows about the size.
     pub fn learn_size(&self, size: FileSize) {
-        self.descriptor.shared.learn_size(size);
+        self.descriptor.learn_size(size);
     }
 
     /// Makes this member's objects durable; the first half of a group's sync.
@@ -371,9 +337,4 @@ impl File {
     pub fn detach(self) -> Result<(), Error> {
         block_on(self.descriptor.detach())
     }
-}
-
-/// Bytes of a part of a buffer.
-fn length(range: Extent) -> usize {
-    usize::try_from(range.len()).expect("at most the buffer's length")
 }

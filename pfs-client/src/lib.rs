@@ -12,6 +12,7 @@
 
 mod access;
 pub mod blocking;
+mod borrowed;
 mod cache;
 mod client;
 mod config;
@@ -21,6 +22,7 @@ mod error;
 mod executor;
 mod group;
 mod links;
+mod member;
 mod metadata;
 mod session;
 mod shared_file;

@@ -1,12 +1,16 @@
 //! Independent access: each rank for itself, under the group's token or, in atomic mode, its own.
 //!
 //! One token covers all pieces of an access, so in atomic mode others see all of it or nothing.
+//!
+//! Futures of this crate are dropped where they were made and never forgotten: [`drive`](crate::drive) has them on its
+//! stack. So memory can be lent to the client here.
 
 use crate::buffer;
 use crate::error::Error;
-use crate::file::File;
+use crate::file::{File, OpenFile};
 use crate::status::Status;
 use mpi::traits::*;
+use pfs_client::{FileDescriptor, Token};
 use pfs_core::collective::{Access, Piece};
 use pfs_core::extent::{Extent, ExtentSet};
 use pfs_core::token::message::Mode;
@@ -18,32 +22,26 @@ const RANGES_MAX: usize = 1024;
 impl File {
     /// Reads into `buf` from an offset in etypes of the view on. Short only at the end of the file.
     pub fn read_at<B: BufferMut + ?Sized>(&self, offset: u64, buf: &mut B) -> Result<Status, Error> {
-        self.read_some(buf, |bytes| self.access_at(offset, bytes))
+        self.read_some(buf, |bytes| self.open.access_at(offset, bytes))
     }
 
     /// Writes `buf` from an offset in etypes of the view on.
     pub fn write_at<B: Buffer + ?Sized>(&self, offset: u64, buf: &B) -> Result<Status, Error> {
-        self.write_some(buf, |bytes| self.access_at(offset, bytes))
+        self.write_some(buf, |bytes| self.open.access_at(offset, bytes))
     }
 
     /// Reads into `buf` from where the individual file pointer is, which moves on by what was read.
     pub fn read<B: BufferMut + ?Sized>(&self, buf: &mut B) -> Result<Status, Error> {
-        let status = self.read_some(buf, |bytes| self.access_here(bytes))?;
-        self.move_on(status.bytes());
+        let status = self.read_some(buf, |bytes| self.open.access_here(bytes))?;
+        self.open.move_on(status.bytes());
         Ok(status)
     }
 
     /// Writes `buf` from where the individual file pointer is, which moves on by it.
     pub fn write<B: Buffer + ?Sized>(&self, buf: &B) -> Result<Status, Error> {
-        let status = self.write_some(buf, |bytes| self.access_here(bytes))?;
-        self.move_on(status.bytes());
+        let status = self.write_some(buf, |bytes| self.open.access_here(bytes))?;
+        self.open.move_on(status.bytes());
         Ok(status)
-    }
-
-    /// Moves the individual file pointer on, to the start of an etype.
-    pub(crate) fn move_on(&self, bytes: u64) {
-        let etype = self.views.own().etype_bytes();
-        self.views.set_pointer(self.views.pointer() + bytes.next_multiple_of(etype));
     }
 
     fn read_some<B: BufferMut + ?Sized>(
@@ -51,10 +49,10 @@ impl File {
         buf: &mut B,
         access: impl FnOnce(usize) -> Result<Access, Error>,
     ) -> Result<Status, Error> {
-        self.check_readable()?;
+        self.open.check_readable()?;
         let mut target = buffer::target(buf)?;
         let access = access(target.bytes().len())?;
-        let read = self.read_pieces(&access, target.bytes())?;
+        let read = self.run(self.open.read_access(&access, target.bytes()))?;
         target.finish(read);
         Ok(Status::new(read as u64))
     }
@@ -64,53 +62,65 @@ impl File {
         buf: &B,
         access: impl FnOnce(usize) -> Result<Access, Error>,
     ) -> Result<Status, Error> {
-        self.check_writable()?;
+        self.open.check_writable()?;
         let bytes = buffer::bytes(buf)?;
         let access = access(bytes.len())?;
-        self.write_pieces(&access, &bytes)?;
+        self.run(self.open.write_access(&access, &bytes))?;
         Ok(Status::new(bytes.len() as u64))
     }
+}
 
-    fn write_pieces(&self, access: &Access, bytes: &[u8]) -> Result<(), Error> {
+impl OpenFile {
+    /// Moves the individual file pointer on, to the start of an etype.
+    pub(crate) fn move_on(&self, bytes: u64) {
+        let etype = self.views.own().etype_bytes();
+        self.views.set_pointer(self.views.pointer() + bytes.next_multiple_of(etype));
+    }
+
+    /// Writes the data of an access for this rank alone.
+    pub(crate) async fn write_access(&self, access: &Access, bytes: &[u8]) -> Result<(), Error> {
         let io = self.own_io()?;
         let Some(hull) = access.hull() else { return Ok(()) };
         if hull.len() == access.bytes() {
-            return Ok(io.write_at(bytes, hull.start())?);
+            // SAFETY: this future is not forgotten, see the module.
+            return Ok(unsafe { io.write_from(bytes, hull.start()).await }?);
         }
         let pieces: Vec<Piece> = access.pieces().collect();
         let extents: Vec<Extent> = pieces.iter().map(|piece| piece.extent).collect();
         let parts: Vec<&[u8]> = pieces.iter().map(|piece| &bytes[place(piece)]).collect();
-        let token = Arc::new(io.acquire(Mode::Exclusive, &ranges(&extents, hull))?);
-        Ok(io.write_list_under(&token, &extents, &parts)?)
+        let token = Arc::new(io.acquire(Mode::Exclusive, &ranges(&extents, hull)).await?);
+        // SAFETY: as above.
+        Ok(unsafe { io.write_list_under(&token, &extents, &parts).await }?)
     }
 
-    /// Returns how many bytes there were before the end of the file.
-    fn read_pieces(&self, access: &Access, bytes: &mut [u8]) -> Result<usize, Error> {
+    /// Reads the data of an access for this rank alone. Returns how many bytes there were before the end of the file.
+    pub(crate) async fn read_access(&self, access: &Access, bytes: &mut [u8]) -> Result<usize, Error> {
         let io = self.own_io()?;
         let Some(hull) = access.hull() else { return Ok(0) };
         if hull.len() == access.bytes() && access.is_disjoint() {
-            return Ok(io.read_at(bytes, hull.start())?);
+            // SAFETY: this future is not forgotten, see the module.
+            return Ok(unsafe { io.read_into(bytes, hull.start()).await }?);
         }
         let extents = distinct(access);
-        let token = Arc::new(io.acquire(Mode::Shared, &ranges(&extents, hull))?);
+        let token = Arc::new(io.acquire(Mode::Shared, &ranges(&extents, hull)).await?);
         let known = io.known_size().bytes;
-        let file_bytes = if hull.end() > known { io.size()? } else { known };
+        let file_bytes = if hull.end() > known { io.size().await? } else { known };
         let there = access.clamped(file_bytes);
-        read_pieces_under(&io, &token, &there, bytes)?;
+        read_pieces_under(&io, &token, &there, bytes).await?;
         Ok(usize::try_from(there.bytes()).expect("at most the buffer's length"))
     }
 }
 
 /// Reads all of an access under a token that covers it.
-pub(crate) fn read_pieces_under(
-    io: &pfs_client::blocking::File,
-    token: &Arc<pfs_client::Token>,
+pub(crate) async fn read_pieces_under(
+    io: &FileDescriptor,
+    token: &Arc<Token>,
     access: &Access,
     bytes: &mut [u8],
 ) -> Result<(), Error> {
     if access.is_disjoint() {
         let pieces: Vec<Piece> = access.pieces().collect();
-        return read_list(io, token, &pieces, bytes);
+        return read_list(io, token, &pieces, bytes).await;
     }
     let mut at = 0;
     let once: Vec<Piece> = distinct(access)
@@ -122,7 +132,7 @@ pub(crate) fn read_pieces_under(
         })
         .collect();
     let mut packed = vec![0; usize::try_from(at).expect("at most the buffer's length")];
-    read_list(io, token, &once, &mut packed)?;
+    read_list(io, token, &once, &mut packed).await?;
     for piece in access.pieces() {
         let around = &once[once.partition_point(|other| other.extent.start() <= piece.extent.start()) - 1];
         let from = around.at + piece.extent.start() - around.extent.start();
@@ -138,9 +148,9 @@ fn distinct(access: &Access) -> Vec<Extent> {
 }
 
 /// Reads disjoint pieces in order, each to its place in the data.
-pub(crate) fn read_list(
-    io: &pfs_client::blocking::File,
-    token: &Arc<pfs_client::Token>,
+pub(crate) async fn read_list(
+    io: &FileDescriptor,
+    token: &Arc<Token>,
     pieces: &[Piece],
     bytes: &mut [u8],
 ) -> Result<(), Error> {
@@ -154,7 +164,8 @@ pub(crate) fn read_list(
         parts.push(part);
         (rest, at) = (after, place.end);
     }
-    Ok(io.read_list_under(token, &extents, &mut parts)?)
+    // SAFETY: this future is not forgotten, see the module.
+    Ok(unsafe { io.read_list_under(token, &extents, &mut parts).await }?)
 }
 
 /// What is asked for to cover all pieces.

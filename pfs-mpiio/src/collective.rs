@@ -12,7 +12,7 @@ use crate::access::{place, read_pieces_under};
 use crate::buffer;
 use crate::error::Error;
 use crate::exchange;
-use crate::file::File;
+use crate::file::{File, OpenFile};
 use crate::group::{Call, ROOT};
 use crate::pin::Pinned;
 use crate::status::Status;
@@ -33,26 +33,26 @@ impl File {
     /// Writes every rank's `buf` from its `offset` on, in etypes of its view. Collective. Where accesses overlap, the bytes
     /// of the highest rank stay.
     pub fn write_at_all<B: Buffer + ?Sized>(&self, offset: u64, buf: &B) -> Result<Status, Error> {
-        self.write_together(buf, |bytes| self.access_at(offset, bytes))
+        self.write_together(buf, |bytes| self.open.access_at(offset, bytes))
     }
 
     /// Reads into every rank's `buf` from its `offset` on, in etypes of its view. Collective. Short only at the end of
     /// the file.
     pub fn read_at_all<B: BufferMut + ?Sized>(&self, offset: u64, buf: &mut B) -> Result<Status, Error> {
-        self.read_together(buf, |bytes| self.access_at(offset, bytes))
+        self.read_together(buf, |bytes| self.open.access_at(offset, bytes))
     }
 
     /// Writes every rank's `buf` from where its individual file pointer is, which moves on by it. Collective.
     pub fn write_all<B: Buffer + ?Sized>(&self, buf: &B) -> Result<Status, Error> {
-        let status = self.write_together(buf, |bytes| self.access_here(bytes))?;
-        self.move_on(status.bytes());
+        let status = self.write_together(buf, |bytes| self.open.access_here(bytes))?;
+        self.open.move_on(status.bytes());
         Ok(status)
     }
 
     /// Reads into every rank's `buf` from where its individual file pointer is, which moves on by what was read. Collective.
     pub fn read_all<B: BufferMut + ?Sized>(&self, buf: &mut B) -> Result<Status, Error> {
-        let status = self.read_together(buf, |bytes| self.access_here(bytes))?;
-        self.move_on(status.bytes());
+        let status = self.read_together(buf, |bytes| self.open.access_here(bytes))?;
+        self.open.move_on(status.bytes());
         Ok(status)
     }
 
@@ -61,22 +61,10 @@ impl File {
         buf: &B,
         access: impl FnOnce(usize) -> Result<Access, Error>,
     ) -> Result<Status, Error> {
-        let own = self.check_writable().and_then(|()| buffer::bytes(buf));
-        let entered = match &own {
-            Ok(bytes) => self.enter(Call::WriteAtAll, access(bytes.len()))?,
-            Err(error) => self.enter(Call::WriteAtAll, Err(error.clone()))?,
-        };
-        let bytes = own?;
-        let size = entered.size;
-        let plan = self.plan(Direction::Write, entered);
-        let pinned = self.pin(Mode::Exclusive, &plan)?;
-        let written = match plan.method() {
-            Method::Direct => self.write_direct(&plan, &pinned, &bytes),
-            Method::Exchange(_) => exchange::write(self, &plan, &pinned, &bytes),
-        };
-        let (agreed, bytes_known) = self.group.agree_with_max(written, self.size_in(size.generation));
-        self.io().learn_size(FileSize { generation: size.generation, bytes: bytes_known });
-        agreed.map(|()| Status::new(bytes.len() as u64))
+        let bytes = self.open.check_writable().and_then(|()| buffer::bytes(buf));
+        let own = bytes.as_ref().map_err(Error::clone);
+        let own = own.and_then(|bytes| Ok((access(bytes.len())?, &bytes[..])));
+        self.run(self.open.write_collective(Call::WriteAtAll, own))
     }
 
     fn read_together<B: BufferMut + ?Sized>(
@@ -84,32 +72,68 @@ impl File {
         buf: &mut B,
         access: impl FnOnce(usize) -> Result<Access, Error>,
     ) -> Result<Status, Error> {
-        let mut own = self.check_readable().and_then(|()| buffer::target(buf));
-        let entered = match &mut own {
-            Ok(target) => self.enter(Call::ReadAtAll, access(target.bytes().len()))?,
-            Err(error) => self.enter(Call::ReadAtAll, Err(error.clone()))?,
+        let mut target = self.open.check_readable().and_then(|()| buffer::target(buf));
+        let own = target.as_mut().map_err(|error| error.clone());
+        let own = own.and_then(|target| {
+            let bytes = target.bytes();
+            Ok((access(bytes.len())?, bytes))
+        });
+        let status = self.run(self.open.read_collective(Call::ReadAtAll, own))?;
+        target?.finish(usize::try_from(status.bytes()).expect("at most the buffer's length"));
+        Ok(status)
+    }
+}
+
+impl OpenFile {
+    /// Writes the data of every rank's access, or tells the ranks of this one's error.
+    pub(crate) async fn write_collective(
+        &self,
+        call: Call,
+        own: Result<(Access, &[u8]), Error>,
+    ) -> Result<Status, Error> {
+        let (access, bytes) = own.map_or_else(|error| (Err(error), &[][..]), |(access, bytes)| (Ok(access), bytes));
+        let entered = self.enter(call, access).await?;
+        let size = entered.size;
+        let plan = self.plan(Direction::Write, entered);
+        let pinned = self.pin(Mode::Exclusive, &plan).await?;
+        let written = match plan.method() {
+            Method::Direct => self.write_direct(&plan, &pinned, bytes).await,
+            Method::Exchange(_) => exchange::write(self, &plan, &pinned, bytes).await,
         };
-        let mut target = own?;
-        let plan = self.plan(Direction::Read, entered);
-        let pinned = self.pin(Mode::Shared, &plan)?;
-        let file_bytes = self.size_for(&plan)?;
-        let plan = plan.clamped(file_bytes);
-        let read = match plan.method() {
-            Method::Direct => self.read_direct(&plan, &pinned, target.bytes()),
-            Method::Exchange(_) => exchange::read(self, &plan, &pinned, target.bytes()),
-        };
-        self.group.agree(read)?;
-        let there = plan.access(self.group.rank()).bytes();
-        target.finish(usize::try_from(there).expect("at most the buffer's length"));
-        Ok(Status::new(there))
+        let (agreed, bytes_known) = self.group.agree_with_max(written, self.size_in(size.generation)).await;
+        self.io().learn_size(FileSize { generation: size.generation, bytes: bytes_known });
+        agreed.map(|()| Status::new(bytes.len() as u64))
     }
 
-    fn enter(&self, call: Call, own: Result<Access, Error>) -> Result<Entered, Error> {
+    /// Reads the data of every rank's access, or tells the ranks of this one's error.
+    pub(crate) async fn read_collective(
+        &self,
+        call: Call,
+        own: Result<(Access, &mut [u8]), Error>,
+    ) -> Result<Status, Error> {
+        let (access, bytes) = own.map_or_else(|error| (Err(error), &mut [][..]), |(access, bytes)| (Ok(access), bytes));
+        let entered = self.enter(call, access).await?;
+        let plan = self.plan(Direction::Read, entered);
+        let pinned = self.pin(Mode::Shared, &plan).await?;
+        let file_bytes = self.size_for(&plan).await?;
+        let plan = plan.clamped(file_bytes);
+        let read = match plan.method() {
+            Method::Direct => self.read_direct(&plan, &pinned, bytes).await,
+            Method::Exchange(_) => exchange::read(self, &plan, &pinned, bytes).await,
+        };
+        self.group.agree(read).await?;
+        Ok(Status::new(plan.access(self.group.rank()).bytes()))
+    }
+
+    async fn enter(&self, call: Call, mut own: Result<Access, Error>) -> Result<Entered, Error> {
         let known = self.io().known_size();
-        // Others may write what this rank has collected or read: nothing of it stays.
-        let own = own.and_then(|access| self.empty_cache().map(|()| access));
+        if own.is_ok() {
+            // Others may write what this rank has collected or read: nothing of it stays.
+            let emptied = self.empty_cache().await;
+            own = own.and_then(|access| emptied.map(|()| access));
+        }
         let own = own.map(|access| [access.position(), access.bytes(), known.generation, known.bytes]);
-        let entries = self.group.enter(call, own)?;
+        let entries = self.group.enter(call, own).await?;
         let access = |(rank, &[position, length, ..]): (usize, &[u64; 4])| self.views.access(rank, position, length);
         let accesses = entries.iter().enumerate().map(access).collect::<Result<Vec<_>, Error>>()?;
         let sizes = entries.iter().map(|&[_, _, generation, bytes]| FileSize { generation, bytes });
@@ -130,35 +154,37 @@ impl File {
 
     /// The size of the file, as far as it matters for a read under the token: exact if the read may pass its end.
     /// Rank 0 decides whether the servers must be asked, as ranks can know different bounds.
-    fn size_for(&self, plan: &CollectivePlan) -> Result<u64, Error> {
+    async fn size_for(&self, plan: &CollectivePlan) -> Result<u64, Error> {
         let Some(hull) = plan.hull() else { return Ok(0) };
-        let size = self.group.ask(ROOT, || {
+        let ask = async {
             if hull.end() > self.io().known_size().bytes {
-                self.io().size()?;
+                self.io().size().await?;
             }
             Ok(encode_size(self.io().known_size()))
-        })?;
+        };
+        let size = self.group.ask(ROOT, ask).await?;
         let size = decode_size(&size);
         self.io().learn_size(size);
         Ok(size.bytes)
     }
 
-    fn write_direct(&self, plan: &CollectivePlan, pinned: &Pinned, bytes: &[u8]) -> Result<(), Error> {
+    async fn write_direct(&self, plan: &CollectivePlan, pinned: &Pinned, bytes: &[u8]) -> Result<(), Error> {
         let pieces = plan.direct(self.group.rank());
         if pieces.is_empty() {
             return Ok(());
         }
         let extents: Vec<Extent> = pieces.iter().map(|piece| piece.extent).collect();
         let parts: Vec<&[u8]> = pieces.iter().map(|piece: &Piece| &bytes[place(piece)]).collect();
-        Ok(self.io().write_list_under(pinned.token()?, &extents, &parts)?)
+        // SAFETY: this future is not forgotten, see `access`.
+        Ok(unsafe { self.io().write_list_under(pinned.token()?, &extents, &parts).await }?)
     }
 
-    fn read_direct(&self, plan: &CollectivePlan, pinned: &Pinned, bytes: &mut [u8]) -> Result<(), Error> {
+    async fn read_direct(&self, plan: &CollectivePlan, pinned: &Pinned, bytes: &mut [u8]) -> Result<(), Error> {
         let own = plan.access(self.group.rank());
         if own.bytes() == 0 {
             return Ok(());
         }
-        read_pieces_under(&self.io(), pinned.token()?, own, bytes)
+        read_pieces_under(&self.io(), pinned.token()?, own, bytes).await
     }
 }
 

@@ -5,6 +5,8 @@
 //! given up: once a [`lost`](Comm::lost) group has returned its error, every later call returns it at once. See
 //! [`pending`](crate::pending) for what becomes of the operations.
 //!
+//! Handles of MPI are used in functions that do not wait, so futures can go from thread to thread.
+//!
 //! Two things end a wait: what this client is told of its group and its session ([`GroupWatch`]), and, where every step
 //! of every rank is bounded in time by itself ([`bounded`](Comm::bounded)), patience. Where nothing else bounds it, a
 //! rank that is alive and does not come is waited for, as MPI does.
@@ -16,10 +18,11 @@ use mpi::ffi::{self, MPI_Comm, MPI_Datatype};
 use mpi::topology::SimpleCommunicator;
 use mpi::traits::*;
 use pfs_client::GroupWatch;
-use std::cell::{Cell, OnceCell};
 use std::mem::ManuallyDrop;
 use std::os::raw::{c_int, c_void};
-use std::time::Duration;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 /// Seconds for which a rank is waited for whose steps are bounded in time, when an open or a close is at stake.
 const PATIENCE_VARIABLE: &str = "PFS_GROUP_PATIENCE_S";
@@ -31,19 +34,35 @@ const TAG: c_int = 1;
 const SHORT_BYTES: usize = 248;
 
 pub(crate) struct Comm {
-    comm: ManuallyDrop<SimpleCommunicator>,
+    comm: Handle,
     rank: u32,
     size: u32,
-    watch: OnceCell<GroupWatch>,
-    lost: OnceCell<Error>,
-    is_bounded: Cell<bool>,
+    watch: OnceLock<GroupWatch>,
+    lost: OnceLock<Error>,
+    is_bounded: AtomicBool,
     patience: Duration,
 }
+
+struct Handle(ManuallyDrop<SimpleCommunicator>);
+
+// SAFETY: the handle of a communicator may be used by every thread that may call MPI; which these are is seen to by
+// `threads`.
+unsafe impl Send for Handle {}
+// SAFETY: as above.
+unsafe impl Sync for Handle {}
 
 /// The bytes of a message on their way to or from another rank.
 pub(crate) struct Parcel {
     pub(crate) peer: u32,
     pub(crate) bytes: Vec<u8>,
+}
+
+/// The buffers of a gather.
+struct Gather {
+    own: Vec<u8>,
+    all: Vec<u8>,
+    lengths: Vec<c_int>,
+    starts: Vec<c_int>,
 }
 
 impl Comm {
@@ -62,12 +81,12 @@ impl Comm {
         let number = |n: i32| u32::try_from(n).expect("MPI's ranks are not negative");
         let (rank, size) = (number(comm.rank()), number(comm.size()));
         Ok(Comm {
-            comm: ManuallyDrop::new(comm),
+            comm: Handle(ManuallyDrop::new(comm)),
             rank,
             size,
-            watch: OnceCell::new(),
-            lost: OnceCell::new(),
-            is_bounded: Cell::new(true),
+            watch: OnceLock::new(),
+            lost: OnceLock::new(),
+            is_bounded: AtomicBool::new(true),
             patience: patience(),
         })
     }
@@ -87,7 +106,7 @@ impl Comm {
 
     /// Whether each rank comes to its next message within a bounded time, so that patience may end.
     pub(crate) fn bounded(&self, is_bounded: bool) {
-        self.is_bounded.set(is_bounded);
+        self.is_bounded.store(is_bounded, Ordering::Relaxed);
     }
 
     /// The error with which the group was lost, if it was and a call has found out.
@@ -102,48 +121,55 @@ impl Comm {
     }
 
     /// Every rank's values, by rank.
-    pub(crate) fn all_gather<const N: usize>(&self, own: [u64; N]) -> Result<Vec<[u64; N]>, Error> {
-        self.check()?;
-        let (comm, number) = (self.raw(), u64::equivalent_datatype().as_raw());
-        let buffers = (own.to_vec(), vec![0u64; N * self.size as usize]);
-        // SAFETY: both buffers have the lengths that are named.
-        let pending = unsafe {
-            Pending::start(buffers, |(own, all), request| {
-                let (from, to) = (own.as_ptr().cast(), all.as_mut_ptr().cast());
-                ffi::MPI_Iallgather(from, count(N), number, to, count(N), number, comm, request)
-            })
-        };
-        let (_, all) = self.wait(pending)?;
+    pub(crate) async fn all_gather<const N: usize>(&self, own: [u64; N]) -> Result<Vec<[u64; N]>, Error> {
+        let (_, all) = self.complete(self.start_all_gather(own.to_vec())).await?;
         Ok(all.chunks_exact(N).map(|chunk| chunk.try_into().expect("chunks have N values")).collect())
+    }
+
+    fn start_all_gather(&self, own: Vec<u64>) -> Result<Pending<(Vec<u64>, Vec<u64>)>, Error> {
+        self.check()?;
+        let (comm, number, length) = (self.raw(), u64::equivalent_datatype().as_raw(), count(own.len()));
+        let all = vec![0u64; own.len() * self.size as usize];
+        // SAFETY: both buffers have the lengths that are named.
+        unsafe {
+            Pending::start((own, all), |(own, all), request| {
+                let (from, to) = (own.as_ptr().cast(), all.as_mut_ptr().cast());
+                ffi::MPI_Iallgather(from, length, number, to, length, number, comm, request)
+            })
+        }
     }
 
     /// The largest of all ranks' values in each place. They are below 2^63, as MPICH 4.0 takes unsigned numbers for signed
     /// ones in reductions.
-    pub(crate) fn largest<const N: usize>(&self, own: [u64; N]) -> Result<[u64; N], Error> {
-        self.check()?;
-        let (comm, number) = (self.raw(), u64::equivalent_datatype().as_raw());
-        let operation = SystemOperation::max().as_raw();
-        // SAFETY: both buffers have the length that is named.
-        let pending = unsafe {
-            Pending::start((own.to_vec(), vec![0u64; N]), |(own, all), request| {
-                let (from, to) = (own.as_ptr().cast(), all.as_mut_ptr().cast());
-                ffi::MPI_Iallreduce(from, to, count(N), number, operation, comm, request)
-            })
-        };
-        let (_, all) = self.wait(pending)?;
+    pub(crate) async fn largest<const N: usize>(&self, own: [u64; N]) -> Result<[u64; N], Error> {
+        let (_, all) = self.complete(self.start_largest(own.to_vec())).await?;
         Ok(all.try_into().expect("MPI changes no lengths"))
+    }
+
+    fn start_largest(&self, own: Vec<u64>) -> Result<Pending<(Vec<u64>, Vec<u64>)>, Error> {
+        self.check()?;
+        let (comm, number, length) = (self.raw(), u64::equivalent_datatype().as_raw(), count(own.len()));
+        let operation = SystemOperation::max().as_raw();
+        let all = vec![0u64; own.len()];
+        // SAFETY: both buffers have the length that is named.
+        unsafe {
+            Pending::start((own, all), |(own, all), request| {
+                let (from, to) = (own.as_ptr().cast(), all.as_mut_ptr().cast());
+                ffi::MPI_Iallreduce(from, to, length, number, operation, comm, request)
+            })
+        }
     }
 
     /// `rank`'s bytes on every rank. A short message has its length in front and its bytes with it; of a long one the
     /// bytes follow.
-    pub(crate) fn broadcast(&self, rank: u32, bytes: Vec<u8>) -> Result<Vec<u8>, Error> {
+    pub(crate) async fn broadcast(&self, rank: u32, bytes: Vec<u8>) -> Result<Vec<u8>, Error> {
         let mut first = Vec::new();
         if rank == self.rank {
             first.extend((bytes.len() as u64).to_le_bytes());
             first.extend(&bytes[..bytes.len().min(SHORT_BYTES)]);
         }
         first.resize(size_of::<u64>() + SHORT_BYTES, 0);
-        let mut first = self.broadcast_exact(rank, first)?;
+        let mut first = self.complete(self.start_broadcast(rank, first)).await?;
         let length = u64::from_le_bytes(*first.first_chunk().expect("longer than a number"));
         let length = usize::try_from(length).expect("a length of this process's kind");
         if length <= SHORT_BYTES {
@@ -151,86 +177,102 @@ impl Comm {
             return Ok(first.split_off(size_of::<u64>()));
         }
         let whole = if rank == self.rank { bytes } else { vec![0; length] };
-        self.broadcast_exact(rank, whole)
+        self.complete(self.start_broadcast(rank, whole)).await
     }
 
-    fn broadcast_exact(&self, rank: u32, bytes: Vec<u8>) -> Result<Vec<u8>, Error> {
+    fn start_broadcast(&self, rank: u32, bytes: Vec<u8>) -> Result<Pending<Vec<u8>>, Error> {
         self.check()?;
         let (comm, root) = (self.raw(), raw_rank(rank));
         // SAFETY: the buffer has the length that is named.
-        let pending = unsafe {
+        unsafe {
             Pending::start(bytes, |bytes, request| {
                 ffi::MPI_Ibcast(bytes.as_mut_ptr().cast(), count(bytes.len()), byte(), root, comm, request)
             })
-        };
-        self.wait(pending)
+        }
     }
 
     /// Every rank's bytes at `root`, by rank; nothing elsewhere.
-    pub(crate) fn gather(&self, root: u32, own: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
+    pub(crate) async fn gather(&self, root: u32, own: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
         // The address of an empty buffer can be 1, which is Open MPI's MPI_IN_PLACE: a byte in front avoids it.
         let own = [&[0], own].concat();
-        let counts = self.all_gather([own.len() as u64])?;
+        let counts = self.all_gather([own.len() as u64]).await?;
         let lengths: Vec<c_int> =
             counts.iter().map(|[n]| count(usize::try_from(*n).expect("a length of a process's kind"))).collect();
-        let (starts, total) = starts(&lengths);
-        let all = vec![0u8; if root == self.rank { total } else { 1 }];
-        let (comm, to) = (self.raw(), raw_rank(root));
-        // SAFETY: at the root the lengths lie one after the other in a buffer of their sum; elsewhere it is not used.
-        let pending = unsafe {
-            Pending::start((own, all, lengths, starts), |(own, all, lengths, starts), request| {
-                let (from, into) = (own.as_ptr().cast::<c_void>(), all.as_mut_ptr().cast());
-                let (lengths, starts) = (lengths.as_ptr(), starts.as_ptr());
-                ffi::MPI_Igatherv(from, count(own.len()), byte(), into, lengths, starts, byte(), to, comm, request)
-            })
-        };
-        let (_, all, lengths, starts) = self.wait(pending)?;
+        let gathered = self.complete(self.start_gather(root, own, lengths)).await?;
         if root != self.rank {
             return Ok(Vec::new());
         }
+        let Gather { all, lengths, starts, .. } = gathered;
         let index = |n: c_int| usize::try_from(n).expect("not negative");
         Ok(starts.iter().zip(&lengths).map(|(&at, &n)| all[index(at) + 1..index(at + n)].to_vec()).collect())
     }
 
-    /// Passes messages between pairs of ranks: each `incoming` is as long as what its peer sends. Returns `incoming`, filled.
-    pub(crate) fn pass(&self, outgoing: Vec<Parcel>, incoming: Vec<Parcel>) -> Result<Vec<Parcel>, Error> {
+    fn start_gather(&self, root: u32, own: Vec<u8>, lengths: Vec<c_int>) -> Result<Pending<Gather>, Error> {
         self.check()?;
-        let comm = self.raw();
-        let receive = |parcel: Parcel| {
-            let peer = parcel.peer;
-            // SAFETY: the buffer has the length that is named.
-            let pending = unsafe {
-                Pending::start(parcel.bytes, |bytes, request| {
-                    let (at, length) = (bytes.as_mut_ptr().cast(), count(bytes.len()));
-                    ffi::MPI_Irecv(at, length, byte(), raw_rank(peer), TAG, comm, request)
-                })
-            };
-            (peer, pending)
-        };
-        let send = |parcel: Parcel| {
-            // SAFETY: the buffer has the length that is named.
-            unsafe {
-                Pending::start(parcel.bytes, |bytes, request| {
-                    let (at, length) = (bytes.as_ptr().cast(), count(bytes.len()));
-                    ffi::MPI_Isend(at, length, byte(), raw_rank(parcel.peer), TAG, comm, request)
-                })
-            }
-        };
-        let receives: Vec<_> = incoming.into_iter().map(receive).collect();
-        let sends: Vec<_> = outgoing.into_iter().map(send).collect();
-        let filled = receives.into_iter().map(|(peer, pending)| Ok(Parcel { peer, bytes: self.wait(pending)? }));
-        let filled = filled.collect::<Result<Vec<_>, Error>>()?;
-        sends.into_iter().try_for_each(|pending| self.wait(pending).map(drop))?;
+        let (starts, total) = starts(&lengths);
+        let all = vec![0u8; if root == self.rank { total } else { 1 }];
+        let (comm, to) = (self.raw(), raw_rank(root));
+        // SAFETY: at the root the lengths lie one after the other in a buffer of their sum; elsewhere it is not used.
+        unsafe {
+            Pending::start(Gather { own, all, lengths, starts }, |Gather { own, all, lengths, starts }, request| {
+                let (from, into) = (own.as_ptr().cast::<c_void>(), all.as_mut_ptr().cast());
+                let (lengths, starts) = (lengths.as_ptr(), starts.as_ptr());
+                ffi::MPI_Igatherv(from, count(own.len()), byte(), into, lengths, starts, byte(), to, comm, request)
+            })
+        }
+    }
+
+    /// Passes messages between pairs of ranks: each `incoming` is as long as what its peer sends. Returns `incoming`, filled.
+    pub(crate) async fn pass(&self, outgoing: Vec<Parcel>, incoming: Vec<Parcel>) -> Result<Vec<Parcel>, Error> {
+        self.check()?;
+        let receives: Vec<_> = incoming.into_iter().map(|parcel| (parcel.peer, self.start_receive(parcel))).collect();
+        let sends: Vec<_> = outgoing.into_iter().map(|parcel| self.start_send(parcel)).collect();
+        let mut filled = Vec::with_capacity(receives.len());
+        for (peer, pending) in receives {
+            filled.push(Parcel { peer, bytes: self.complete(pending).await? });
+        }
+        for pending in sends {
+            self.complete(pending).await?;
+        }
         Ok(filled)
     }
 
-    fn wait<B>(&self, pending: Result<Pending<B>, Error>) -> Result<B, Error> {
-        let given_up = |waited| match self.check() {
+    fn start_receive(&self, parcel: Parcel) -> Result<Pending<Vec<u8>>, Error> {
+        let comm = self.raw();
+        // SAFETY: the buffer has the length that is named.
+        unsafe {
+            Pending::start(parcel.bytes, |bytes, request| {
+                let (at, length) = (bytes.as_mut_ptr().cast(), count(bytes.len()));
+                ffi::MPI_Irecv(at, length, byte(), raw_rank(parcel.peer), TAG, comm, request)
+            })
+        }
+    }
+
+    fn start_send(&self, parcel: Parcel) -> Result<Pending<Vec<u8>>, Error> {
+        let comm = self.raw();
+        // SAFETY: the buffer has the length that is named.
+        unsafe {
+            Pending::start(parcel.bytes, |bytes, request| {
+                let (at, length) = (bytes.as_ptr().cast(), count(bytes.len()));
+                ffi::MPI_Isend(at, length, byte(), raw_rank(parcel.peer), TAG, comm, request)
+            })
+        }
+    }
+
+    /// Waits until an operation that was started is complete, or the group is lost.
+    async fn complete<B>(&self, started: Result<Pending<B>, Error>) -> Result<B, Error> {
+        let mut since = None;
+        let mut is_late = || since.get_or_insert_with(Instant::now).elapsed() > self.patience;
+        let given_up = || match self.check() {
             Err(error) => Some(error),
-            Ok(()) if self.is_bounded.get() && waited > self.patience => Some(self.impatient()),
+            Ok(()) if self.is_bounded.load(Ordering::Relaxed) && is_late() => Some(self.impatient()),
             Ok(()) => None,
         };
-        pending.and_then(|pending| pending.wait(given_up)).map_err(|error| self.lose(error))
+        let completed = match started {
+            Ok(pending) => pending.complete(given_up).await,
+            Err(error) => Err(error),
+        };
+        completed.map_err(|error| self.lose(error))
     }
 
     /// Remembers why the group is lost; the first reason stays.
@@ -247,7 +289,7 @@ impl Comm {
     }
 
     fn raw(&self) -> MPI_Comm {
-        self.comm.as_raw()
+        self.comm.0.as_raw()
     }
 }
 
@@ -256,7 +298,7 @@ impl Drop for Comm {
         // Operations of a lost group may never complete, and use the communicator as long as they have not.
         if self.lost.get().is_none() {
             // SAFETY: dropped once, here.
-            unsafe { ManuallyDrop::drop(&mut self.comm) };
+            unsafe { ManuallyDrop::drop(&mut self.comm.0) };
         }
     }
 }

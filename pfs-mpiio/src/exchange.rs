@@ -3,75 +3,124 @@
 //! In each round every rank sends at most one message to each aggregator, or gets one from it; ranks that have
 //! nothing for each other do not talk. Errors of I/O are kept to the end: all messages of all rounds are passed
 //! whatever happens, unless the group is lost.
+//!
+//! An aggregator has two blocks, each as large as one round: while the bytes of one are read or written at the servers,
+//! those of the other come from the ranks or go to them. So at most two rounds are under way, and an aggregator's memory
+//! is twice `cb_buffer_size` and the messages of one round.
 
 use crate::access::{place, read_list};
 use crate::comm::Parcel;
 use crate::error::Error;
-use crate::file::File;
+use crate::file::OpenFile;
 use crate::pin::Pinned;
+use futures::future::join;
 use pfs_core::collective::{CollectivePlan, Message, Piece, Round};
 use pfs_core::extent::Extent;
+use std::mem::swap;
 
-/// Gathers the bytes of all ranks at the aggregators, which write them.
-pub(crate) fn write(file: &File, plan: &CollectivePlan, pinned: &Pinned, bytes: &[u8]) -> Result<(), Error> {
-    let rank = file.group.rank();
+/// Gathers the bytes of all ranks at the aggregators, which write them: those of one round while the next are gathered.
+pub(crate) async fn write(file: &OpenFile, plan: &CollectivePlan, pinned: &Pinned, bytes: &[u8]) -> Result<(), Error> {
     let mut result = Ok(());
-    let mut block = Block::default();
-    for round in plan.rounds(rank) {
-        block.reset(&round.io);
-        let outgoing = pack(&round.own, rank, |piece| &bytes[place(piece)]);
-        let incoming = file.group.pass(outgoing, empty(&round.served, rank))?;
-        for message in &round.served {
-            match incoming.iter().find(|parcel| parcel.peer == message.peer) {
-                Some(parcel) => {
-                    unpack(message, &parcel.bytes, |piece, part| block.bytes_mut(piece.extent).copy_from_slice(part));
-                }
-                None => message.pieces.iter().for_each(|piece| {
-                    block.bytes_mut(piece.extent).copy_from_slice(&bytes[place(piece)]);
-                }),
-            }
-        }
-        result = result.and_then(|()| write_block(file, pinned, &round, &block));
+    let (mut filling, mut leaving) = (Block::default(), Block::default());
+    for round in plan.rounds(file.group.rank()) {
+        filling.reset(&round.io);
+        // The write is polled first, so its bytes are on their way while this rank packs.
+        let write = write_block(file, pinned, &leaving, result);
+        let (written, gathered) = join(write, gather(file, &round, bytes, &mut filling)).await;
+        result = written;
+        gathered?;
+        swap(&mut filling, &mut leaving);
+    }
+    write_block(file, pinned, &leaving, result).await
+}
+
+/// Has the aggregators read for all ranks and spreads the bytes: those of one round while the next are read.
+pub(crate) async fn read(
+    file: &OpenFile,
+    plan: &CollectivePlan,
+    pinned: &Pinned,
+    bytes: &mut [u8],
+) -> Result<(), Error> {
+    let mut rounds = plan.rounds(file.group.rank());
+    let (mut filling, mut leaving) = (Block::default(), Block::default());
+    let mut next = rounds.next();
+    filling.reset(io_of(next.as_ref()));
+    let mut result = read_block(file, pinned, &mut filling, Ok(())).await;
+    while let Some(round) = next {
+        swap(&mut filling, &mut leaving);
+        next = rounds.next();
+        filling.reset(io_of(next.as_ref()));
+        let read = read_block(file, pinned, &mut filling, result);
+        let (read, spread) = join(read, spread(file, &round, &leaving, bytes)).await;
+        result = read;
+        spread?;
     }
     result
 }
 
-/// Has the aggregators read for all ranks and spreads the bytes.
-pub(crate) fn read(file: &File, plan: &CollectivePlan, pinned: &Pinned, bytes: &mut [u8]) -> Result<(), Error> {
-    let rank = file.group.rank();
-    let mut result = Ok(());
-    let mut block = Block::default();
-    for round in plan.rounds(rank) {
-        block.reset(&round.io);
-        result = result.and_then(|()| read_block(file, pinned, &round, &mut block));
-        let outgoing = pack(&round.served, rank, |piece| block.bytes(piece.extent));
-        let incoming = file.group.pass(outgoing, empty(&round.own, rank))?;
-        for message in &round.own {
-            match incoming.iter().find(|parcel| parcel.peer == message.peer) {
-                Some(parcel) => unpack(message, &parcel.bytes, |piece, part| bytes[place(piece)].copy_from_slice(part)),
-                None => message.pieces.iter().for_each(|piece| {
-                    bytes[place(piece)].copy_from_slice(block.bytes(piece.extent));
-                }),
-            }
-        }
-    }
-    result
+fn io_of(round: Option<&Round>) -> &[Extent] {
+    round.map_or(&[], |round| &round.io)
 }
 
-fn write_block(file: &File, pinned: &Pinned, round: &Round, block: &Block) -> Result<(), Error> {
-    if round.io.is_empty() {
+/// Passes the messages of one round of a write; the block gets what this rank writes.
+async fn gather(file: &OpenFile, round: &Round, bytes: &[u8], block: &mut Block) -> Result<(), Error> {
+    let rank = file.group.rank();
+    let outgoing = pack(&round.own, rank, |piece| &bytes[place(piece)]);
+    let incoming = file.group.pass(outgoing, empty(&round.served, rank)).await?;
+    for message in &round.served {
+        match incoming.iter().find(|parcel| parcel.peer == message.peer) {
+            Some(parcel) => {
+                unpack(message, &parcel.bytes, |piece, part| block.bytes_mut(piece.extent).copy_from_slice(part));
+            }
+            None => message.pieces.iter().for_each(|piece| {
+                block.bytes_mut(piece.extent).copy_from_slice(&bytes[place(piece)]);
+            }),
+        }
+    }
+    Ok(())
+}
+
+/// Passes the messages of one round of a read; the block has what this rank has read.
+async fn spread(file: &OpenFile, round: &Round, block: &Block, bytes: &mut [u8]) -> Result<(), Error> {
+    let rank = file.group.rank();
+    let outgoing = pack(&round.served, rank, |piece| block.bytes(piece.extent));
+    let incoming = file.group.pass(outgoing, empty(&round.own, rank)).await?;
+    for message in &round.own {
+        match incoming.iter().find(|parcel| parcel.peer == message.peer) {
+            Some(parcel) => unpack(message, &parcel.bytes, |piece, part| bytes[place(piece)].copy_from_slice(part)),
+            None => message.pieces.iter().for_each(|piece| {
+                bytes[place(piece)].copy_from_slice(block.bytes(piece.extent));
+            }),
+        }
+    }
+    Ok(())
+}
+
+/// Writes a block, unless something has failed before.
+async fn write_block(file: &OpenFile, pinned: &Pinned, block: &Block, before: Result<(), Error>) -> Result<(), Error> {
+    before?;
+    if block.extents.is_empty() {
         return Ok(());
     }
-    let parts: Vec<&[u8]> = round.io.iter().map(|&extent| block.bytes(extent)).collect();
-    Ok(file.io().write_list_under(pinned.token()?, &round.io, &parts)?)
+    let extents: Vec<Extent> = block.extents.iter().map(|&(extent, _)| extent).collect();
+    let parts: Vec<&[u8]> = extents.iter().map(|&extent| block.bytes(extent)).collect();
+    // SAFETY: this future is not forgotten, see `access`.
+    Ok(unsafe { file.io().write_list_under(pinned.token()?, &extents, &parts).await }?)
 }
 
-fn read_block(file: &File, pinned: &Pinned, round: &Round, block: &mut Block) -> Result<(), Error> {
-    if round.io.is_empty() {
+/// Reads a block, unless something has failed before.
+async fn read_block(
+    file: &OpenFile,
+    pinned: &Pinned,
+    block: &mut Block,
+    before: Result<(), Error>,
+) -> Result<(), Error> {
+    before?;
+    if block.extents.is_empty() {
         return Ok(());
     }
     let pieces: Vec<Piece> = block.extents.iter().map(|&(extent, at)| Piece { extent, at: at as u64 }).collect();
-    read_list(&file.io(), pinned.token()?, &pieces, &mut block.bytes)
+    read_list(&file.io(), pinned.token()?, &pieces, &mut block.bytes).await
 }
 
 /// The bytes of one round at an aggregator: its extents one after the other.

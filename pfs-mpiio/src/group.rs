@@ -85,9 +85,9 @@ impl Group {
 
     /// Opens a collective call: shows that all ranks make the same one, ends it if one has an error already, and
     /// tells every rank what each has.
-    pub(crate) fn enter(&self, call: Call, own: Result<Entry, Error>) -> Result<Vec<Entry>, Error> {
+    pub(crate) async fn enter(&self, call: Call, own: Result<Entry, Error>) -> Result<Vec<Entry>, Error> {
         let [a, b, c, d] = own.as_ref().copied().unwrap_or_default();
-        let all = self.comm.all_gather([call as u64, u64::from(own.is_err()), a, b, c, d])?;
+        let all = self.comm.all_gather([call as u64, u64::from(own.is_err()), a, b, c, d]).await?;
         if let Some(other) = all.iter().position(|entry| entry[0] != all[0][0]) {
             let (first, second) = (Call::name(all[0][0]), Call::name(all[other][0]));
             let message = format!("rank 0 calls {first} while rank {other} calls {second} on the same file");
@@ -95,47 +95,51 @@ impl Group {
         }
         if let Some(rank) = all.iter().position(|entry| entry[1] != 0) {
             let rank = u32::try_from(rank).expect("ranks fit 32 bits");
-            return Err(self.error_of(rank, own.err()));
+            return Err(self.error_of(rank, own.err()).await);
         }
         Ok(all.into_iter().map(|[_, _, a, b, c, d]| [a, b, c, d]).collect())
     }
 
     /// The error of the lowest rank that has one, on every rank.
-    pub(crate) fn agree<T>(&self, own: Result<T, Error>) -> Result<T, Error> {
-        self.agree_with_max(own, 0).0
+    pub(crate) async fn agree<T>(&self, own: Result<T, Error>) -> Result<T, Error> {
+        self.agree_with_max(own, 0).await.0
     }
 
     /// Like [`agree`](Self::agree), and the largest of all ranks' values, which are below 2^63. Of a lost group the own
     /// value.
-    pub(crate) fn agree_with_max<T>(&self, own: Result<T, Error>, value: u64) -> (Result<T, Error>, u64) {
+    pub(crate) async fn agree_with_max<T>(&self, own: Result<T, Error>, value: u64) -> (Result<T, Error>, u64) {
         // Lower ranks have larger marks, so that the largest is the lowest failed rank's; no mark is 0.
         let mark = if own.is_err() { self.size() - self.rank() } else { 0 };
-        let [mark, value] = match self.comm.largest([u64::from(mark), value]) {
+        let [mark, value] = match self.comm.largest([u64::from(mark), value]).await {
             Ok(largest) => largest,
             Err(lost) => return (Err(lost), value),
         };
         match u32::try_from(mark) {
-            Ok(mark @ 1..) => (Err(self.error_of(self.size() - mark, own.err())), value),
+            Ok(mark @ 1..) => (Err(self.error_of(self.size() - mark, own.err()).await), value),
             _ => (own, value),
         }
     }
 
     /// Whether it is true on every rank.
-    pub(crate) fn all(&self, own: bool) -> Result<bool, Error> {
-        let [missing] = self.comm.largest([u64::from(!own)])?;
+    pub(crate) async fn all(&self, own: bool) -> Result<bool, Error> {
+        let [missing] = self.comm.largest([u64::from(!own)]).await?;
         Ok(missing == 0)
     }
 
     /// Every rank's values, by rank.
-    pub(crate) fn all_gather<const N: usize>(&self, own: [u64; N]) -> Result<Vec<[u64; N]>, Error> {
-        self.comm.all_gather(own)
+    pub(crate) async fn all_gather<const N: usize>(&self, own: [u64; N]) -> Result<Vec<[u64; N]>, Error> {
+        self.comm.all_gather(own).await
     }
 
     /// Runs `ask` on one rank and gives all ranks its answer. The error concerns all, so it names no rank.
-    pub(crate) fn ask(&self, rank: u32, ask: impl FnOnce() -> Result<Vec<u8>, Error>) -> Result<Vec<u8>, Error> {
+    pub(crate) async fn ask(
+        &self,
+        rank: u32,
+        ask: impl Future<Output = Result<Vec<u8>, Error>>,
+    ) -> Result<Vec<u8>, Error> {
         let mut message = Vec::new();
         if self.rank() == rank {
-            match ask() {
+            match ask.await {
                 Ok(answer) => {
                     message.push(0);
                     message.extend(answer);
@@ -146,7 +150,7 @@ impl Group {
                 }
             }
         }
-        let message = self.comm.broadcast(rank, message)?;
+        let message = self.comm.broadcast(rank, message).await?;
         match message.split_first() {
             Some((0, answer)) => Ok(answer.to_vec()),
             Some((_, error)) => Err(Error::decode(error)),
@@ -155,16 +159,16 @@ impl Group {
     }
 
     /// Every rank's bytes at the root, by rank; nothing elsewhere.
-    pub(crate) fn gather(&self, own: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
-        self.comm.gather(ROOT, own)
+    pub(crate) async fn gather(&self, own: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
+        self.comm.gather(ROOT, own).await
     }
 
     /// Every rank's list of numbers, by rank.
-    pub(crate) fn all_gather_numbers(&self, own: &[u64]) -> Result<Vec<Vec<u64>>, Error> {
+    pub(crate) async fn all_gather_numbers(&self, own: &[u64]) -> Result<Vec<Vec<u64>>, Error> {
         // Each list with its length in front.
         let numbered = std::iter::once(own.len() as u64).chain(own.iter().copied());
-        let lists = self.gather(&numbered.flat_map(u64::to_le_bytes).collect::<Vec<u8>>())?;
-        let all = self.ask(ROOT, || Ok(lists.concat()))?;
+        let lists = self.gather(&numbered.flat_map(u64::to_le_bytes).collect::<Vec<u8>>()).await?;
+        let all = self.ask(ROOT, async { Ok(lists.concat()) }).await?;
         let mut numbers = all.chunks_exact(8).map(|chunk| u64::from_le_bytes(chunk.try_into().expect("8 bytes")));
         let list = |_| {
             let length = numbers.next().unwrap_or(0);
@@ -174,17 +178,17 @@ impl Group {
     }
 
     /// Passes the messages of one round; see [`Comm::pass`].
-    pub(crate) fn pass(&self, outgoing: Vec<Parcel>, incoming: Vec<Parcel>) -> Result<Vec<Parcel>, Error> {
-        self.comm.pass(outgoing, incoming)
+    pub(crate) async fn pass(&self, outgoing: Vec<Parcel>, incoming: Vec<Parcel>) -> Result<Vec<Parcel>, Error> {
+        self.comm.pass(outgoing, incoming).await
     }
 
     /// Every rank learns the error that `rank` has. In a group of one rank it needs no name.
-    fn error_of(&self, rank: u32, own: Option<Error>) -> Error {
+    async fn error_of(&self, rank: u32, own: Option<Error>) -> Error {
         let bytes = match own {
             Some(error) if rank == self.rank() => error.encode(),
             _ => Vec::new(),
         };
-        match self.comm.broadcast(rank, bytes) {
+        match self.comm.broadcast(rank, bytes).await {
             Ok(bytes) if self.size() > 1 => Error::decode(&bytes).of_rank(rank),
             Ok(bytes) => Error::decode(&bytes),
             Err(lost) => lost,

@@ -33,6 +33,7 @@ mod buffer;
 mod collective;
 mod comm;
 pub mod datatype;
+mod drive;
 mod error;
 mod exchange;
 mod file;

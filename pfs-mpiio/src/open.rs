@@ -4,20 +4,20 @@
 //! for all; the others attach to what it got. If any of the steps fails on any rank, no rank has the file open.
 
 use crate::amode::AccessMode;
+use crate::drive::drive;
 use crate::error::{Error, ErrorClass};
-use crate::file::{File, Terms};
+use crate::file::{File, OpenFile, Terms};
 use crate::group::{Group, ROOT};
 use crate::info::Info;
 use crate::process::{self, SharedClient};
 use crate::report::Form;
 use mpi::traits::*;
-use pfs_client::blocking;
-use pfs_client::{EntryKind, LayoutRequest, OpenOptions, OpenedFile, parse_url};
+use pfs_client::{EntryKind, FileDescriptor, LayoutRequest, OpenOptions, OpenedFile, parse_url};
 use pfs_core::hints::Hints;
 use pfs_core::ids::ClientId;
 use pfs_core::path::PfsPath;
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A rank's arguments, checked.
 struct Arguments {
@@ -33,20 +33,7 @@ impl File {
     /// hints are those of rank 0. The name is `pfs://host:port/path`, or `pfs:/path` with `PFS_METADATA` set.
     pub fn open<C: Communicator>(comm: &C, path: &str, amode: AccessMode, info: &Info) -> Result<File, Error> {
         let group = Group::duplicate(comm)?;
-        let arguments = agree_arguments(&group, path, amode, info)?;
-        let client = group.agree(process::client(arguments.address.clone()))?;
-        let members = group.all_gather([client.id().get()])?;
-        let members: Option<Vec<ClientId>> = members.iter().map(|[id]| ClientId::new(*id)).collect();
-        let members = members.ok_or_else(|| Error::new(ErrorClass::Io, "a rank sent the client id 0"))?;
-        let opened = group.ask(ROOT, || open_for_all(&client, &arguments, &members))?;
-        let attached = attach(&client, &opened, &arguments);
-        match agree_attached(&group, attached) {
-            Ok(file) => {
-                let Arguments { path, hints, report, .. } = arguments;
-                Ok(File::new(group, members, client, file, Terms { path, amode, hints, report }))
-            }
-            Err(error) => Err(error),
-        }
+        Ok(File { open: Arc::new(drive(OpenFile::open(group, path, amode, info))?) })
     }
 
     /// Deletes a file. Not collective: one rank calls it.
@@ -57,11 +44,26 @@ impl File {
     }
 }
 
+impl OpenFile {
+    async fn open(group: Group, path: &str, amode: AccessMode, info: &Info) -> Result<OpenFile, Error> {
+        let arguments = agree_arguments(&group, path, amode, info).await?;
+        let client = group.agree(process::client(arguments.address.clone())).await?;
+        let members = group.all_gather([client.id().get()]).await?;
+        let members: Option<Vec<ClientId>> = members.iter().map(|[id]| ClientId::new(*id)).collect();
+        let members = members.ok_or_else(|| Error::new(ErrorClass::Io, "a rank sent the client id 0"))?;
+        let opened = group.ask(ROOT, open_for_all(&client, &arguments, &members)).await?;
+        let attached = attach(&client, &opened, &arguments);
+        let file = agree_attached(&group, attached).await?;
+        let Arguments { path, hints, report, .. } = arguments;
+        Ok(OpenFile::new(group, members, client, file, Terms { path, amode, hints, report }))
+    }
+}
+
 /// Checks the arguments on every rank, and that the ranks agree about them.
-fn agree_arguments(group: &Group, path: &str, amode: AccessMode, info: &Info) -> Result<Arguments, Error> {
-    let own = group.agree(check_arguments(path, amode, info, group.is_root()))?;
-    let first_open = group.ask(ROOT, || Ok(format!("{} with {amode}", own.path).into_bytes()))?;
-    let first_terms = group.ask(ROOT, || Ok(encode_terms(own.report, &own.hints)))?;
+async fn agree_arguments(group: &Group, path: &str, amode: AccessMode, info: &Info) -> Result<Arguments, Error> {
+    let own = group.agree(check_arguments(path, amode, info, group.is_root())).await?;
+    let first_open = group.ask(ROOT, async { Ok(format!("{} with {amode}", own.path).into_bytes()) }).await?;
+    let first_terms = group.ask(ROOT, async { Ok(encode_terms(own.report, &own.hints)) }).await?;
     let own_open = format!("{} with {amode}", own.path);
     let same = if first_open == own_open.as_bytes() {
         decode_terms(&first_terms).map(|(report, hints)| {
@@ -72,7 +74,7 @@ fn agree_arguments(group: &Group, path: &str, amode: AccessMode, info: &Info) ->
         let first = String::from_utf8_lossy(&first_open);
         Err(Error::new(ErrorClass::NotSame, format!("opens {own_open}, and rank 0 opens {first}")))
     };
-    group.agree(same)
+    group.agree(same).await
 }
 
 fn check_arguments(path: &str, amode: AccessMode, info: &Info, is_root: bool) -> Result<Arguments, Error> {
@@ -115,30 +117,30 @@ fn parse(path: &str) -> Result<(Option<String>, PfsPath), Error> {
     parse_url(path).map_err(|error| Error::new(ErrorClass::BadFile, error.to_string()))
 }
 
-fn open_for_all(client: &SharedClient, arguments: &Arguments, members: &[ClientId]) -> Result<Vec<u8>, Error> {
-    let opened = client.open_for_group(&arguments.path, &arguments.options, members)?;
+async fn open_for_all(client: &SharedClient, arguments: &Arguments, members: &[ClientId]) -> Result<Vec<u8>, Error> {
+    let opened = client.as_async().open_for_group(&arguments.path, &arguments.options, members).await?;
     Ok(opened.to_bytes())
 }
 
-fn attach(client: &SharedClient, opened: &[u8], arguments: &Arguments) -> Result<blocking::File, Error> {
+fn attach(client: &SharedClient, opened: &[u8], arguments: &Arguments) -> Result<FileDescriptor, Error> {
     let opened = OpenedFile::from_bytes(opened)?;
-    Ok(client.attach(opened, arguments.options.access)?)
+    Ok(client.as_async().attach(opened, arguments.options.access)?)
 }
 
 /// Gives the file back where it was attached if a rank could not.
-fn agree_attached(group: &Group, own: Result<blocking::File, Error>) -> Result<blocking::File, Error> {
+async fn agree_attached(group: &Group, own: Result<FileDescriptor, Error>) -> Result<FileDescriptor, Error> {
     let (own, file) = match own {
         Ok(file) => (Ok(()), Some(file)),
         Err(error) => (Err(error), None),
     };
-    let agreed = group.agree(own);
+    let agreed = group.agree(own).await;
     match (agreed, file) {
         (Ok(()), Some(file)) => Ok(file),
         (Ok(()), None) => unreachable!("a rank without the file has an error, so the agreement is an error"),
         (Err(error), file) => {
             match file {
-                Some(file) if group.is_root() => drop(file.close()),
-                Some(file) => drop(file.detach()),
+                Some(file) if group.is_root() => drop(file.close().await),
+                Some(file) => drop(file.detach().await),
                 None => {}
             }
             Err(error)

@@ -1,8 +1,11 @@
 //! MPI operations that are under way, and waiting for them without hanging on a dead rank.
 //!
 //! MPI itself never gives up: an operation with a rank that was killed or stopped stays open for ever. So nothing here
-//! blocks inside MPI. Every operation is a nonblocking one that is tested until it is complete or the group is known to
-//! be lost; in that case it is abandoned.
+//! blocks inside MPI. Every operation is a nonblocking one that is tested whenever its future is polled, until it is complete
+//! or the group is known to be lost; in that case it is abandoned. A future that is dropped abandons it too.
+//!
+//! MPI wakes nobody. A poll that leaves an operation open says so to whoever polls ([`turn::note_open`]), who comes back
+//! by himself; see [`drive`](crate::drive).
 //!
 //! Why abandoning is sound. MPI may read or write the buffers of an operation until it is complete, and an operation that
 //! was abandoned may be completed much later, when a stopped rank goes on and this one is inside MPI for some other
@@ -13,11 +16,13 @@
 //! * the communicator of a lost group is leaked too, and nothing is sent on it any more, so no later message can meet an
 //!   abandoned receive and no handle that MPI still uses is freed.
 
+use crate::drive::turn;
 use crate::error::{Error, ErrorClass};
 use mpi::ffi::{self, MPI_Request};
+use std::future::poll_fn;
 use std::mem::ManuallyDrop;
 use std::os::raw::{c_char, c_int};
-use std::time::{Duration, Instant};
+use std::task::Poll;
 
 /// What becomes of an operation when it is complete: its buffers `B`, which live on the heap.
 #[must_use = "an operation that is not waited for leaks its buffers"]
@@ -25,6 +30,10 @@ pub(crate) struct Pending<B> {
     request: MPI_Request,
     buffers: ManuallyDrop<B>,
 }
+
+// SAFETY: a request may be tested by any thread; MPI is called by one thread at a time unless it allows more
+// (see `threads`).
+unsafe impl<B: Send> Send for Pending<B> {}
 
 impl<B> Pending<B> {
     /// Starts an operation. `start` makes one nonblocking call of MPI and returns its result.
@@ -54,14 +63,20 @@ impl<B> Pending<B> {
     }
 
     /// Waits until the operation is complete, or until `given_up` has an error; then the operation is abandoned.
-    pub(crate) fn wait(mut self, mut given_up: impl FnMut(Duration) -> Option<Error>) -> Result<B, Error> {
-        let mut pause = Pause::new();
-        while !self.test()? {
-            if let Some(error) = given_up(pause.elapsed()) {
-                return Err(error);
-            }
-            pause.take();
-        }
+    pub(crate) async fn complete(mut self, mut given_up: impl FnMut() -> Option<Error>) -> Result<B, Error> {
+        poll_fn(|_| match self.test() {
+            Ok(true) => Poll::Ready(Ok(())),
+            Ok(false) => match given_up() {
+                Some(error) => Poll::Ready(Err(error)),
+                None => {
+                    turn::note_open();
+                    Poll::Pending
+                }
+            },
+            Err(error) => Poll::Ready(Err(error)),
+        })
+        .await?;
+        turn::note_move();
         // SAFETY: taken once, as `self` is consumed. The operation is complete, so MPI does not use them any more.
         Ok(unsafe { ManuallyDrop::take(&mut self.buffers) })
     }
@@ -85,37 +100,4 @@ pub(crate) fn error_text(code: c_int) -> Option<String> {
     unsafe { ffi::MPI_Error_string(code, text.as_mut_ptr().cast::<c_char>(), &mut length) };
     text.truncate(usize::try_from(length).unwrap_or(0));
     Some(String::from_utf8_lossy(&text).into_owned())
-}
-
-/// How long is spent how while nothing happens: messages are mostly there within microseconds, and a rank that waits
-/// longer has to leave the core to others, above all when there are more ranks than cores.
-struct Pause {
-    since: Option<Instant>,
-    spins: u32,
-}
-
-impl Pause {
-    const SPINS: u32 = 64;
-    const YIELD_FOR: Duration = Duration::from_millis(1);
-    const SLEEP: Duration = Duration::from_micros(50);
-
-    fn new() -> Pause {
-        Pause { since: None, spins: 0 }
-    }
-
-    /// Since the spinning ended.
-    fn elapsed(&self) -> Duration {
-        self.since.map_or(Duration::ZERO, |since| since.elapsed())
-    }
-
-    fn take(&mut self) {
-        if self.spins < Self::SPINS {
-            self.spins += 1;
-            std::hint::spin_loop();
-        } else if self.since.get_or_insert_with(Instant::now).elapsed() < Self::YIELD_FOR {
-            std::thread::yield_now();
-        } else {
-            std::thread::sleep(Self::SLEEP);
-        }
-    }
 }

@@ -9,8 +9,9 @@
 //! them has such a grant, let go, and ask again.
 
 use crate::atomic::Io;
+use crate::drive;
 use crate::error::{Error, ErrorClass};
-use crate::file::File;
+use crate::file::OpenFile;
 use crate::group::ROOT;
 use pfs_client::{ErrorKind, GroupGrant, SetGrant, Token};
 use pfs_core::collective::CollectivePlan;
@@ -41,9 +42,9 @@ impl Pinned {
 /// What one rank got: a token, nothing where it needs none, or its own error.
 type Got = Result<Option<Token>, pfs_client::Error>;
 
-impl File {
+impl OpenFile {
     /// Pins what this rank needs, with one request for all ranks if a rank does not hold it. The same error on all ranks.
-    pub(crate) fn pin(&self, mode: Mode, plan: &CollectivePlan) -> Result<Pinned, Error> {
+    pub(crate) async fn pin(&self, mode: Mode, plan: &CollectivePlan) -> Result<Pinned, Error> {
         let io = self.io();
         let needs = match io {
             Io::Group(_) => plan.needs(self.group.rank()),
@@ -55,20 +56,20 @@ impl File {
                 true => Some(None),
                 false => io.try_pin(mode, &needs).map(Some),
             };
-            if self.group.all(held.is_some())? {
+            if self.group.all(held.is_some()).await? {
                 return Ok(Pinned(Ok(held.flatten().map(Arc::new))));
             }
             drop(held);
             let got = match &io {
-                Io::Group(_) => self.ask_for_group(mode, plan, &needs)?,
-                Io::Own(_) => self.ask_for_shares(mode, plan, &needs)?,
+                Io::Group(_) => self.ask_for_group(mode, plan, &needs).await?,
+                Io::Own(_) => self.ask_for_shares(mode, plan, &needs).await?,
             };
             let is_void = got.as_ref().is_err_and(|error| error.kind() == ErrorKind::Stale);
-            if self.group.all(!is_void)? {
+            if self.group.all(!is_void).await? {
                 return Ok(Pinned(got.map(|token| token.map(Arc::new)).map_err(Error::from)));
             }
             drop(got);
-            std::thread::sleep(pause);
+            drive::sleep(pause).await;
             pause *= 2;
         }
         let message = format!("the token of a collective access was granted {ATTEMPTS_MAX} times and void each time");
@@ -76,22 +77,26 @@ impl File {
     }
 
     /// Rank 0 asks for the group, which is one holder.
-    fn ask_for_group(&self, mode: Mode, plan: &CollectivePlan, needs: &[Extent]) -> Result<Got, Error> {
-        let grant = self.group.ask(ROOT, || {
-            let grant = self.file.acquire_for_group(mode, plan.tokens(), Some(Extent::ALL))?;
+    async fn ask_for_group(&self, mode: Mode, plan: &CollectivePlan, needs: &[Extent]) -> Result<Got, Error> {
+        let ask = async {
+            let grant = self.file.acquire_for_group(mode, plan.tokens(), Some(Extent::ALL)).await?;
             Ok(grant.to_bytes())
-        })?;
-        Ok(GroupGrant::from_bytes(&grant).and_then(|grant| self.file.install(grant, mode, needs).map(Some)))
+        };
+        let grant = self.group.ask(ROOT, ask).await?;
+        Ok(match GroupGrant::from_bytes(&grant) {
+            Ok(grant) => self.file.install(grant, mode, needs).await.map(Some),
+            Err(error) => Err(error),
+        })
     }
 
     /// The first rank that has a share asks for all of them, each in the name of its rank.
-    fn ask_for_shares(&self, mode: Mode, plan: &CollectivePlan, needs: &[Extent]) -> Result<Got, Error> {
+    async fn ask_for_shares(&self, mode: Mode, plan: &CollectivePlan, needs: &[Extent]) -> Result<Got, Error> {
         let shares = (0..self.group.size()).map(|rank| plan.share_patterns(rank));
         let (ranks, parts): (Vec<u32>, Vec<_>) =
             (0..).zip(self.members.iter().copied().zip(shares)).filter(|(_, (_, share))| !share.is_empty()).unzip();
         let Some(&asker) = ranks.first() else { return Ok(Ok(None)) };
         let io = self.io();
-        let granted = self.group.ask(asker, || Ok(io.acquire_set(mode, parts)?.to_bytes()));
+        let granted = self.group.ask(asker, async { Ok(io.acquire_set(mode, parts).await?.to_bytes()) }).await;
         if self.group.lost().is_some() {
             // A part may have been granted, or will be, and nobody will say for what. The close gives it back.
             self.atomic.abandon();
@@ -103,6 +108,6 @@ impl File {
         if needs.is_empty() {
             return Ok(Ok(None));
         }
-        Ok(io.claim_set(&set).map(Some).inspect_err(|_| io.abandon_set(&set)))
+        Ok(io.claim_set(&set).await.map(Some).inspect_err(|_| io.abandon_set(&set)))
     }
 }

@@ -63,13 +63,13 @@ impl Report {
     }
 
     /// Collective: rank 0 prints the report of `name` if one is wanted.
-    pub(crate) fn print(self, group: &Group, client: &Client, name: &str) -> Result<(), Error> {
+    pub(crate) async fn print(self, group: &Group, client: &Client, name: &str) -> Result<(), Error> {
         if self.form == Form::None {
             return Ok(());
         }
         let now = client.cache_counters().events();
         let own = std::array::from_fn(|at| now[at].1.saturating_sub(self.since[at].1));
-        let all: Vec<[u64; 9]> = group.all_gather(own)?;
+        let all: Vec<[u64; 9]> = group.all_gather(own).await?;
         if group.is_root() {
             let sums = std::array::from_fn(|at| (now[at].0, all.iter().map(|counts| counts[at]).sum()));
             eprint!("{}", show(self.form, name, group.size(), sums));

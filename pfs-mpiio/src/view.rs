@@ -5,23 +5,27 @@
 
 use crate::datatype::flatten_raw;
 use crate::error::{Error, ErrorClass};
-use crate::file::File;
+use crate::file::{File, OpenFile};
 use crate::group::Call;
 use mpi::datatype::Datatype as MpiDatatype;
 use pfs_core::collective::{Access, BeyondLimits};
 use pfs_core::datatype::{DecodeError, View, ViewError};
-use std::cell::{Cell, RefCell};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The data representations that are known.
 const REPRESENTATIONS: [&str; 2] = ["native", "internal"];
 
 /// What the ranks see of a file.
 pub(crate) struct Views {
-    own: RefCell<Arc<View>>,
-    by_rank: RefCell<Vec<Arc<View>>>,
+    seen: Mutex<Seen>,
     /// The individual file pointer.
-    pointer: Cell<u64>,
+    pointer: AtomicU64,
+}
+
+struct Seen {
+    own: Arc<View>,
+    by_rank: Vec<Arc<View>>,
 }
 
 /// From where a file pointer is set.
@@ -39,25 +43,30 @@ impl Views {
     /// Every rank sees all bytes.
     pub(crate) fn new(ranks: u32) -> Views {
         let all: Arc<View> = Arc::default();
-        let by_rank = RefCell::new(vec![all.clone(); ranks as usize]);
-        Views { own: RefCell::new(all), by_rank, pointer: Cell::new(0) }
+        let seen = Seen { by_rank: vec![all.clone(); ranks as usize], own: all };
+        Views { seen: Mutex::new(seen), pointer: AtomicU64::new(0) }
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn own(&self) -> Arc<View> {
-        self.own.borrow().clone()
+        self.seen().own.clone()
     }
 
     /// The access of another rank, which has found that it is possible.
     pub(crate) fn access(&self, rank: usize, position: u64, length: u64) -> Result<Access, Error> {
-        Ok(Access::new(self.by_rank.borrow()[rank].clone(), position, length)?)
+        let view = self.seen().by_rank[rank].clone();
+        Ok(Access::new(view, position, length)?)
     }
 
     pub(crate) fn pointer(&self) -> u64 {
-        self.pointer.get()
+        self.pointer.load(Ordering::Acquire)
     }
 
     pub(crate) fn set_pointer(&self, position: u64) {
-        self.pointer.set(position);
+        self.pointer.store(position, Ordering::Release);
     }
 }
 
@@ -72,10 +81,39 @@ impl File {
         filetype: &F,
         representation: &str,
     ) -> Result<(), Error> {
-        let own = self.check_view(displacement, etype, filetype, representation);
+        let own = self.open.check_view(displacement, etype, filetype, representation);
         let number = REPRESENTATIONS.iter().position(|known| *known == representation).unwrap_or_default() as u64;
         let terms = own.as_ref().map(|view| [view.etype_bytes(), number, 0, 0]).map_err(Clone::clone);
-        let entries = self.group.enter(Call::SetView, terms)?;
+        self.run(self.open.set_view(own, terms))
+    }
+
+    /// What this rank sees of the file.
+    pub fn get_view(&self) -> Arc<View> {
+        self.open.views.own()
+    }
+
+    /// Sets the individual file pointer to `offset` etypes from the given place.
+    pub fn seek(&self, offset: i64, whence: Whence) -> Result<(), Error> {
+        self.run(self.open.seek(offset, whence))
+    }
+
+    /// Where the individual file pointer is, in etypes.
+    pub fn get_position(&self) -> u64 {
+        self.open.views.pointer() / self.open.views.own().etype_bytes()
+    }
+
+    /// The place in the file, in bytes, of an offset in etypes of the view.
+    pub fn get_byte_offset(&self, offset: u64) -> Result<u64, Error> {
+        let view = self.open.views.own();
+        let found = offset.checked_mul(view.etype_bytes()).and_then(|position| view.file_offset(position));
+        found.ok_or_else(|| Error::new(ErrorClass::Arg, format!("the view has no offset {offset}")))
+    }
+}
+
+impl OpenFile {
+    /// Tells the other ranks this rank's view, or that it has none that is possible. `terms` must be the same on all ranks.
+    async fn set_view(&self, own: Result<View, Error>, terms: Result<[u64; 4], Error>) -> Result<(), Error> {
+        let entries = self.group.enter(Call::SetView, terms).await?;
         if let Some(rank) = entries.iter().position(|entry| entry != &entries[0]) {
             let message = format!("set_view: rank 0 and rank {rank} give another etype or data representation");
             return Err(Error::new(ErrorClass::NotSame, message));
@@ -83,12 +121,11 @@ impl File {
         let own = own?;
         let mut numbers = Vec::new();
         own.encode(&mut numbers);
-        let all = self.group.all_gather_numbers(&numbers)?;
+        let all = self.group.all_gather_numbers(&numbers).await?;
         let views = all.into_iter().map(|numbers| Ok(Arc::new(View::decode(&mut numbers.into_iter())?)));
         let views = views.collect::<Result<Vec<_>, Error>>();
-        let views = self.group.agree(views)?;
-        *self.views.by_rank.borrow_mut() = views;
-        *self.views.own.borrow_mut() = Arc::new(own);
+        let by_rank = self.group.agree(views).await?;
+        *self.views.seen() = Seen { own: Arc::new(own), by_rank };
         self.views.set_pointer(0);
         Ok(())
     }
@@ -112,18 +149,12 @@ impl File {
         Ok(view)
     }
 
-    /// What this rank sees of the file.
-    pub fn get_view(&self) -> Arc<View> {
-        self.views.own()
-    }
-
-    /// Sets the individual file pointer to `offset` etypes from the given place.
-    pub fn seek(&self, offset: i64, whence: Whence) -> Result<(), Error> {
+    async fn seek(&self, offset: i64, whence: Whence) -> Result<(), Error> {
         let view = self.views.own();
         let from = match whence {
             Whence::Set => 0,
             Whence::Current => self.views.pointer(),
-            Whence::End => view.data_before(self.own_io()?.size()?).next_multiple_of(view.etype_bytes()),
+            Whence::End => view.data_before(self.own_io()?.size().await?).next_multiple_of(view.etype_bytes()),
         };
         let etype = i64::try_from(view.etype_bytes()).unwrap_or(i64::MAX);
         let to = offset.checked_mul(etype).and_then(|way| from.checked_add_signed(way));
@@ -133,18 +164,6 @@ impl File {
         })?;
         self.views.set_pointer(to);
         Ok(())
-    }
-
-    /// Where the individual file pointer is, in etypes.
-    pub fn get_position(&self) -> u64 {
-        self.views.pointer() / self.views.own().etype_bytes()
-    }
-
-    /// The place in the file, in bytes, of an offset in etypes of the view.
-    pub fn get_byte_offset(&self, offset: u64) -> Result<u64, Error> {
-        let view = self.views.own();
-        let found = offset.checked_mul(view.etype_bytes()).and_then(|position| view.file_offset(position));
-        found.ok_or_else(|| Error::new(ErrorClass::Arg, format!("the view has no offset {offset}")))
     }
 
     /// `bytes` bytes of the view's data from an offset in etypes on.

@@ -1,6 +1,6 @@
 //! Where the bytes of a read go: one buffer for each range of the file.
 
-use super::loan::{LentBuffers, Recalled, lend_mut};
+use super::loan::{LentBuffers, RecallBuffers, Recalled, lend_mut};
 use crate::error::{Error, ErrorKind};
 use parking_lot::Mutex;
 use pfs_core::extent::Extent;
@@ -27,11 +27,16 @@ impl Destination {
         Destination { extents: extents.into(), memory: Memory::Owned(Arc::new(Mutex::new(buffers))) }
     }
 
-    /// Runs `call` with borrowed buffers, which nobody fills any more when this returns or unwinds.
-    pub(crate) fn lend<R>(extents: &[Extent], buffers: &mut [&mut [u8]], call: impl FnOnce(Destination) -> R) -> R {
+    /// Borrowed buffers, which nobody fills any more when the guard is dropped.
+    ///
+    /// # Safety
+    /// The guard is dropped before the borrow of any of the buffers ends.
+    pub(crate) unsafe fn lend(extents: &[Extent], buffers: &mut [&mut [u8]]) -> (Destination, RecallBuffers) {
         assert_eq!(extents.len(), buffers.len());
         assert!(extents.iter().zip(&*buffers).all(|(extent, buffer)| extent.len() == buffer.len() as u64));
-        lend_mut(buffers, |lent| call(Destination { extents: extents.into(), memory: Memory::Lent(lent) }))
+        // SAFETY: the caller's promise.
+        let (lent, recall) = unsafe { lend_mut(buffers) };
+        (Destination { extents: extents.into(), memory: Memory::Lent(lent) }, recall)
     }
 
     /// Its own buffers, after the read.
@@ -87,11 +92,11 @@ mod tests {
             })
         };
         let (mut a, mut b, mut c) = ([0; 4], [0; 6], [0; 1]);
-        let kept = Destination::lend(&extents, &mut [&mut a, &mut b, &mut c], |lent| {
-            put(&lent, 12, &[1, 2, 3, 4]).unwrap();
-            put(&lent, 30, &[9]).unwrap();
-            lent
-        });
+        // SAFETY: the guard is dropped before the buffers are used again.
+        let (kept, recall) = unsafe { Destination::lend(&extents, &mut [&mut a, &mut b, &mut c]) };
+        put(&kept, 12, &[1, 2, 3, 4]).unwrap();
+        put(&kept, 30, &[9]).unwrap();
+        drop(recall);
         assert_eq!((a, b, c), ([0, 0, 1, 2], [3, 4, 0, 0, 0, 0], [9]));
         assert!(put(&kept, 12, &[1]).is_err());
         let owned = Destination::owned(&extents);

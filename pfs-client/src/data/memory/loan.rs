@@ -1,27 +1,31 @@
-//! Lends a caller's buffers to transfers that run on another thread, without a copy, for the time of one call.
+//! Lends a caller's buffers to transfers that run on another thread, without a copy, for as long as a [`Recall`] or a
+//! [`RecallBuffers`] lives.
 //!
 //! # Why this is sound
 //!
-//! [`lend`] and [`lend_mut`] take borrowed slices, hand out [`LentSlice`]s or [`LentBuffers`], which have no lifetime,
-//! and run a function with them. What must never happen is that anybody touches the memory after they have returned.
+//! [`lend`] and [`lend_mut`] take borrowed slices and hand out [`LentSlice`]s or [`LentBuffers`], which have no lifetime,
+//! and a guard. What must never happen is that anybody touches the memory after the guard's end.
 //!
 //! * **Bytes that are sent.** A `LentSlice` gives access only through a [`Shipment`]. It is entered in the [`Loan`] when it
-//!   begins and taken out when its last owner is dropped; every [`Bytes`] made of the memory is an owner. At its end
-//!   `lend` *recalls* the loan: from then on no shipment begins, and it waits until none is entered. Since entering and
+//!   begins and taken out when its last owner is dropped; every [`Bytes`] made of the memory is an owner. The end
+//!   of the guard *recalls* the loan: from then on no shipment begins, and it waits until none is entered. Since entering and
 //!   recalling happen under one lock, no owner exists afterwards.
-//! * **Bytes that are received.** [`LentBuffers`] gives access only while its lock is held. `lend_mut` recalls under the same
+//! * **Bytes that are received.** [`LentBuffers`] gives access only while its lock is held. The guard recalls under the same
 //!   lock, after which access is refused. The lock also makes accesses of several tasks follow each other.
-//! * **However the function ends.** The recall is in the `drop` of a value on the stack of `lend`, so it happens as well when
-//!   the function panics. That value is never given away, so nobody can forget it. Forgetting what *is* given away (a slice,
-//!   a shipment, bytes) leaks an owner; then `lend` never returns, which is a hang and not a dangling pointer. Users of
-//!   this crate get none of these values: only blocking calls borrow, and they return when `lend` does.
+//! * **However the access ends.** The recall is in the `drop` of the guard, which is a variable of the future that makes the
+//!   access: it happens when the future is done, when it panics, and when it is dropped unfinished. What is left is a guard
+//!   that is forgotten, alone or with its future, before the borrow of the memory ends. So both functions are `unsafe`, and
+//!   so is every `async` function of this crate that borrows (see [`crate::FileDescriptor::read_into`]): who calls them
+//!   promises not to forget. The blocking calls keep the promise, since they poll the future where it lies on their stack.
+//!   Forgetting what the guard does not own (a slice, a shipment, bytes) leaks an owner; then the guard waits for ever, which
+//!   is a hang and not a dangling pointer.
 //! * **A transport that does not let go.** Each shipment names the [`KillSwitch`] of the connection that it goes on. Whoever
 //!   waits for it throws the switch, again and again, until it is gone: a connection that is killed fails its streams
 //!   and drops their frames (see [`pfs_proto::kill_switch`]); a request that no connection has taken yet is dropped
 //!   with the future that waits for it, or when the attempt to connect has timed out. So the wait ends with a peer that
 //!   stopped reading too.
 //!
-//! The slices are borrowed from the caller for longer than `lend` runs: shared ones are not written meanwhile, and nobody else
+//! The slices are borrowed from the caller for longer than the guard lives: shared ones are not written meanwhile, and nobody else
 //! uses exclusive ones.
 
 use bytes::Bytes;
@@ -67,18 +71,22 @@ unsafe impl Send for LentSlice {}
 // SAFETY: as above; there is no interior mutability outside of the loan's lock.
 unsafe impl Sync for LentSlice {}
 
-/// Runs `call` with slices that may be sent. Returns, or unwinds, when nobody has their bytes any more.
-pub(crate) fn lend<R>(slices: &[&[u8]], call: impl FnOnce(Vec<LentSlice>) -> R) -> R {
+/// Makes slices that may be sent. When the guard is dropped, nobody has their bytes any more.
+///
+/// # Safety
+/// The guard is dropped before the borrow of any of the slices ends.
+pub(crate) unsafe fn lend(slices: &[&[u8]]) -> (Vec<LentSlice>, Recall) {
     let loan = Arc::new(Loan::default());
-    let _recall = Recall(&loan);
     let lent = |slice: &&[u8]| LentSlice { loan: loan.clone(), start: slice.as_ptr(), length: slice.len() };
-    call(slices.iter().map(lent).collect())
+    (slices.iter().map(lent).collect(), Recall(loan))
 }
 
-/// Ends a loan.
-struct Recall<'a>(&'a Arc<Loan>);
+/// Ends a loan when it is dropped, and waits until nobody has anything of it.
+#[derive(Debug)]
+#[must_use = "it ends the loan when it is dropped"]
+pub(crate) struct Recall(Arc<Loan>);
 
-impl Drop for Recall<'_> {
+impl Drop for Recall {
     fn drop(&mut self) {
         let mut state = self.0.state.lock();
         state.recalled = true;
@@ -181,17 +189,22 @@ struct RawBuffer {
 // SAFETY: it stands for a `&mut [u8]`, which may be sent to another thread.
 unsafe impl Send for RawBuffer {}
 
-/// Runs `call` with buffers that may be filled. Returns, or unwinds, when nobody fills them any more.
-pub(crate) fn lend_mut<R>(buffers: &mut [&mut [u8]], call: impl FnOnce(Arc<LentBuffers>) -> R) -> R {
+/// Makes buffers that may be filled. When the guard is dropped, nobody fills them any more.
+///
+/// # Safety
+/// The guard is dropped before the borrow of any of the buffers ends.
+pub(crate) unsafe fn lend_mut(buffers: &mut [&mut [u8]]) -> (Arc<LentBuffers>, RecallBuffers) {
     let raw = |buffer: &mut &mut [u8]| RawBuffer { start: buffer.as_mut_ptr(), length: buffer.len() };
     let lent = Arc::new(LentBuffers { buffers: Mutex::new(Some(buffers.iter_mut().map(raw).collect())) });
-    let _recall = RecallBuffers(&lent);
-    call(lent.clone())
+    (lent.clone(), RecallBuffers(lent))
 }
 
-struct RecallBuffers<'a>(&'a LentBuffers);
+/// Ends a loan of buffers when it is dropped.
+#[derive(Debug)]
+#[must_use = "it ends the loan when it is dropped"]
+pub(crate) struct RecallBuffers(Arc<LentBuffers>);
 
-impl Drop for RecallBuffers<'_> {
+impl Drop for RecallBuffers {
     fn drop(&mut self) {
         self.0.buffers.lock().take();
     }

@@ -5,6 +5,18 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
 use std::thread;
 
+fn lend<R>(slices: &[&[u8]], call: impl FnOnce(Vec<LentSlice>) -> R) -> R {
+    // SAFETY: the guard is dropped at the end of this function, however it ends.
+    let (lent, _recall) = unsafe { super::lend(slices) };
+    call(lent)
+}
+
+fn lend_mut<R>(buffers: &mut [&mut [u8]], call: impl FnOnce(Arc<LentBuffers>) -> R) -> R {
+    // SAFETY: as above.
+    let (lent, _recall) = unsafe { super::lend_mut(buffers) };
+    call(lent)
+}
+
 fn ship(slice: &LentSlice) -> (Arc<Shipment>, oneshot::Receiver<()>) {
     slice.ship(&KillSwitch::default()).unwrap()
 }
@@ -99,6 +111,32 @@ fn forgotten_slices_and_buffers_keep_nothing() {
     lend_mut(&mut [&mut buffer], std::mem::forget);
     buffer.fill(2);
     assert_eq!(buffer, [2; 16]);
+}
+
+/// An access that is dropped before it is done: its future has the guard.
+#[test]
+fn an_unfinished_future_gives_everything_back() {
+    use futures::FutureExt;
+    let mut buffer = vec![1u8; 16];
+    let (mut slices, mut filled) = (Vec::new(), None);
+    let sending = async {
+        // SAFETY: the future is dropped below.
+        let (lent, _recall) = unsafe { super::lend(&[&buffer]) };
+        slices = lent;
+        std::future::pending::<()>().await;
+    };
+    assert_eq!(sending.now_or_never(), None);
+    assert_eq!(slices[0].ship(&KillSwitch::default()).unwrap_err(), Recalled);
+    let receiving = async {
+        // SAFETY: the future is dropped below.
+        let (lent, _recall) = unsafe { super::lend_mut(&mut [&mut buffer]) };
+        lent.with(0, 0..2, |part| part.fill(8)).unwrap();
+        filled = Some(lent);
+        std::future::pending::<()>().await;
+    };
+    assert_eq!(receiving.now_or_never(), None);
+    assert_eq!(filled.unwrap().with(0, 0..1, |_| ()), Err(Recalled));
+    assert_eq!(buffer[..3], [8, 8, 1]);
 }
 
 /// A transport that holds on until its connection is killed.

@@ -1,6 +1,6 @@
 //! Where the bytes of a write are: one piece of memory for each range of the file.
 
-use super::loan::{LentSlice, Recalled, Shipment, lend};
+use super::loan::{LentSlice, Recall, Recalled, Shipment, lend};
 use crate::data::plan::DataRequest;
 use crate::error::{Error, ErrorKind};
 use bytes::Bytes;
@@ -34,15 +34,18 @@ impl Source {
         Source { parts: parts.collect() }
     }
 
-    /// Runs `call` with borrowed bytes, which nobody has any more when this returns or unwinds.
-    pub(crate) fn lend<R>(extents: &[Extent], slices: &[&[u8]], call: impl FnOnce(Source) -> R) -> R {
-        lend(slices, |slices| {
-            let parts = extents.iter().zip(slices).map(|(extent, slice)| {
-                assert_eq!(extent.len(), slice.len() as u64);
-                (*extent, Memory::Lent(slice))
-            });
-            call(Source { parts: parts.collect() })
-        })
+    /// Borrowed bytes, which nobody has any more when the guard is dropped.
+    ///
+    /// # Safety
+    /// The guard is dropped before the borrow of any of the slices ends.
+    pub(crate) unsafe fn lend(extents: &[Extent], slices: &[&[u8]]) -> (Source, Recall) {
+        // SAFETY: the caller's promise.
+        let (lent, recall) = unsafe { lend(slices) };
+        let parts = extents.iter().zip(lent).map(|(extent, slice)| {
+            assert_eq!(extent.len(), slice.len() as u64);
+            (*extent, Memory::Lent(slice))
+        });
+        (Source { parts: parts.collect() }, recall)
     }
 
     /// Begins one attempt to send bytes on a connection with this switch.
@@ -184,7 +187,10 @@ mod tests {
                 bytes_seen += payload.len();
             }
         };
-        Source::lend(&extents, &buffers, &mut check);
+        // SAFETY: the guard is dropped here.
+        let (source, recall) = unsafe { Source::lend(&extents, &buffers) };
+        check(source);
+        drop(recall);
         check(Source::owned(extents.into_iter().zip(buffers.iter().map(|buffer| Bytes::copy_from_slice(buffer)))));
         assert_eq!(bytes_seen, 2 * 59_901);
     }
