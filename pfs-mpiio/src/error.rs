@@ -61,6 +61,8 @@ classes! {
     NoSuchFile = MPI_ERR_NO_SUCH_FILE;
     /// The ranks disagree about an argument or about the call.
     NotSame = MPI_ERR_NOT_SAME;
+    /// A call on a thread that may not call MPI.
+    Other = MPI_ERR_OTHER;
     /// A write of a file opened only for reading.
     ReadOnly = MPI_ERR_READ_ONLY;
     /// A datatype that can not be used here.

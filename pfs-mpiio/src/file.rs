@@ -13,6 +13,7 @@ use crate::group::{Call, Group, ROOT};
 use crate::info::Info;
 use crate::process::SharedClient;
 use crate::report::{Form, Report};
+use crate::threads;
 use crate::view::Views;
 use pfs_client::{CommitSummary, EntryKind, FileDescriptor};
 use pfs_core::extent::MAX_FILE_BYTES;
@@ -92,6 +93,7 @@ impl Drop for Attached {
 impl File {
     /// Waits for what a call of the program does.
     pub(crate) fn run<T>(&self, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        threads::check()?;
         drive(call)
     }
 
@@ -114,6 +116,7 @@ impl File {
     /// error says what may be missing in it. If a rank of the file was given up, each of the others makes what it wrote
     /// itself durable, waits for nobody, and gets the error that says so.
     pub fn close(self) -> Result<(), Error> {
+        threads::check()?;
         let open = Arc::into_inner(self.open).expect("no operation is under way");
         drive(open.close())
     }

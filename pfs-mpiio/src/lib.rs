@@ -9,7 +9,8 @@
 //! * a rank sees its own writes at once; those of others after a collective access, or after
 //!   [`sync`](File::sync), a barrier and `sync` (non-atomic mode);
 //! * bytes are durable when [`sync`](File::sync) or [`close`](File::close) has returned;
-//! * the library calls MPI only inside its own calls and on the caller's thread, so `MPI_THREAD_SINGLE` is enough.
+//! * the library calls MPI only inside its own calls and on the caller's thread, so `MPI_THREAD_SINGLE` is enough; a call on
+//!   a thread that may not call MPI is an error.
 //!
 //! ```no_run
 //! use mpi::traits::*;
@@ -45,6 +46,7 @@ mod pin;
 mod process;
 mod report;
 mod status;
+mod threads;
 mod view;
 
 pub use amode::AccessMode;

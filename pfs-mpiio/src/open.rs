@@ -11,6 +11,7 @@ use crate::group::{Group, ROOT};
 use crate::info::Info;
 use crate::process::{self, SharedClient};
 use crate::report::Form;
+use crate::threads;
 use mpi::traits::*;
 use pfs_client::{EntryKind, FileDescriptor, LayoutRequest, OpenOptions, OpenedFile, parse_url};
 use pfs_core::hints::Hints;
@@ -32,6 +33,7 @@ impl File {
     /// Opens a file on all ranks of a communicator. Collective: all ranks give the same name and access mode; the
     /// hints are those of rank 0. The name is `pfs://host:port/path`, or `pfs:/path` with `PFS_METADATA` set.
     pub fn open<C: Communicator>(comm: &C, path: &str, amode: AccessMode, info: &Info) -> Result<File, Error> {
+        threads::check()?;
         let group = Group::duplicate(comm)?;
         Ok(File { open: Arc::new(drive(OpenFile::open(group, path, amode, info))?) })
     }
