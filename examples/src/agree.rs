@@ -32,7 +32,12 @@ pub fn all_fine(world: &SimpleCommunicator, what: &str, own: Result<()>) -> Resu
 
 /// A line of text of rank 0, on all ranks.
 pub fn from_rank_0(world: &SimpleCommunicator, text: String) -> String {
-    let root = world.process_at_rank(0);
+    from_rank(world, 0, text)
+}
+
+/// A line of text of one rank, on all ranks.
+pub fn from_rank(world: &SimpleCommunicator, rank: i32, text: String) -> String {
+    let root = world.process_at_rank(rank);
     let mut bytes = text.into_bytes();
     let mut length = bytes.len() as u64;
     root.broadcast_into(&mut length);

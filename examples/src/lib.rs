@@ -3,4 +3,5 @@
 pub mod agree;
 pub mod cases;
 pub mod pattern;
+pub mod random;
 pub mod sizes;

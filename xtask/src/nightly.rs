@@ -44,7 +44,9 @@ pub fn run(flags: &Flags) -> Result<ExitCode> {
     let counts = [("PROPTEST_CASES", PROPERTY_CASES), ("PFS_TEST_ROUNDS", ROUNDS)]
         .map(|(name, count)| (name, count.saturating_mul(flags.factor).to_string()));
     let Flags { factor: time_factor, schedules, fault_rounds, power_seeds, fuzz_minutes, .. } = *flags;
-    let effort = test::Effort { counts: counts.to_vec(), schedules, fault_rounds, power_seeds, time_factor };
+    let random_cases = test::RANDOM_CASES.saturating_mul(u64::from(flags.factor));
+    let counts = counts.to_vec();
+    let effort = test::Effort { counts, schedules, fault_rounds, power_seeds, random_cases, time_factor };
     let tested = test::run_with(&flags.test, effort)?;
     if fuzz_minutes == 0 || !flags.test.asks_for_all() {
         return Ok(tested);

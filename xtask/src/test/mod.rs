@@ -7,6 +7,7 @@ mod findings;
 mod foreign;
 mod ior;
 mod protocol;
+mod random;
 mod suite;
 
 use std::process::ExitCode;
@@ -33,7 +34,9 @@ pub enum Part {
     Model,
     /// Rank programs under Open MPI, on 2, 3 and 4 ranks, against real servers
     Mpi,
-    /// The same programs built for MPICH, on 2 ranks
+    /// Random cases of MPI-IO on 1 to 6 ranks, compared with a plain file
+    Mpiio,
+    /// The programs of `mpi` built for MPICH, on 2 ranks
     Mpich,
     /// pfs-ior under mpirun, with its own checks on
     Ior,
@@ -55,6 +58,7 @@ impl Part {
             Part::Sim => "sim",
             Part::Model => "model",
             Part::Mpi => "mpi",
+            Part::Mpiio => "mpiio",
             Part::Mpich => "mpich",
             Part::Ior => "ior",
             Part::Foreign => "foreign",
@@ -68,7 +72,7 @@ impl Part {
         match self {
             Part::Setup => &Need::ALL,
             Part::Sim | Part::Model => &[],
-            Part::Unit | Part::Mpi | Part::Ior | Part::Demo => &[Need::OpenMpi],
+            Part::Unit | Part::Mpi | Part::Mpiio | Part::Ior | Part::Demo => &[Need::OpenMpi],
             Part::Mpich => &[Need::OpenMpi, Need::Mpich],
             Part::Foreign => &[Need::OpenMpi, Need::Grpcio],
             Part::Faults => &[Need::OpenMpi, Need::Namespaces],
@@ -116,6 +120,9 @@ const FAULT_ROUNDS: u32 = 20;
 /// Recordings of a store in `test`.
 const POWER_SEEDS: u64 = 10;
 
+/// Random cases of MPI-IO in `test`.
+pub const RANDOM_CASES: u64 = 2100;
+
 /// How much to do.
 #[derive(Debug, Clone)]
 pub struct Effort {
@@ -127,6 +134,8 @@ pub struct Effort {
     pub fault_rounds: u32,
     /// Recordings of a store whose power is lost.
     pub power_seeds: u64,
+    /// Random cases of MPI-IO.
+    pub random_cases: u64,
     /// How many times the usual time limits.
     pub time_factor: u32,
 }
@@ -138,6 +147,7 @@ pub fn run(flags: &Flags) -> Result<ExitCode> {
         schedules: SCHEDULES,
         fault_rounds: FAULT_ROUNDS,
         power_seeds: POWER_SEEDS,
+        random_cases: RANDOM_CASES,
         time_factor: 1,
     };
     run_with(flags, effort)

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 
 use super::findings::{Findings, TestCounts, closing_lines};
-use super::{Effort, Part, foreign, ior, protocol};
+use super::{Effort, Part, foreign, ior, protocol, random};
 use crate::mpi::Mpi;
 use crate::step::{Finished, Step};
 use crate::workspace::{self, Built, MPI_PACKAGES, Selection, TestProgram};
@@ -50,6 +50,7 @@ impl Suite {
             Part::Sim => protocol::sim(&self.effort, self.verbose, findings),
             Part::Model => protocol::model(self.verbose, findings),
             Part::Mpi => self.ranks(&self.built, Mpi::Open, "2,3,4", findings),
+            Part::Mpiio => random::run(&self.built, &self.effort, findings),
             Part::Mpich => self.mpich(findings),
             Part::Ior => ior::run(&self.built, findings),
             Part::Foreign => foreign::run(&self.built, findings),
