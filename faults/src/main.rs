@@ -1,22 +1,21 @@
-//! Real servers and clients are killed, stopped and cut off under a workload, and every byte is checked.
+//! Real servers, clients and ranks are killed, stopped and cut off under a workload, and every byte is checked.
 //!
 //! `run` plays rounds: a cluster whose servers and clients each have a network namespace ([`network`]), clients that write,
-//! read and sync one file at random and tell what they see ([`worker`], [`record`]), faults from a seed ([`plan`],
-//! [`round`]), and then the question whether all that was seen fits one order ([`history`], [`checker`]).
+//! read and sync one file at random and tell what they see ([`worker`], [`record`]), an MPI job that does the same with it
+//! ([`ranks`]), faults from a seed ([`plan`], [`round`]), and then the question whether all that was seen fits one order ([`history`], [`checker`]).
 
 mod checker;
-mod clock;
 mod history;
 mod interrupt;
 mod network;
 mod plan;
 mod process;
-mod random;
-mod record;
+mod ranks;
 mod round;
 mod run;
-mod unit;
 mod worker;
+
+use pfs_faults::{clock, random, record, unit};
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;

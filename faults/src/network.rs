@@ -26,6 +26,16 @@ pub enum Node {
     FileServer(usize),
     /// A client's place, from 0.
     Client(usize),
+    /// The ranks of the MPI job, who share one.
+    Ranks,
+    /// One of them, from 0; it has no host of its own.
+    Rank(usize),
+}
+
+impl Node {
+    fn is_server(self) -> bool {
+        matches!(self, Node::Metadata | Node::FileServer(_))
+    }
 }
 
 impl fmt::Display for Node {
@@ -34,6 +44,8 @@ impl fmt::Display for Node {
             Node::Metadata => f.write_str("the metadata server"),
             Node::FileServer(index) => write!(f, "file-{index}"),
             Node::Client(index) => write!(f, "client {index}"),
+            Node::Ranks => f.write_str("the ranks"),
+            Node::Rank(index) => write!(f, "rank {index}"),
         }
     }
 }
@@ -47,7 +59,7 @@ pub struct Network {
 }
 
 impl Network {
-    /// A network with this many file servers and clients, under a number that no other run has.
+    /// A network with this many file servers and clients, and a host for ranks, under a number that no other run has.
     pub fn new(file_servers: usize, clients: usize) -> Result<Self> {
         ensure!(
             rustix::process::geteuid().is_root(),
@@ -57,6 +69,7 @@ impl Network {
             .into_iter()
             .chain((0..file_servers).map(Node::FileServer))
             .chain((0..clients).map(Node::Client))
+            .chain([Node::Ranks])
             .collect();
         ensure!(nodes.len() < 200, "{} hosts are too many for one network", nodes.len());
         let first = u8::try_from(std::process::id() % 249).unwrap_or(0);
@@ -113,7 +126,7 @@ impl Network {
 
     /// The hosts of the servers, as a cluster takes them.
     pub fn server_hosts(&self) -> Vec<Host> {
-        let servers = self.nodes.iter().filter(|node| !matches!(node, Node::Client(_)));
+        let servers = self.nodes.iter().filter(|node| node.is_server());
         servers.map(|&node| Host { namespace: self.namespace(node), address: self.address(node) }).collect()
     }
 
@@ -124,9 +137,9 @@ impl Network {
         command
     }
 
-    /// Everybody but this one, the other clients left out.
-    pub fn servers_of(&self, client: Node) -> Vec<Node> {
-        self.nodes.iter().copied().filter(|node| *node != client && !matches!(node, Node::Client(_))).collect()
+    /// All servers.
+    pub fn servers(&self) -> Vec<Node> {
+        self.nodes.iter().copied().filter(|node| node.is_server()).collect()
     }
 
     /// Lets no packet pass between two hosts any more.

@@ -32,11 +32,15 @@ pub enum FaultKind {
     PauseClient,
     /// All servers are killed at once and start again.
     KillServers,
+    /// A rank of the MPI job is killed.
+    KillRank,
+    /// A rank of the MPI job stands still for longer than its lease, and goes on as a zombie.
+    StopRank,
 }
 
 impl FaultKind {
     /// All of them, in the order in which rounds take them first.
-    pub const ALL: [FaultKind; 12] = [
+    pub const ALL: [FaultKind; 14] = [
         FaultKind::KillFileServer,
         FaultKind::KillMetadata,
         FaultKind::StopClient,
@@ -49,6 +53,8 @@ impl FaultKind {
         FaultKind::CutClientFileServer,
         FaultKind::PauseClient,
         FaultKind::KillServers,
+        FaultKind::KillRank,
+        FaultKind::StopRank,
     ];
 
     /// Its name in tables.
@@ -66,6 +72,8 @@ impl FaultKind {
             FaultKind::CutClientFileServer => "cut-client-file-server",
             FaultKind::PauseClient => "pause-client",
             FaultKind::KillServers => "kill-servers",
+            FaultKind::KillRank => "kill-rank",
+            FaultKind::StopRank => "stop-rank",
         }
     }
 
@@ -77,15 +85,20 @@ impl FaultKind {
         )
     }
 
+    /// Whether it is done to a single rank.
+    pub fn is_of_ranks(self) -> bool {
+        matches!(self, FaultKind::KillRank | FaultKind::StopRank)
+    }
+
     /// How long it takes, in percent of the lease.
     fn percent_of_lease(self) -> std::ops::Range<u64> {
         match self {
             FaultKind::KillFileServer | FaultKind::KillMetadata | FaultKind::KillServers => 5..180,
-            FaultKind::StopClient | FaultKind::StopFileServer => 150..250,
+            FaultKind::StopClient | FaultKind::StopFileServer | FaultKind::StopRank => 150..250,
             FaultKind::CutClientMetadata | FaultKind::CutClient | FaultKind::CutFileServerMetadata => 50..250,
             FaultKind::CutClientFileServer | FaultKind::StopMetadata => 30..220,
             FaultKind::PauseClient => 5..50,
-            FaultKind::KillClient => 0..1,
+            FaultKind::KillClient | FaultKind::KillRank => 0..1,
         }
     }
 }
@@ -130,6 +143,8 @@ pub struct Size {
     pub file_servers: usize,
     /// Clients at a time.
     pub clients: usize,
+    /// Ranks of the MPI job beside them.
+    pub ranks: usize,
     /// The lease.
     pub lease_ms: u64,
 }
@@ -164,6 +179,14 @@ fn draw(kind: FaultKind, size: Size, random: &mut Random) -> Fault {
         FaultKind::KillFileServer | FaultKind::StopFileServer | FaultKind::CutFileServerMetadata => {
             Node::FileServer(index(random, size.file_servers))
         }
+        FaultKind::KillRank | FaultKind::StopRank => Node::Rank(index(random, size.ranks)),
+        FaultKind::CutClientMetadata | FaultKind::CutClient | FaultKind::CutClientFileServer => {
+            // All ranks have one host.
+            match index(random, size.clients + usize::from(size.ranks > 0)) {
+                place if place < size.clients => Node::Client(place),
+                _ => Node::Ranks,
+            }
+        }
         _ => Node::Client(index(random, size.clients)),
     };
     let at_ms = random.within(200..1200);
@@ -182,21 +205,21 @@ pub fn overlap(faults: &[Fault]) -> bool {
 mod tests {
     use super::*;
 
-    const SIZE: Size = Size { file_servers: 3, clients: 4, lease_ms: 1000 };
+    const SIZE: Size = Size { file_servers: 3, clients: 4, ranks: 3, lease_ms: 1000 };
 
     #[test]
     fn a_seed_gives_always_the_same_and_all_kinds_come() {
         let mut met = std::collections::BTreeSet::new();
         let mut combinations = 0;
-        for seed in 0..24 {
+        for seed in 0..28 {
             let plan = faults(seed, SIZE, &FaultKind::ALL);
             assert_eq!(plan, faults(seed, SIZE, &FaultKind::ALL));
             met.extend(plan.iter().map(|fault| fault.kind));
             combinations += usize::from(overlap(&plan));
         }
         assert_eq!(met.len(), FaultKind::ALL.len());
-        let ways: std::collections::BTreeSet<_> = (0..48).map(|seed| (seed % 12, data_path(seed).name())).collect();
-        assert_eq!(ways.len(), 48);
+        let ways: std::collections::BTreeSet<_> = (0..56).map(|seed| (seed % 14, data_path(seed).name())).collect();
+        assert_eq!(ways.len(), 56);
         assert!(combinations > 3, "{combinations}");
         assert!(faults(3, SIZE, &[FaultKind::KillClient]).iter().all(|fault| fault.kind == FaultKind::KillClient));
     }

@@ -21,6 +21,20 @@ pub struct Told {
     pub nonsense: Vec<String>,
 }
 
+impl Told {
+    /// Takes over one whole line.
+    pub fn add(&mut self, line: &str) {
+        self.lines.push(line.to_owned());
+        match parse(line) {
+            Ok(record) => self.records.push(record),
+            Err(error) => self.nonsense.push(format!("{error:#}")),
+        }
+    }
+}
+
+/// A worker that has ended: its number, when something was done to it, when it was killed, and what it has told.
+pub type Ended = (u64, Vec<u64>, Option<u64>, Told);
+
 /// A worker's process; it never outlives this value.
 pub struct WorkerProcess {
     /// The worker's number.
@@ -87,7 +101,7 @@ impl WorkerProcess {
     }
 
     /// All it has told, once it has ended.
-    pub fn into_told(mut self) -> (u64, Vec<u64>, Option<u64>, Told) {
+    pub fn into_told(mut self) -> Ended {
         self.end();
         let told = std::mem::take(&mut *self.told());
         (self.number, std::mem::take(&mut self.faults), self.killed, told)
@@ -115,13 +129,7 @@ fn collect(mut output: impl BufRead, told: &Mutex<Told>) {
     while output.read_line(&mut line).is_ok_and(|length| length > 0) {
         // A line without an end is of one that was killed while it wrote it.
         if let Some(whole) = line.strip_suffix('\n') {
-            let parsed = parse(whole);
-            let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
-            told.lines.push(whole.to_owned());
-            match parsed {
-                Ok(record) => told.records.push(record),
-                Err(error) => told.nonsense.push(format!("{error:#}")),
-            }
+            told.lock().unwrap_or_else(PoisonError::into_inner).add(whole);
         }
         line.clear();
     }

@@ -1,7 +1,7 @@
 //! What a worker tells on its standard output: one line for each thing, when it happens.
 //!
 //! ```text
-//! session 12345 65537 8          at 12345 ns session 65537 began, as client-8
+//! session 12345 65537 8 4711     at 12345 ns session 65537 began, as client-8 in process 4711
 //! begin 12346 1 write 64 128     its operation 1 begins: 128 units from unit 64 on
 //! end 12399 1 ok
 //! begin 12400 2 read 0 4
@@ -17,6 +17,9 @@
 use crate::unit::{UNIT_BYTES, WriteId, decode};
 use anyhow::{Context, Result, bail};
 use std::fmt::Write as _;
+
+/// Bits of a writer number that count a worker's sessions; above them is the worker's number.
+pub const SESSION_BITS: u32 = 16;
 
 /// What an operation does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,8 +81,10 @@ pub enum Record {
     Session {
         /// The writer number of its writes.
         writer: u64,
-        /// Its client id.
+        /// Its client id; 0 if the worker does not know.
         client: u64,
+        /// The worker's process id.
+        process: u64,
     },
     /// An operation began.
     Begin {
@@ -108,7 +113,7 @@ pub enum Record {
 /// The line of a record.
 pub fn line(time_ns: u64, record: &Record) -> String {
     match record {
-        Record::Session { writer, client } => format!("session {time_ns} {writer} {client}"),
+        Record::Session { writer, client, process } => format!("session {time_ns} {writer} {client} {process}"),
         Record::Begin { operation, kind, first, count } => {
             format!("begin {time_ns} {operation} {} {first} {count}", kind.name())
         }
@@ -164,7 +169,11 @@ fn parse_words(text: &str) -> Result<(u64, Record)> {
     let (time, rest) = rest.split_once(' ').unwrap_or((rest, ""));
     let mut words = rest.splitn(3, ' ');
     let record = match name {
-        "session" => Record::Session { writer: number(words.next())?, client: number(words.next())? },
+        "session" => Record::Session {
+            writer: number(words.next())?,
+            client: number(words.next())?,
+            process: number(words.next())?,
+        },
         "begin" => {
             let operation = number(words.next())?;
             let kind = match words.next() {
@@ -224,7 +233,7 @@ mod tests {
         let seen = look_at(&bytes, 10);
         assert_eq!(seen.len(), 4);
         for record in [
-            Record::Session { writer: 65_537, client: 8 },
+            Record::Session { writer: 65_537, client: 8, process: 4711 },
             Record::Begin { operation: 3, kind: Kind::Write, first: 10, count: 3 },
             Record::End { operation: 3, outcome: Outcome::Ok(vec![]) },
             Record::End { operation: 4, outcome: Outcome::Ok(seen) },
@@ -235,7 +244,9 @@ mod tests {
         ] {
             assert_eq!(parse(&line(77, &record)).unwrap(), (77, record));
         }
-        for nonsense in ["", "end", "begin 1 2 write", "end 1 2 maybe", "session x 1 2", "end 1 2 ok 0+1"] {
+        for nonsense in
+            ["", "end", "begin 1 2 write", "end 1 2 maybe", "session x 1 2 3", "session 1 2 3", "end 1 2 ok 0+1"]
+        {
             assert!(parse(nonsense).is_err(), "{nonsense}");
         }
     }

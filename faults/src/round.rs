@@ -5,7 +5,8 @@ use crate::clock::now_ns;
 use crate::history::History;
 use crate::network::{Network, Node};
 use crate::plan::{Fault, FaultKind, Size};
-use crate::process::WorkerProcess;
+use crate::process::{Ended, WorkerProcess};
+use crate::ranks::{Job, MPIRUN, RankJob};
 use crate::record::Record;
 use anyhow::{Context, Result, bail, ensure};
 use pfs_client::DataPath;
@@ -92,10 +93,12 @@ impl<'a> World<'a> {
             all.push(self.start_worker(Node::Client(slot), "mix", &path, seed)?);
         }
         let mut clients = Clients { slots: (0..all.len()).collect(), all };
+        let mut ranks = self.start_ranks(&path, seed)?;
         wait_until("all clients have a session", || {
-            Ok(clients.all.iter().all(|worker| worker.has_told(|record| matches!(record, Record::Session { .. }))))
+            let clients_have = clients.all.iter().all(|worker| worker.has_told(is_session));
+            Ok(clients_have && ranks.as_ref().map_or(Ok(true), RankJob::has_begun)?)
         })?;
-        self.run_faults(&mut clients, faults, &path, seed)?;
+        self.run_faults(&mut clients, ranks.as_mut(), faults, &path, seed)?;
         self.network.join_all()?;
         for index in std::mem::take(&mut self.starting) {
             self.cluster.wait_for_file_server(index)?;
@@ -103,14 +106,33 @@ impl<'a> World<'a> {
         sleep(CALM);
         let mut outcome = Outcome::default();
         finish(&mut clients.all, &mut outcome)?;
+        let told_by_ranks = match ranks {
+            Some(ranks) => {
+                let hangs = &mut outcome.hangs;
+                ranks.finish(PATIENCE, hangs)?
+            }
+            None => Vec::new(),
+        };
         if outcome.hangs.is_empty() {
             match self.finish_alone("read-all", &path, seed) {
                 Ok(reader) => clients.all.push(reader),
                 Err(error) => outcome.hangs.push(format!("nobody can read the file in the end: {error:#}")),
             }
         }
-        self.judge(clients.all, &mut outcome, name)?;
+        self.judge(clients.all, told_by_ranks, &mut outcome, name)?;
         Ok(outcome)
+    }
+
+    /// The MPI job, if the round has one.
+    fn start_ranks(&mut self, path: &str, seed: u64) -> Result<Option<RankJob>> {
+        if self.size.ranks == 0 {
+            return Ok(None);
+        }
+        let first = self.workers_started + 1;
+        self.workers_started += self.size.ranks as u64;
+        let job = Job { first, ranks: self.size.ranks, path, units: UNITS, seed, data_path: self.data_path };
+        let command = self.network.command(Node::Ranks, Path::new(MPIRUN));
+        RankJob::start(command, &job, &self.cluster, &self.directory).map(Some)
     }
 
     fn start_worker(&mut self, node: Node, task: &str, path: &str, seed: u64) -> Result<WorkerProcess> {
@@ -136,7 +158,14 @@ impl<'a> World<'a> {
         Ok(worker)
     }
 
-    fn run_faults(&mut self, clients: &mut Clients, faults: &[Fault], path: &str, seed: u64) -> Result<()> {
+    fn run_faults(
+        &mut self,
+        clients: &mut Clients,
+        mut ranks: Option<&mut RankJob>,
+        faults: &[Fault],
+        path: &str,
+        seed: u64,
+    ) -> Result<()> {
         let mut events: Vec<(u64, bool, Fault)> = Vec::new();
         for &fault in faults {
             events.push((fault.at_ms, true, fault));
@@ -147,10 +176,14 @@ impl<'a> World<'a> {
         for (at_ms, begins, fault) in events {
             sleep(Duration::from_millis(at_ms).saturating_sub(started.elapsed()));
             crate::interrupt::check()?;
-            if begins {
-                self.begin(clients, fault, path, seed)?;
-            } else {
-                self.end(clients, fault)?;
+            match (fault.target, &mut ranks) {
+                (Node::Rank(rank), Some(ranks)) => ranks.fault(rank, fault.kind, begins)?,
+                (Node::Rank(rank), None) => bail!("there is no rank {rank}"),
+                _ if begins => self.begin(clients, fault, path, seed)?,
+                _ => self.end(clients, fault)?,
+            }
+            if let (Some(ranks), Node::Rank(_) | Node::Ranks) = (&mut ranks, fault.target) {
+                ranks.note_fault();
             }
         }
         Ok(())
@@ -176,7 +209,7 @@ impl<'a> World<'a> {
             }
             (FaultKind::CutClientFileServer, node) => self.network.cut(node, Node::FileServer(fault.other))?,
             (FaultKind::CutClient, node) => {
-                for server in self.network.servers_of(node) {
+                for server in self.network.servers() {
                     self.network.cut(node, server)?;
                 }
             }
@@ -211,7 +244,7 @@ impl<'a> World<'a> {
             }
             (FaultKind::CutClientFileServer, node) => self.network.join(node, Node::FileServer(fault.other))?,
             (FaultKind::CutClient, node) => {
-                for server in self.network.servers_of(node) {
+                for server in self.network.servers() {
                     self.network.join(node, server)?;
                 }
             }
@@ -226,9 +259,8 @@ impl<'a> World<'a> {
     }
 
     /// Puts together what all have told, keeps it beside the logs, and checks it.
-    fn judge(&self, workers: Vec<WorkerProcess>, outcome: &mut Outcome, name: &str) -> Result<()> {
-        for worker in workers {
-            let (number, faults, killed, told) = worker.into_told();
+    fn judge(&self, workers: Vec<WorkerProcess>, ranks: Vec<Ended>, outcome: &mut Outcome, name: &str) -> Result<()> {
+        for (number, faults, killed, told) in workers.into_iter().map(WorkerProcess::into_told).chain(ranks) {
             let kept = self.directory.join(format!("{name}-worker-{number}.txt"));
             fs::write(&kept, told.lines.join("\n")).with_context(|| format!("cannot write {}", kept.display()))?;
             outcome.wrong.extend(told.nonsense);
@@ -291,6 +323,10 @@ fn finish(workers: &mut [WorkerProcess], outcome: &mut Outcome) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn is_session(record: &Record) -> bool {
+    matches!(record, Record::Session { .. })
 }
 
 fn last(worker: &WorkerProcess) -> Option<String> {

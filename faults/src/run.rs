@@ -3,7 +3,7 @@
 use crate::network::Network;
 use crate::plan::{FaultKind, Size, data_path, faults, overlap};
 use crate::round::{Outcome, World};
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 use pfs_client::DataPath;
 use serde::Serialize;
@@ -29,6 +29,9 @@ pub struct Flags {
     /// Clients at work
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=60))]
     clients: u64,
+    /// Ranks of an MPI job beside them; 0 for none
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(0..=16))]
+    ranks: u64,
     /// File servers
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=60))]
     file_servers: u64,
@@ -71,9 +74,14 @@ pub fn run(flags: &Flags) -> Result<ExitCode> {
     let size = Size {
         file_servers: usize::try_from(flags.file_servers)?,
         clients: usize::try_from(flags.clients)?,
+        ranks: usize::try_from(flags.ranks)?,
         lease_ms: flags.lease_ms,
     };
-    let kinds = if flags.only.is_empty() { FaultKind::ALL.to_vec() } else { flags.only.clone() };
+    let mut kinds = if flags.only.is_empty() { FaultKind::ALL.to_vec() } else { flags.only.clone() };
+    if size.ranks == 0 {
+        kinds.retain(|kind| !kind.is_of_ranks());
+        ensure!(!kinds.is_empty(), "faults of ranks need some: give --ranks");
+    }
     let started = Instant::now();
     let mut summary = Summary { seed: flags.seed, ..Summary::default() };
     summary.faults = kinds.iter().map(|kind| (kind.name(), 0)).collect();
@@ -166,8 +174,8 @@ fn tell_failure(outcome: &Outcome, seed: u64, flags: &Flags) -> bool {
     let way = flags.data_path.unwrap_or_else(|| data_path(seed)).name();
     eprintln!(
         "  again: cargo xtask faults --rounds 1 --seed {seed} --data-path {way} --lease-ms {} --clients {} \
-         --file-servers {}{only}",
-        flags.lease_ms, flags.clients, flags.file_servers
+         --ranks {} --file-servers {}{only}",
+        flags.lease_ms, flags.clients, flags.ranks, flags.file_servers
     );
     false
 }

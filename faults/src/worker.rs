@@ -5,7 +5,7 @@
 
 use crate::clock::now_ns;
 use crate::random::Random;
-use crate::record::{Kind, Outcome, Record, line, look_at};
+use crate::record::{Kind, Outcome, Record, SESSION_BITS, line, look_at};
 use crate::unit::{UNIT_BYTES, WriteId, encode_all};
 use anyhow::{Context, Result};
 use clap::Args;
@@ -18,8 +18,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// Bits of a writer number that count a worker's sessions.
-const SESSION_BITS: u32 = 16;
 /// Longest pause between two operations.
 const PAUSE_MS_MAX: u64 = 4;
 /// Pause before a session is tried again.
@@ -120,7 +118,8 @@ impl Worker<'_> {
         self.sessions += 1;
         self.operations = 0;
         self.writer = (self.flags.worker << SESSION_BITS) + self.sessions;
-        told(tell(&Record::Session { writer: self.writer, client: client.id().get() }))?;
+        let process = u64::from(std::process::id());
+        told(tell(&Record::Session { writer: self.writer, client: client.id().get(), process }))?;
         if self.flags.task == Task::Make {
             let options = OpenOptions { truncate: false, ..OpenOptions::create() };
             let file = client.open(&self.path, &options)?;

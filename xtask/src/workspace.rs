@@ -18,7 +18,7 @@ const BUILD_LIMIT: Duration = Duration::from_secs(2400);
 const METADATA_LIMIT: Duration = Duration::from_secs(120);
 
 /// The packages that link MPI.
-pub const MPI_PACKAGES: [&str; 3] = ["pfs-mpiio", "pfs-examples", "pfs-bench"];
+pub const MPI_PACKAGES: [&str; 4] = ["pfs-mpiio", "pfs-examples", "pfs-bench", "pfs-fault-ranks"];
 
 /// The folder that holds the workspace's `Cargo.toml`.
 pub fn root() -> Result<PathBuf> {

@@ -1,4 +1,4 @@
-//! `faults`: real servers and clients are killed, stopped and cut off under load, by the program `pfs-faults`.
+//! `faults`: real servers, clients and ranks are killed, stopped and cut off under load, by the program `pfs-faults`.
 //!
 //! It needs root, for network namespaces, and `ip`; without root it fails and says so. `--store` is something else: the power
 //! of a simulated disk is lost ([`store`]).
@@ -20,11 +20,12 @@ use crate::workspace::{Selection, build};
 /// The program, as the build calls it.
 pub const PROGRAM: &str = "pfs-faults";
 /// The programs that take part, by package and name.
-const PROGRAMS: [(&str, &str); 2] = [("pfs-cli", "pfs"), ("pfs-faults", PROGRAM)];
+const PROGRAMS: [(&str, &str); 3] =
+    [("pfs-cli", "pfs"), ("pfs-faults", PROGRAM), ("pfs-fault-ranks", "pfs-fault-ranks")];
 /// The longest that one round may take: its faults, and the patience with everybody who must come to an end.
 const ROUND_LIMIT: Duration = Duration::from_secs(150);
 
-/// Kill, stop and cut off real servers and clients under load, and check every byte
+/// Kill, stop and cut off real servers, clients and ranks under load, and check every byte
 #[derive(Debug, Clone, Args)]
 pub struct Flags {
     /// How many rounds
@@ -32,7 +33,7 @@ pub struct Flags {
     pub rounds: u32,
 
     /// Lose the power of a file server's disk instead, in a simulation, at every step of what its store does
-    #[arg(long, conflicts_with_all = ["rounds", "lease_ms", "clients", "file_servers", "only", "json"])]
+    #[arg(long, conflicts_with_all = ["rounds", "lease_ms", "clients", "ranks", "file_servers", "only", "json"])]
     pub store: bool,
 
     /// With --store: how many recordings
@@ -50,6 +51,10 @@ pub struct Flags {
     /// Clients at work at a time
     #[arg(long, value_name = "N", default_value_t = 4)]
     pub clients: u32,
+
+    /// Ranks of an MPI job beside them; 0 for none
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub ranks: u32,
 
     /// File servers
     #[arg(long, value_name = "N", default_value_t = 3)]
@@ -78,7 +83,7 @@ pub fn run(flags: &Flags) -> Result<ExitCode> {
         // Standard output is for the object alone.
         ensure!(setup::on_path("ip"), "`ip` is missing; run `cargo xtask setup` first");
     } else {
-        setup::run(&[Need::Namespaces])?;
+        setup::run(&[Need::Namespaces, Need::OpenMpi])?;
     }
     let built = build(&Selection::Programs(&PROGRAMS), Mpi::Open)?;
     run_built(built.program(PROGRAM)?, flags)
@@ -94,6 +99,7 @@ pub fn run_built(program: &Path, flags: &Flags) -> Result<ExitCode> {
         ("--seed", flags.seed),
         ("--lease-ms", flags.lease_ms),
         ("--clients", u64::from(flags.clients)),
+        ("--ranks", u64::from(flags.ranks)),
         ("--file-servers", u64::from(flags.file_servers)),
     ] {
         command.arg(flag).arg(value.to_string());
