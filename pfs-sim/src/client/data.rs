@@ -352,7 +352,7 @@ impl World {
         let (range, operation) = (access.range, access.operation);
         match &access.what {
             What::Read { began, out } => {
-                if let Err(text) = self.model.read((file, range), client, out, *began, now) {
+                if let Err(text) = self.model.read((file, range), process.writer, out, *began, now) {
                     let text = format!("C{}: {text}", client + 1);
                     return self.violate(Invariant::ReadsAreLinearizable, text);
                 }
