@@ -5,3 +5,4 @@ pub mod cases;
 pub mod pattern;
 pub mod random;
 pub mod sizes;
+pub mod types;
