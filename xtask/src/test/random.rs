@@ -17,7 +17,7 @@ use crate::workspace::Built;
 const FILE_SERVERS: u32 = 4;
 const JOB_LIMIT: Duration = Duration::from_secs(900);
 /// Numbers of ranks, and their shares of all cases.
-const SHARES: [(u32, u64); 6] = [(1, 5), (2, 6), (3, 4), (4, 3), (5, 1), (6, 2)];
+const SHARES: [(u32, u64); 6] = [(1, 12), (2, 14), (3, 8), (4, 6), (5, 1), (6, 1)];
 
 /// Cases of one job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
