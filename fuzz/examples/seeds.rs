@@ -46,6 +46,10 @@ fn stamp() -> Option<v1::Stamp> {
     Some(v1::Stamp { boot: 3, holder: holder(true), incarnation: 7 })
 }
 
+fn pointer() -> Option<v1::SharedPointer> {
+    Some(v1::SharedPointer { generation: 2, position: 4096 })
+}
+
 fn object() -> Option<v1::ObjectId> {
     Some(v1::ObjectId { file_id: 11, slot: 2 })
 }
@@ -165,7 +169,7 @@ fn messages() -> Vec<(&'static str, Vec<u8>)> {
         holder: holder(true),
         group_members: vec![7, 8],
         file_id: 11,
-        opens: vec![v1::ReassertedOpen { open_id: 3, access: 1 }],
+        opens: vec![v1::ReassertedOpen { open_id: 3, access: 1, pointer: pointer() }],
         ranges: vec![v1::ReassertedRange { range: Some(range(0, 5)), mode: 1 }],
         size: size(),
     };

@@ -54,6 +54,8 @@ pub const KINDS: &[Kind] = kinds! {
     HeartbeatReply => metadata::HeartbeatAnswer,
     Fences => metadata::Fences,
     VouchFileRequest => metadata::VouchFile,
+    MovePointerRequest => metadata::MovePointer,
+    MovePointerReply => metadata::MovedPointer,
 };
 
 /// The number of what a status carries in its details.

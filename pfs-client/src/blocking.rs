@@ -14,6 +14,7 @@ use pfs_core::ids::{ClientId, Holder};
 use pfs_core::layout::Recipe;
 use pfs_core::path::PfsPath;
 use pfs_core::pattern::RangePattern;
+use pfs_core::pointer::{PointerChange, SharedPointer};
 use pfs_core::token::message::{FileSize, Mode};
 use pfs_proto::v1;
 use std::sync::Arc;
@@ -167,6 +168,11 @@ impl File {
     /// Cuts or extends the file to exactly this many bytes; new bytes are zeros.
     pub fn set_size(&self, bytes: u64) -> Result<(), Error> {
         block_on(self.descriptor.set_size(bytes))
+    }
+
+    /// Moves the shared file pointer; see [`FileDescriptor::move_pointer`].
+    pub fn move_pointer(&self, change: PointerChange) -> Result<SharedPointer, Error> {
+        block_on(self.descriptor.move_pointer(change))
     }
 
     /// Reserves space; see [`FileDescriptor::allocate`].

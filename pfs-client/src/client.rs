@@ -125,7 +125,7 @@ impl Client {
             return Err(Error::new(ErrorKind::Internal, message));
         }
         state.servers.learn(opened.servers)?;
-        state.remember_open(open.id, OpenRecord { holder: open.holder, file: opened.file.id, members, access });
+        state.remember_open(open.id, OpenRecord::new(open.holder, opened.file.id, members, access));
         let status = FileStatus::from(opened.file.clone());
         let (links, home) = (state.links.clone(), (state.cache.clone(), Arc::downgrade(state)));
         let shared = state.share(open.holder, opened.file.id, || {

@@ -9,7 +9,8 @@ use crate::data::memory::source::Source;
 use crate::data::transfer;
 use crate::error::{Error, ErrorKind};
 use crate::group::{CommitSummary, GroupWatch};
-use crate::links::Method;
+use crate::links::{Answer, Method};
+use crate::metadata::unexpected;
 use crate::shared_file::SharedFile;
 use crate::state::ClientState;
 use crate::token::Token;
@@ -21,9 +22,10 @@ use pfs_core::cache::ReadAhead;
 use pfs_core::extent::{Extent, FileOffset, MAX_FILE_BYTES};
 use pfs_core::ids::{Holder, Instance, ObjectId, OpenId};
 use pfs_core::layout::Recipe;
+use pfs_core::pointer::{PointerChange, SharedPointer};
 use pfs_core::token::message::{FileSize, Mode};
 use pfs_proto::data::Allocation;
-use pfs_proto::metadata::SlotSet;
+use pfs_proto::metadata::{MovedPointer, SlotSet};
 use pfs_proto::v1;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -303,6 +305,31 @@ impl FileDescriptor {
             status.map_err(|error| error.context(format_args!("set the size of {} to {bytes}", self.shared.name)))?;
         self.shared.learn_size(status.size);
         Ok(())
+    }
+
+    /// Moves the shared file pointer of this open, which all members of its group have in common, and returns where it was
+    /// before. It begins at 0. What lies between there and where it was put by [`PointerChange::Advance`] is the caller's
+    /// alone: no other call gets any of it, over restarts of the metadata server, too. One that was restarted may leave out
+    /// what calls asked for that it did not answer.
+    ///
+    /// Fails if a member of the group was given up, since what it knew is lost.
+    pub async fn move_pointer(&self, change: PointerChange) -> Result<SharedPointer, Error> {
+        self.group_error().map_or(Ok(()), Err)?;
+        let method = |operation: v1::OperationId| {
+            let change = match change {
+                PointerChange::Advance(by) => v1::move_pointer_request::Change::Advance(by),
+                PointerChange::Set(to) => v1::move_pointer_request::Change::Set(to),
+            };
+            let operation = Some(operation);
+            Method::MovePointer(v1::MovePointerRequest { operation, open_id: self.open.get(), change: Some(change) })
+        };
+        let answer = self.state().metadata.change(method).await;
+        let answer = answer.map_err(|error| error.context(format_args!("shared pointer of {}", self.shared.name)))?;
+        let Answer::Moved(reply) = answer else { return Err(unexpected("a shared pointer")) };
+        // A member that was given up in a restart was told of before the answer.
+        self.group_error().map_or(Ok(()), Err)?;
+        let moved = MovedPointer::try_from(reply).map_err(|error| Error::malformed("the place of a pointer", error))?;
+        Ok(moved.before)
     }
 
     /// Makes everything that this client has written to the file last: it survives a crash of every process and a loss

@@ -16,10 +16,11 @@ use crate::shared_file::SharedFile;
 use crate::types::Access;
 use parking_lot::Mutex;
 use pfs_core::ids::{ClientId, FileId, Holder, OpenId};
+use pfs_core::pointer::SharedPointer;
 use pfs_core::token::message::{FileSize, Reassertion};
-use pfs_proto::metadata::Opened;
+use pfs_proto::metadata::{MovedPointer, Opened};
 use pfs_proto::secret::{AuthInterceptor, Secret};
-use pfs_proto::token::ReassertMessage;
+use pfs_proto::token::{KnownOpen, ReassertMessage};
 use pfs_proto::v1;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -39,6 +40,15 @@ pub(crate) struct OpenRecord {
     /// All members of a group, in rank order; empty for a client.
     pub(crate) members: Vec<ClientId>,
     pub(crate) access: Access,
+    /// The newest state of its shared file pointer that this client was told of.
+    pub(crate) pointer: SharedPointer,
+}
+
+impl OpenRecord {
+    /// An open that was just made.
+    pub(crate) fn new(holder: Holder, file: FileId, members: Vec<ClientId>, access: Access) -> Self {
+        OpenRecord { holder, file, members, access, pointer: SharedPointer::default() }
+    }
 }
 
 /// The state of one client, shared by all its files and background tasks.
@@ -118,16 +128,25 @@ impl ClientState {
 
     /// Takes note of an open, so that a restarted metadata server is told of it.
     pub(crate) fn remember_open(&self, open: OpenId, record: OpenRecord) {
-        self.opens.lock().insert(open, record);
+        // Of one that is known its pointer may be known, too.
+        self.opens.lock().entry(open).or_insert(record);
     }
 
     /// The same for one that was just answered. What can not be understood is told to the caller by its own check.
     pub(crate) fn record_open(&self, request: &v1::OpenFor, reply: &v1::OpenFileReply) {
         let Ok(opened) = Opened::try_from(reply.clone()) else { return };
-        let reasserted = v1::ReassertedOpen { open_id: reply.open_id, access: request.access };
-        let (Some(open), Ok((id, access))) = (opened.open, <(OpenId, Access)>::try_from(reasserted)) else { return };
+        let reasserted = v1::ReassertedOpen { open_id: reply.open_id, access: request.access, pointer: None };
+        let (Some(open), Ok((id, known))) = (opened.open, <(OpenId, KnownOpen)>::try_from(reasserted)) else { return };
         let members = request.group_members.iter().copied().filter_map(ClientId::new).collect();
-        self.remember_open(id, OpenRecord { holder: open.holder, file: opened.file.id, members, access });
+        self.remember_open(id, OpenRecord::new(open.holder, opened.file.id, members, known.access));
+    }
+
+    /// A state of an open's shared file pointer.
+    pub(crate) fn learn_pointer(&self, open: u64, reply: &v1::MovePointerReply) {
+        let (Some(open), Ok(moved)) = (OpenId::new(open), MovedPointer::try_from(*reply)) else { return };
+        if let Some(record) = self.opens.lock().get_mut(&open) {
+            record.pointer = record.pointer.max(moved.after);
+        }
     }
 
     /// An open was closed, or is another member's to say.
@@ -154,10 +173,10 @@ impl ClientState {
                 let (holder, file) = key;
                 let members = record.members.clone();
                 let reassertion = Reassertion { holder, members, file, opens: Vec::new(), ranges, size };
-                ReassertMessage { reassertion, accesses: Vec::new() }
+                ReassertMessage { reassertion, known: Vec::new() }
             });
             message.reassertion.opens.push(*open);
-            message.accesses.push(record.access);
+            message.known.push(KnownOpen { access: record.access, pointer: record.pointer });
         }
         messages.into_values().collect()
     }

@@ -17,6 +17,7 @@ pub mod layout;
 pub mod mutant;
 pub mod path;
 pub mod pattern;
+pub mod pointer;
 pub mod session;
 pub mod token;
 pub mod unsynced;

@@ -5,11 +5,10 @@
 //! Futures of this crate are dropped where they were made and never forgotten: [`drive`](crate::drive) has them on its
 //! stack. So memory can be lent to the client here.
 
-use crate::buffer;
+use crate::buffer::{self, Destination, Source};
 use crate::error::Error;
 use crate::file::{File, OpenFile};
 use crate::status::Status;
-use mpi::traits::*;
 use pfs_client::{FileDescriptor, Token};
 use pfs_core::collective::{Access, Piece};
 use pfs_core::extent::{Extent, ExtentSet};
@@ -21,52 +20,51 @@ const RANGES_MAX: usize = 1024;
 
 impl File {
     /// Reads into `buf` from an offset in etypes of the view on. Short only at the end of the file.
-    pub fn read_at<B: BufferMut + ?Sized>(&self, offset: u64, buf: &mut B) -> Result<Status, Error> {
+    pub fn read_at<B: Destination + ?Sized>(&self, offset: u64, buf: &mut B) -> Result<Status, Error> {
         self.read_some(buf, |bytes| self.open.access_at(offset, bytes))
     }
 
     /// Writes `buf` from an offset in etypes of the view on.
-    pub fn write_at<B: Buffer + ?Sized>(&self, offset: u64, buf: &B) -> Result<Status, Error> {
+    pub fn write_at<B: Source + ?Sized>(&self, offset: u64, buf: &B) -> Result<Status, Error> {
         self.write_some(buf, |bytes| self.open.access_at(offset, bytes))
     }
 
     /// Reads into `buf` from where the individual file pointer is, which moves on by what was read.
-    pub fn read<B: BufferMut + ?Sized>(&self, buf: &mut B) -> Result<Status, Error> {
+    pub fn read<B: Destination + ?Sized>(&self, buf: &mut B) -> Result<Status, Error> {
         let status = self.read_some(buf, |bytes| self.open.access_here(bytes))?;
-        self.open.move_on(status.bytes());
+        self.open.move_on(status.file_bytes());
         Ok(status)
     }
 
     /// Writes `buf` from where the individual file pointer is, which moves on by it.
-    pub fn write<B: Buffer + ?Sized>(&self, buf: &B) -> Result<Status, Error> {
+    pub fn write<B: Source + ?Sized>(&self, buf: &B) -> Result<Status, Error> {
         let status = self.write_some(buf, |bytes| self.open.access_here(bytes))?;
-        self.open.move_on(status.bytes());
+        self.open.move_on(status.file_bytes());
         Ok(status)
     }
 
-    fn read_some<B: BufferMut + ?Sized>(
+    fn read_some<B: Destination + ?Sized>(
         &self,
         buf: &mut B,
         access: impl FnOnce(usize) -> Result<Access, Error>,
     ) -> Result<Status, Error> {
         self.open.check_readable()?;
-        let mut target = buffer::target(buf)?;
+        let mut target = buffer::target(buf, &self.open.views.representation())?;
         let access = access(target.bytes().len())?;
         let read = self.run(self.open.read_access(&access, target.bytes()))?;
-        target.finish(read);
-        Ok(Status::new(read as u64))
+        target.finish(read)
     }
 
-    fn write_some<B: Buffer + ?Sized>(
+    fn write_some<B: Source + ?Sized>(
         &self,
         buf: &B,
         access: impl FnOnce(usize) -> Result<Access, Error>,
     ) -> Result<Status, Error> {
         self.open.check_writable()?;
-        let bytes = buffer::bytes(buf)?;
+        let bytes = buffer::bytes(buf, &self.open.views.representation())?;
         let access = access(bytes.len())?;
         self.run(self.open.write_access(&access, &bytes))?;
-        Ok(Status::new(bytes.len() as u64))
+        Ok(bytes.status())
     }
 }
 

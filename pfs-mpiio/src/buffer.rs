@@ -1,21 +1,137 @@
-//! Buffers of rsmpi as bytes, stored as they are in memory (the data representation `native`).
+//! Buffers as the bytes of a file.
 //!
-//! Bytes without gaps are used where they are. Others are packed into one piece before a write, and put into their places
-//! after a read; gaps are neither read nor written.
+//! In the data representation `native` these are the bytes of memory: without gaps they are used where they are; others are
+//! packed into one piece before a write, and put into their places after a read. Gaps are neither read nor written. In other
+//! representations packed values are converted, into another piece.
 
+use crate::datarep::Representation;
 use crate::datatype;
-use crate::error::{Error, ErrorClass};
+use crate::error::Error;
+use crate::signature::Signature;
+use crate::status::Status;
+use mpi::ffi::MPI_Datatype;
 use mpi::traits::*;
 use pfs_core::datatype::Datatype;
 use std::borrow::Cow;
+use std::ffi::c_void;
 use std::marker::PhantomData;
+use std::ops::Deref;
 use std::slice::{from_raw_parts, from_raw_parts_mut};
 
-/// The data of a buffer: what its datatype and its count together name.
-fn layout<B: AsDatatype + Collection + ?Sized>(buffer: &B) -> Result<Datatype, Error> {
-    let count = u64::try_from(buffer.count())
-        .map_err(|_| Error::new(ErrorClass::Arg, format!("a buffer has {} values", buffer.count())))?;
-    Ok(Datatype::contiguous(count, &datatype::flatten_raw(buffer.as_datatype().as_raw())?)?)
+/// Memory that a file is written from: every [`Buffer`] of rsmpi, [`Large`] and [`RawBuffer`].
+///
+/// # Safety
+/// The values that are described are there, initialised, and do not change as long as the borrow of `self` lasts.
+pub unsafe trait Source {
+    /// Says where the values are, how many, and of which datatype, whose handle is alive during the call of `to`.
+    fn describe<R>(&self, to: impl FnOnce(*const c_void, u64, MPI_Datatype) -> R) -> R;
+}
+
+/// Memory that a file is read into: every [`BufferMut`] of rsmpi, [`LargeMut`] and [`RawBufferMut`].
+///
+/// # Safety
+/// The values that are described are there and are nobody else's as long as the borrow of `self` lasts; any bytes may be
+/// put there.
+pub unsafe trait Destination {
+    /// Says where the values are, how many, and of which datatype, whose handle is alive during the call of `to`.
+    fn describe_mut<R>(&mut self, to: impl FnOnce(*mut c_void, u64, MPI_Datatype) -> R) -> R;
+}
+
+// SAFETY: what rsmpi's trait promises.
+unsafe impl<B: Buffer + ?Sized> Source for B {
+    fn describe<R>(&self, to: impl FnOnce(*const c_void, u64, MPI_Datatype) -> R) -> R {
+        let datatype = self.as_datatype();
+        to(self.pointer(), values(self.count()), datatype.as_raw())
+    }
+}
+
+// SAFETY: what rsmpi's trait promises.
+unsafe impl<B: BufferMut + ?Sized> Destination for B {
+    fn describe_mut<R>(&mut self, to: impl FnOnce(*mut c_void, u64, MPI_Datatype) -> R) -> R {
+        let datatype = self.as_datatype();
+        let (count, raw) = (values(self.count()), datatype.as_raw());
+        to(self.pointer_mut(), count, raw)
+    }
+}
+
+/// A slice of any length. rsmpi counts the values of a buffer in 31 bits and panics if a slice has more.
+#[derive(Clone, Copy, Debug)]
+pub struct Large<'a, T>(pub &'a [T]);
+
+/// A slice of any length to read into; see [`Large`].
+#[derive(Debug)]
+pub struct LargeMut<'a, T>(pub &'a mut [T]);
+
+// SAFETY: the slice is borrowed.
+unsafe impl<T: Equivalence> Source for Large<'_, T> {
+    fn describe<R>(&self, to: impl FnOnce(*const c_void, u64, MPI_Datatype) -> R) -> R {
+        let datatype = T::equivalent_datatype();
+        to(self.0.as_ptr().cast(), self.0.len() as u64, datatype.as_raw())
+    }
+}
+
+// SAFETY: the slice is borrowed exclusively, and any bytes are values of a type with an MPI equivalent, as rsmpi has it.
+unsafe impl<T: Equivalence> Destination for LargeMut<'_, T> {
+    fn describe_mut<R>(&mut self, to: impl FnOnce(*mut c_void, u64, MPI_Datatype) -> R) -> R {
+        let datatype = T::equivalent_datatype();
+        to(self.0.as_mut_ptr().cast(), self.0.len() as u64, datatype.as_raw())
+    }
+}
+
+/// Values of an MPI datatype at an address, to be written.
+#[derive(Clone, Copy, Debug)]
+pub struct RawBuffer {
+    pointer: *const c_void,
+    count: u64,
+    datatype: MPI_Datatype,
+}
+
+/// Values of an MPI datatype at an address, to be read into.
+#[derive(Debug)]
+pub struct RawBufferMut {
+    pointer: *mut c_void,
+    count: u64,
+    datatype: MPI_Datatype,
+}
+
+impl RawBuffer {
+    /// `count` values of `datatype` at `pointer`, laid out as MPI has it (the address may be that of no value, as after
+    /// `MPI_BOTTOM`).
+    ///
+    /// # Safety
+    /// As long as the value is used, the datatype is a handle that is alive, and the values are there, initialised, and do not
+    /// change.
+    pub unsafe fn new(pointer: *const c_void, count: u64, datatype: MPI_Datatype) -> Self {
+        RawBuffer { pointer, count, datatype }
+    }
+}
+
+impl RawBufferMut {
+    /// `count` values of `datatype` at `pointer`, laid out as MPI has it.
+    ///
+    /// # Safety
+    /// As long as the value is used, the datatype is a handle that is alive, and the values are there and are nobody else's.
+    pub unsafe fn new(pointer: *mut c_void, count: u64, datatype: MPI_Datatype) -> Self {
+        RawBufferMut { pointer, count, datatype }
+    }
+}
+
+// SAFETY: promised to `new`.
+unsafe impl Source for RawBuffer {
+    fn describe<R>(&self, to: impl FnOnce(*const c_void, u64, MPI_Datatype) -> R) -> R {
+        to(self.pointer, self.count, self.datatype)
+    }
+}
+
+// SAFETY: promised to `new`.
+unsafe impl Destination for RawBufferMut {
+    fn describe_mut<R>(&mut self, to: impl FnOnce(*mut c_void, u64, MPI_Datatype) -> R) -> R {
+        to(self.pointer, self.count, self.datatype)
+    }
+}
+
+fn values(count: mpi::Count) -> u64 {
+    u64::try_from(count).expect("a buffer has no negative number of values")
 }
 
 fn length(layout: &Datatype) -> usize {
@@ -26,28 +142,73 @@ fn index(displacement: i64) -> isize {
     isize::try_from(displacement).expect("the data of a buffer lies in memory")
 }
 
-/// The bytes of a buffer to write.
-pub(crate) fn bytes<B: Buffer + ?Sized>(buffer: &B) -> Result<Cow<'_, [u8]>, Error> {
-    let layout = layout(buffer)?;
-    if layout.size() == 0 {
-        return Ok(Cow::Borrowed(&[]));
+/// The bytes of a file that a buffer to be written makes.
+pub(crate) struct Bytes<'a> {
+    file: Cow<'a, [u8]>,
+    memory_bytes: u64,
+}
+
+impl Deref for Bytes<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.file
     }
-    let place = buffer.pointer().cast::<u8>();
-    // SAFETY, for both: a `Buffer` promises `count` values of its datatype at its pointer, initialised and borrowed as long
-    // as the buffer is. The segments are the bytes of these values.
+}
+
+impl Bytes<'_> {
+    /// What is to be told when all of it was written.
+    pub(crate) fn status(&self) -> Status {
+        Status::new(self.memory_bytes, self.file.len() as u64)
+    }
+}
+
+/// The bytes of a file that a buffer to be written makes.
+pub(crate) fn bytes<'a, S: Source + ?Sized>(
+    buffer: &'a S,
+    representation: &Representation,
+) -> Result<Bytes<'a>, Error> {
+    buffer.describe(|place, count, datatype| {
+        let layout = Datatype::contiguous(count, &datatype::flatten_raw(datatype)?)?;
+        // SAFETY: a `Source` promises that the values are there and stay as long as the borrow.
+        let packed = unsafe { packed(place.cast(), &layout) };
+        let memory_bytes = layout.size();
+        if representation.is_native() {
+            return Ok(Bytes { file: packed, memory_bytes });
+        }
+        let file = Cow::Owned(Signature::of(count, datatype)?.write(representation, &packed)?);
+        Ok(Bytes { file, memory_bytes })
+    })
+}
+
+/// The data of a layout at a place.
+///
+/// # Safety
+/// All segments of the layout are initialised and do not change during `'a`.
+unsafe fn packed<'a>(place: *const u8, layout: &Datatype) -> Cow<'a, [u8]> {
+    if layout.size() == 0 {
+        return Cow::Borrowed(&[]);
+    }
+    // SAFETY: the caller's promise.
     let part = |displacement, bytes| unsafe { from_raw_parts(place.wrapping_offset(index(displacement)), bytes) };
     if layout.is_contiguous() {
-        return Ok(Cow::Borrowed(part(layout.true_lower_bound(), length(&layout))));
+        return Cow::Borrowed(part(layout.true_lower_bound(), length(layout)));
     }
-    let mut packed = Vec::with_capacity(length(&layout));
+    let mut packed = Vec::with_capacity(length(layout));
     for segment in layout.segments(0, layout.size()) {
         packed.extend_from_slice(part(segment.displacement, segment.length as usize));
     }
-    Ok(Cow::Owned(packed))
+    Cow::Owned(packed)
 }
 
-/// The bytes of a buffer to read into.
-pub(crate) enum Target<'a> {
+/// The bytes of a file that a buffer to be read into takes.
+pub(crate) struct Target<'a> {
+    place: Place<'a>,
+    converted: Option<Converted>,
+}
+
+/// The bytes of memory.
+enum Place<'a> {
     /// Without gaps, where they are.
     InPlace(&'a mut [u8]),
     /// With gaps.
@@ -55,50 +216,99 @@ pub(crate) enum Target<'a> {
 }
 
 /// Bytes that are put into their places by [`Target::finish`].
-pub(crate) struct Spread<'a> {
+struct Spread<'a> {
     packed: Vec<u8>,
     place: *mut u8,
     layout: Datatype,
     buffer: PhantomData<&'a mut [u8]>,
 }
 
-/// The bytes of a buffer to read into.
-pub(crate) fn target<B: BufferMut + ?Sized>(buffer: &mut B) -> Result<Target<'_>, Error> {
-    let layout = layout(buffer)?;
-    if layout.size() == 0 {
-        return Ok(Target::InPlace(&mut []));
-    }
-    let place = buffer.pointer_mut().cast::<u8>();
-    if layout.is_contiguous() {
-        let start = place.wrapping_offset(index(layout.true_lower_bound()));
-        // SAFETY: as in `bytes`; the exclusive borrow of the buffer lasts as long as the slice. MPI's contract with a
-        // `BufferMut` is that any bytes may be received into it.
-        return Ok(Target::InPlace(unsafe { from_raw_parts_mut(start, length(&layout)) }));
-    }
-    Ok(Target::Spread(Spread { packed: vec![0; length(&layout)], place, layout, buffer: PhantomData }))
+/// The bytes of a file that are not those of memory.
+struct Converted {
+    file: Vec<u8>,
+    signature: Signature,
+    representation: Representation,
 }
 
-impl Target<'_> {
-    /// The data in one piece.
-    pub(crate) fn bytes(&mut self) -> &mut [u8] {
+/// The bytes of a file that a buffer to be read into takes.
+pub(crate) fn target<'a, D: Destination + ?Sized>(
+    buffer: &'a mut D,
+    representation: &Representation,
+) -> Result<Target<'a>, Error> {
+    buffer.describe_mut(|place, count, datatype| {
+        let layout = Datatype::contiguous(count, &datatype::flatten_raw(datatype)?)?;
+        let converted = match representation.is_native() {
+            true => None,
+            false => Some(Converted::new(Signature::of(count, datatype)?, representation)?),
+        };
+        // SAFETY: a `Destination` promises that the values are nobody else's as long as the borrow.
+        Ok(Target { place: unsafe { Place::of(place.cast(), layout) }, converted })
+    })
+}
+
+impl Converted {
+    fn new(signature: Signature, representation: &Representation) -> Result<Converted, Error> {
+        let bytes = usize::try_from(signature.file_bytes(representation)?).expect("the data lies in memory");
+        Ok(Converted { file: vec![0; bytes], signature, representation: representation.clone() })
+    }
+}
+
+impl<'a> Place<'a> {
+    /// # Safety
+    /// All segments of the layout are nobody else's during `'a`, and any bytes may be put there.
+    unsafe fn of(place: *mut u8, layout: Datatype) -> Place<'a> {
+        if layout.size() == 0 {
+            return Place::InPlace(&mut []);
+        }
+        if layout.is_contiguous() {
+            let start = place.wrapping_offset(index(layout.true_lower_bound()));
+            // SAFETY: the caller's promise.
+            return Place::InPlace(unsafe { from_raw_parts_mut(start, length(&layout)) });
+        }
+        Place::Spread(Spread { packed: vec![0; length(&layout)], place, layout, buffer: PhantomData })
+    }
+
+    fn packed(&mut self) -> &mut [u8] {
         match self {
-            Target::InPlace(bytes) => bytes,
-            Target::Spread(spread) => &mut spread.packed,
+            Place::InPlace(bytes) => bytes,
+            Place::Spread(spread) => &mut spread.packed,
         }
     }
 
     /// The first `read` bytes of the data are there; what follows in the buffer stays as it was.
-    pub(crate) fn finish(self, read: usize) {
-        let Target::Spread(Spread { packed, place, layout, .. }) = self else { return };
+    fn finish(self, read: usize) {
+        let Place::Spread(Spread { packed, place, layout, .. }) = self else { return };
         let mut rest = &packed[..read];
         for segment in layout.segments(0, read as u64) {
             let (part, after) = rest.split_at(segment.length as usize);
-            // SAFETY: as in `target`: the segment is a part of the buffer, which is borrowed exclusively until here.
+            // SAFETY: as promised to `of`: the segment is a part of the buffer, which is borrowed exclusively until here.
             let to = unsafe {
                 from_raw_parts_mut(place.wrapping_offset(index(segment.displacement)), segment.length as usize)
             };
             to.copy_from_slice(part);
             rest = after;
         }
+    }
+}
+
+impl Target<'_> {
+    /// The bytes of the file, in one piece.
+    pub(crate) fn bytes(&mut self) -> &mut [u8] {
+        match &mut self.converted {
+            None => self.place.packed(),
+            Some(converted) => &mut converted.file,
+        }
+    }
+
+    /// The first `read` bytes of the file are there; what follows in the buffer stays as it was. Returns what is to be told.
+    pub(crate) fn finish(mut self, read: usize) -> Result<Status, Error> {
+        let bytes = match &self.converted {
+            None => read,
+            Some(Converted { file, signature, representation }) => {
+                signature.read(representation, &file[..read], self.place.packed())?
+            }
+        };
+        self.place.finish(bytes);
+        Ok(Status::new(bytes as u64, read as u64))
     }
 }

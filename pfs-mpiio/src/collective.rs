@@ -9,14 +9,13 @@
 //! 5. The ranks agree about the result and the size, and let go of their pins.
 
 use crate::access::{place, read_pieces_under};
-use crate::buffer;
+use crate::buffer::{self, Destination, Source};
 use crate::error::Error;
 use crate::exchange;
 use crate::file::{File, OpenFile};
 use crate::group::{Call, ROOT};
 use crate::pin::Pinned;
 use crate::status::Status;
-use mpi::traits::*;
 use pfs_core::collective::{Access, CollectivePlan, Direction, Method, Piece};
 use pfs_core::extent::Extent;
 use pfs_core::token::message::{FileSize, Mode};
@@ -32,65 +31,66 @@ struct Entered {
 impl File {
     /// Writes every rank's `buf` from its `offset` on, in etypes of its view. Collective. Where accesses overlap, the bytes
     /// of the highest rank stay.
-    pub fn write_at_all<B: Buffer + ?Sized>(&self, offset: u64, buf: &B) -> Result<Status, Error> {
+    pub fn write_at_all<B: Source + ?Sized>(&self, offset: u64, buf: &B) -> Result<Status, Error> {
         self.write_together(buf, |bytes| self.open.access_at(offset, bytes))
     }
 
     /// Reads into every rank's `buf` from its `offset` on, in etypes of its view. Collective. Short only at the end of
     /// the file.
-    pub fn read_at_all<B: BufferMut + ?Sized>(&self, offset: u64, buf: &mut B) -> Result<Status, Error> {
+    pub fn read_at_all<B: Destination + ?Sized>(&self, offset: u64, buf: &mut B) -> Result<Status, Error> {
         self.read_together(buf, |bytes| self.open.access_at(offset, bytes))
     }
 
     /// Writes every rank's `buf` from where its individual file pointer is, which moves on by it. Collective.
-    pub fn write_all<B: Buffer + ?Sized>(&self, buf: &B) -> Result<Status, Error> {
+    pub fn write_all<B: Source + ?Sized>(&self, buf: &B) -> Result<Status, Error> {
         let status = self.write_together(buf, |bytes| self.open.access_here(bytes))?;
-        self.open.move_on(status.bytes());
+        self.open.move_on(status.file_bytes());
         Ok(status)
     }
 
     /// Reads into every rank's `buf` from where its individual file pointer is, which moves on by what was read. Collective.
-    pub fn read_all<B: BufferMut + ?Sized>(&self, buf: &mut B) -> Result<Status, Error> {
+    pub fn read_all<B: Destination + ?Sized>(&self, buf: &mut B) -> Result<Status, Error> {
         let status = self.read_together(buf, |bytes| self.open.access_here(bytes))?;
-        self.open.move_on(status.bytes());
+        self.open.move_on(status.file_bytes());
         Ok(status)
     }
 
-    fn write_together<B: Buffer + ?Sized>(
+    fn write_together<B: Source + ?Sized>(
         &self,
         buf: &B,
         access: impl FnOnce(usize) -> Result<Access, Error>,
     ) -> Result<Status, Error> {
-        let bytes = self.open.check_writable().and_then(|()| buffer::bytes(buf));
+        let bytes = self.open.check_writable().and_then(|()| buffer::bytes(buf, &self.open.views.representation()));
         let own = bytes.as_ref().map_err(Error::clone);
         let own = own.and_then(|bytes| Ok((access(bytes.len())?, &bytes[..])));
-        self.run(self.open.write_collective(Call::WriteAtAll, own))
+        self.run(self.open.write_collective(Call::WriteAtAll, own))?;
+        Ok(bytes?.status())
     }
 
-    fn read_together<B: BufferMut + ?Sized>(
+    fn read_together<B: Destination + ?Sized>(
         &self,
         buf: &mut B,
         access: impl FnOnce(usize) -> Result<Access, Error>,
     ) -> Result<Status, Error> {
-        let mut target = self.open.check_readable().and_then(|()| buffer::target(buf));
+        let mut target =
+            self.open.check_readable().and_then(|()| buffer::target(buf, &self.open.views.representation()));
         let own = target.as_mut().map_err(|error| error.clone());
         let own = own.and_then(|target| {
             let bytes = target.bytes();
             Ok((access(bytes.len())?, bytes))
         });
-        let status = self.run(self.open.read_collective(Call::ReadAtAll, own))?;
-        target?.finish(usize::try_from(status.bytes()).expect("at most the buffer's length"));
-        Ok(status)
+        let read = self.run(self.open.read_collective(Call::ReadAtAll, own))?;
+        let finished = target?.finish(usize::try_from(read).expect("at most the buffer's length"));
+        match self.open.views.representation().can_fail() {
+            true => self.run(self.open.group.agree(finished)),
+            false => finished,
+        }
     }
 }
 
 impl OpenFile {
     /// Writes the data of every rank's access, or tells the ranks of this one's error.
-    pub(crate) async fn write_collective(
-        &self,
-        call: Call,
-        own: Result<(Access, &[u8]), Error>,
-    ) -> Result<Status, Error> {
+    pub(crate) async fn write_collective(&self, call: Call, own: Result<(Access, &[u8]), Error>) -> Result<(), Error> {
         let (access, bytes) = own.map_or_else(|error| (Err(error), &[][..]), |(access, bytes)| (Ok(access), bytes));
         let entered = self.enter(call, access).await?;
         let size = entered.size;
@@ -102,15 +102,16 @@ impl OpenFile {
         };
         let (agreed, bytes_known) = self.group.agree_with_max(written, self.size_in(size.generation)).await;
         self.io().learn_size(FileSize { generation: size.generation, bytes: bytes_known });
-        agreed.map(|()| Status::new(bytes.len() as u64))
+        agreed
     }
 
-    /// Reads the data of every rank's access, or tells the ranks of this one's error.
+    /// Reads the data of every rank's access, or tells the ranks of this one's error. Returns how many of its bytes there
+    /// were before the end of the file.
     pub(crate) async fn read_collective(
         &self,
         call: Call,
         own: Result<(Access, &mut [u8]), Error>,
-    ) -> Result<Status, Error> {
+    ) -> Result<u64, Error> {
         let (access, bytes) = own.map_or_else(|error| (Err(error), &mut [][..]), |(access, bytes)| (Ok(access), bytes));
         let entered = self.enter(call, access).await?;
         let plan = self.plan(Direction::Read, entered);
@@ -122,7 +123,7 @@ impl OpenFile {
             Method::Exchange(_) => exchange::read(self, &plan, &pinned, bytes).await,
         };
         self.group.agree(read).await?;
-        Ok(Status::new(plan.access(self.group.rank()).bytes()))
+        Ok(plan.access(self.group.rank()).bytes())
     }
 
     async fn enter(&self, call: Call, mut own: Result<Access, Error>) -> Result<Entered, Error> {

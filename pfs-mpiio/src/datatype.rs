@@ -1,13 +1,17 @@
 //! MPI's datatypes as [`Datatype`]s of the core.
 //!
-//! MPI tells how a type was made; each step is made again. Sizes and bounds of every step are the ones that MPI has for
-//! it, so alignment of structures and bounds of types of nothing are as this MPI has them.
+//! MPI tells how a type was made; each step is made again. In memory, sizes and bounds of every step are the ones that MPI
+//! has for it, so alignment of structures and bounds of types of nothing are as this MPI has them. In a file whose values
+//! have other sizes, displacements in elements count these, displacements and bounds in bytes are taken as they are, and
+//! structures are not padded (MPI-4.1, 14.5.1).
 //!
 //! The numbers of the combiners differ between MPIs, and so do the names that their headers give them. So MPI itself is
 //! asked, by the envelopes of types that are made for it.
 
+use crate::datarep::Representation;
 use crate::error::{Error, ErrorClass};
 use crate::pending::error_text;
+use crate::signature::Signature;
 use mpi::ffi::{self, MPI_Aint, MPI_Count, MPI_Datatype};
 use mpi::traits::*;
 use pfs_core::datatype::{Datatype, DatatypeError, Distribution, Order};
@@ -21,11 +25,20 @@ pub fn flatten<D: mpi::datatype::Datatype>(datatype: &D) -> Result<Datatype, Err
 
 /// The same of a handle, which is alive.
 pub(crate) fn flatten_raw(datatype: MPI_Datatype) -> Result<Datatype, Error> {
+    flatten_for(datatype, &Representation::Native("native"))
+}
+
+/// Which bytes of a file a value has, if the file has this representation.
+pub(crate) fn flatten_for(datatype: MPI_Datatype, representation: &Representation) -> Result<Datatype, Error> {
     let envelope = Envelope::of(datatype)?;
     let made = match envelope.types {
-        0 => predefined(datatype)?,
-        _ => derived(&Contents::of(datatype, envelope)?)?,
+        0 if representation.is_native() => predefined(datatype)?,
+        0 => Datatype::elementary(Signature::of(1, datatype)?.file_bytes(representation)?)?,
+        _ => derived(&Contents::of(datatype, envelope)?, representation)?,
     };
+    if !representation.is_native() {
+        return Ok(made);
+    }
     let (mut lower, mut extent): (MPI_Count, MPI_Count) = (0, 0);
     // SAFETY: the datatype is alive, the variables live during the call.
     check(unsafe { ffi::MPI_Type_get_extent_x(datatype, &mut lower, &mut extent) })?;
@@ -44,17 +57,25 @@ fn check(code: c_int) -> Result<(), Error> {
     Err(Error::new(ErrorClass::Type, format!("MPI does not tell how a datatype was made: {text}")))
 }
 
+/// Bytes of the data of a datatype, which is alive.
+pub(crate) fn size(datatype: MPI_Datatype) -> Result<u64, Error> {
+    let mut size: MPI_Count = 0;
+    // SAFETY: the datatype is alive, the variable lives during the call.
+    check(unsafe { ffi::MPI_Type_size_x(datatype, &mut size) })?;
+    u64::try_from(size).map_err(|_| Error::new(ErrorClass::Type, "a datatype has no size that can be told"))
+}
+
 /// How a datatype was made: the lengths of the lists that were given.
 #[derive(Clone, Copy)]
-struct Envelope {
+pub(crate) struct Envelope {
     combiner: c_int,
     integers: c_int,
     addresses: c_int,
-    types: c_int,
+    pub(crate) types: c_int,
 }
 
 impl Envelope {
-    fn of(datatype: MPI_Datatype) -> Result<Envelope, Error> {
+    pub(crate) fn of(datatype: MPI_Datatype) -> Result<Envelope, Error> {
         let (mut integers, mut addresses, mut types, mut combiner) = (0, 0, 0, 0);
         // SAFETY: the caller's datatype is alive, the variables live during the call.
         check(unsafe {
@@ -65,15 +86,15 @@ impl Envelope {
 }
 
 /// What a datatype was made of.
-struct Contents {
+pub(crate) struct Contents {
     combiner: c_int,
-    integers: Vec<c_int>,
+    pub(crate) integers: Vec<c_int>,
     addresses: Vec<MPI_Aint>,
-    types: Vec<MPI_Datatype>,
+    pub(crate) types: Vec<MPI_Datatype>,
 }
 
 impl Contents {
-    fn of(datatype: MPI_Datatype, envelope: Envelope) -> Result<Contents, Error> {
+    pub(crate) fn of(datatype: MPI_Datatype, envelope: Envelope) -> Result<Contents, Error> {
         let length = |count: c_int| usize::try_from(count).expect("MPI counts from 0");
         // One more than needed, so that a list of nothing has an address.
         let mut integers = vec![0; length(envelope.integers) + 1];
@@ -90,9 +111,9 @@ impl Contents {
         Ok(Contents { combiner: envelope.combiner, integers, addresses, types })
     }
 
-    /// The only type that it was made of.
-    fn inner(&self) -> Result<Datatype, Error> {
-        flatten_raw(self.types[0])
+    /// Whether it is a structure: the only kind that has several types.
+    pub(crate) fn is_structure(&self) -> Result<bool, Error> {
+        Ok(self.combiner == Combiners::get()?.structure)
     }
 
     /// A length or count.
@@ -219,17 +240,16 @@ fn combiner_of(make: impl FnOnce(&mut MPI_Datatype) -> c_int) -> Result<c_int, E
     Ok(envelope?.combiner)
 }
 
-fn derived(of: &Contents) -> Result<Datatype, Error> {
+fn derived(of: &Contents, representation: &Representation) -> Result<Datatype, Error> {
     let known = Combiners::get()?;
     let combiner = of.combiner;
     if combiner == known.structure {
-        return structure(of);
+        return structure(of, representation);
     }
-    let inner = of.inner()?;
+    let inner = flatten_for(of.types[0], representation)?;
     let made = match () {
         () if combiner == known.duplicate => inner,
-        // Its bounds are set for all types alike.
-        () if combiner == known.resized => inner,
+        () if combiner == known.resized => inner.resized(wide(of.addresses[0]), wide(of.addresses[1]))?,
         () if combiner == known.contiguous => Datatype::contiguous(of.count(0), &inner)?,
         () if combiner == known.vector => {
             Datatype::vector(of.count(0), of.count(1), i64::from(of.integers[2]), &inner)?
@@ -269,9 +289,10 @@ fn wide(address: MPI_Aint) -> i64 {
     i64::try_from(address).expect("addresses have at most 64 bits")
 }
 
-fn structure(of: &Contents) -> Result<Datatype, Error> {
+fn structure(of: &Contents, representation: &Representation) -> Result<Datatype, Error> {
     let places = blocks(of.addresses.iter().map(|&at| wide(at)), &of.integers[1..]);
-    let parts = places.into_iter().zip(&of.types).map(|((at, length), &of)| Ok((at, length, flatten_raw(of)?)));
+    let parts = places.into_iter().zip(&of.types);
+    let parts = parts.map(|((at, length), &of)| Ok((at, length, flatten_for(of, representation)?)));
     Ok(Datatype::structure(&parts.collect::<Result<Vec<_>, Error>>()?)?)
 }
 

@@ -49,6 +49,10 @@ classes! {
     BadFile = MPI_ERR_BAD_FILE;
     /// A communicator that can not open files.
     Comm = MPI_ERR_COMM;
+    /// A conversion function of a data representation failed.
+    Conversion = MPI_ERR_CONVERSION;
+    /// A data representation of this name exists.
+    DupDatarep = MPI_ERR_DUP_DATAREP;
     /// The file exists.
     FileExists = MPI_ERR_FILE_EXISTS;
     /// A hint's value that makes no sense.
@@ -69,6 +73,8 @@ classes! {
     Type = MPI_ERR_TYPE;
     /// A data representation that is not known.
     UnsupportedDatarep = MPI_ERR_UNSUPPORTED_DATAREP;
+    /// A call that the file's access mode does not allow.
+    UnsupportedOperation = MPI_ERR_UNSUPPORTED_OPERATION;
 }
 
 impl fmt::Display for ErrorClass {

@@ -6,16 +6,23 @@ use mpi::traits::Equivalence;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Status {
     bytes: u64,
+    file_bytes: u64,
 }
 
 impl Status {
-    pub(crate) fn new(bytes: u64) -> Status {
-        Status { bytes }
+    /// `bytes` of memory, which are `file_bytes` in the file.
+    pub(crate) fn new(bytes: u64, file_bytes: u64) -> Status {
+        Status { bytes, file_bytes }
     }
 
-    /// Bytes that were moved; less than asked for only at the end of the file.
+    /// Bytes that were moved, as memory has them; less than asked for only at the end of the file.
     pub fn bytes(self) -> u64 {
         self.bytes
+    }
+
+    /// The same as the file has them; another number only in a data representation with sizes of its own.
+    pub fn file_bytes(self) -> u64 {
+        self.file_bytes
     }
 
     /// Whole values of type `T` that were moved, or nothing when the bytes are not whole values.

@@ -3,7 +3,8 @@
 //! Invariants: every rank knows the views of all ranks, so a collective access is told by a position and a length; the
 //! file pointer is a position in bytes of the view's data, always at the start of an etype.
 
-use crate::datatype::flatten_raw;
+use crate::datarep::Representation;
+use crate::datatype::flatten_for;
 use crate::error::{Error, ErrorClass};
 use crate::file::{File, OpenFile};
 use crate::group::Call;
@@ -12,9 +13,6 @@ use pfs_core::collective::{Access, BeyondLimits};
 use pfs_core::datatype::{DecodeError, View, ViewError};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-/// The data representations that are known.
-const REPRESENTATIONS: [&str; 2] = ["native", "internal"];
 
 /// What the ranks see of a file.
 pub(crate) struct Views {
@@ -26,6 +24,8 @@ pub(crate) struct Views {
 struct Seen {
     own: Arc<View>,
     by_rank: Vec<Arc<View>>,
+    /// How the file stores values; the same on all ranks.
+    representation: Representation,
 }
 
 /// From where a file pointer is set.
@@ -43,7 +43,8 @@ impl Views {
     /// Every rank sees all bytes.
     pub(crate) fn new(ranks: u32) -> Views {
         let all: Arc<View> = Arc::default();
-        let seen = Seen { by_rank: vec![all.clone(); ranks as usize], own: all };
+        let representation = Representation::Native("native");
+        let seen = Seen { by_rank: vec![all.clone(); ranks as usize], own: all, representation };
         Views { seen: Mutex::new(seen), pointer: AtomicU64::new(0) }
     }
 
@@ -53,6 +54,11 @@ impl Views {
 
     pub(crate) fn own(&self) -> Arc<View> {
         self.seen().own.clone()
+    }
+
+    /// How the file stores values.
+    pub(crate) fn representation(&self) -> Representation {
+        self.seen().representation.clone()
     }
 
     /// The access of another rank, which has found that it is possible.
@@ -82,9 +88,20 @@ impl File {
         representation: &str,
     ) -> Result<(), Error> {
         let own = self.open.check_view(displacement, etype, filetype, representation);
-        let number = REPRESENTATIONS.iter().position(|known| *known == representation).unwrap_or_default() as u64;
-        let terms = own.as_ref().map(|view| [view.etype_bytes(), number, 0, 0]).map_err(Clone::clone);
+        let name = number_of(representation);
+        let terms = own.as_ref().map(|(view, _)| [view.etype_bytes(), name, 0, 0]).map_err(Clone::clone);
         self.run(self.open.set_view(own, terms))
+    }
+
+    /// The data representation of the view, by its name.
+    pub fn get_datarep(&self) -> String {
+        self.open.views.representation().name().to_owned()
+    }
+
+    /// Bytes from one value of a datatype to the next in this file, whose data representation may store values in other
+    /// sizes than memory has. Displacements in bytes of file types count in these.
+    pub fn get_type_extent<D: MpiDatatype>(&self, datatype: &D) -> Result<i64, Error> {
+        Ok(flatten_for(datatype.as_raw(), &self.open.views.representation())?.extent())
     }
 
     /// What this rank sees of the file.
@@ -112,20 +129,24 @@ impl File {
 
 impl OpenFile {
     /// Tells the other ranks this rank's view, or that it has none that is possible. `terms` must be the same on all ranks.
-    async fn set_view(&self, own: Result<View, Error>, terms: Result<[u64; 4], Error>) -> Result<(), Error> {
+    async fn set_view(
+        &self,
+        own: Result<(View, Representation), Error>,
+        terms: Result<[u64; 4], Error>,
+    ) -> Result<(), Error> {
         let entries = self.group.enter(Call::SetView, terms).await?;
         if let Some(rank) = entries.iter().position(|entry| entry != &entries[0]) {
             let message = format!("set_view: rank 0 and rank {rank} give another etype or data representation");
             return Err(Error::new(ErrorClass::NotSame, message));
         }
-        let own = own?;
+        let (own, representation) = own?;
         let mut numbers = Vec::new();
         own.encode(&mut numbers);
         let all = self.group.all_gather_numbers(&numbers).await?;
         let views = all.into_iter().map(|numbers| Ok(Arc::new(View::decode(&mut numbers.into_iter())?)));
         let views = views.collect::<Result<Vec<_>, Error>>();
         let by_rank = self.group.agree(views).await?;
-        *self.views.seen() = Seen { own: Arc::new(own), by_rank };
+        *self.views.seen() = Seen { own: Arc::new(own), by_rank, representation };
         self.views.set_pointer(0);
         Ok(())
     }
@@ -136,17 +157,15 @@ impl OpenFile {
         etype: &E,
         filetype: &F,
         representation: &str,
-    ) -> Result<View, Error> {
-        if !REPRESENTATIONS.contains(&representation) {
-            let message = format!("the data representation {representation:?} is not known; native and internal are");
-            return Err(Error::new(ErrorClass::UnsupportedDatarep, message));
-        }
-        let view = View::new(displacement, &flatten_raw(etype.as_raw())?, &flatten_raw(filetype.as_raw())?)?;
+    ) -> Result<(View, Representation), Error> {
+        let representation = Representation::find(representation)?;
+        let flat = |datatype| flatten_for(datatype, &representation);
+        let view = View::new(displacement, &flat(etype.as_raw())?, &flat(filetype.as_raw())?)?;
         if self.amode.can_write() && !view.is_disjoint() {
             let message = "a file type that names a byte twice is possible only for a file that is open for reading";
             return Err(Error::new(ErrorClass::Type, message));
         }
-        Ok(view)
+        Ok((view, representation))
     }
 
     async fn seek(&self, offset: i64, whence: Whence) -> Result<(), Error> {
@@ -188,6 +207,12 @@ impl OpenFile {
         }
         Ok(Access::new(view, position, bytes)?)
     }
+}
+
+/// A number that names differ in, with all but certainty (FNV-1a).
+fn number_of(name: &str) -> u64 {
+    let mix = |number: u64, byte: u8| (number ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, mix)
 }
 
 impl From<BeyondLimits> for Error {

@@ -9,6 +9,7 @@ use pfs_core::ids::{
 use pfs_core::layout::Recipe;
 use pfs_core::path::PfsPath;
 use pfs_core::pattern::RangePattern;
+use pfs_core::pointer::{PointerChange, SharedPointer};
 use pfs_core::session::{Heartbeat, HeartbeatAnswer, Hello, Welcome};
 use pfs_core::token::message::{
     Ack, Acquire, AcquireSet, FileSize, Grant, Mode, Reassertion, Release, Revoke, SetId, SetPart, Undrained,
@@ -238,10 +239,12 @@ fn client_message() -> impl Strategy<Value = token::ClientMessage> {
     let reassert = (holder(), vec(client_id(), 0..4), file_id(), extents(), mode(), option::of(file_size())).prop_map(
         |(holder, members, file, ranges, mode, size)| {
             let opens = members.iter().filter_map(|client| OpenId::new(client.get())).collect::<Vec<_>>();
-            let accesses = vec![metadata::Access::ReadWrite; opens.len()];
+            let pointer = SharedPointer { generation: 3, position: 1 << 40 };
+            let known = token::KnownOpen { access: metadata::Access::ReadWrite, pointer };
+            let known = vec![known; opens.len()];
             let ranges = ranges.into_iter().map(|range| (range, mode)).collect();
             let reassertion = Reassertion { holder, members, file, opens, ranges, size };
-            M::Reassert(token::ReassertMessage { reassertion, accesses })
+            M::Reassert(token::ReassertMessage { reassertion, known })
         },
     );
     let call = any::<u64>().prop_map(|call_id| M::Call(v1::MetadataCall { call_id, method: None }));
@@ -410,6 +413,12 @@ proptest! {
         check::<v1::CreateFileRequest, _>(create)?;
         check::<v1::OpenFileRequest, _>(metadata::OpenFile { operation, path: path.clone(), open })?;
         check::<v1::CloseFileRequest, _>(metadata::CloseFile { operation, open: close.0, size: close.1 })?;
+        for change in [PointerChange::Advance(operation.sequence / 2), PointerChange::Set(operation.sequence / 2)] {
+            check::<v1::MovePointerRequest, _>(metadata::MovePointer { operation, open: close.0, change })?;
+            let before = SharedPointer { generation: operation.sequence / 4, position: 7 };
+            let after = SharedPointer { generation: operation.sequence, position: 9 };
+            check::<v1::MovePointerReply, _>(metadata::MovedPointer { before, after })?;
+        }
         check::<v1::UpdateMetadataRequest, _>(metadata::UpdateMetadata { operation, target: update.0, change: update.1 })?;
         let kind = flag.then_some(metadata::EntryKind::Directory);
         check::<v1::DeleteFileRequest, _>(metadata::DeleteFile { operation, path: path.clone(), kind })?;

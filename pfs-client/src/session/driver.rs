@@ -257,6 +257,7 @@ impl Driver {
             | (Method::OpenFile(v1::OpenFileRequest { open: Some(open), .. }), Ok(Answer::Opened(opened))) => {
                 state.record_open(open, opened);
             }
+            (Method::MovePointer(asked), Ok(Answer::Moved(reply))) => state.learn_pointer(asked.open_id, reply),
             // One that is refused for good is not open any more either.
             (Method::CloseFile(close), answer) if !answer.as_ref().is_err_and(|error| error.kind().is_passing()) => {
                 state.forget_open(close.open_id);

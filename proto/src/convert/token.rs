@@ -13,6 +13,7 @@ use crate::v1;
 use pfs_core::extent::Extent;
 use pfs_core::ids::{Boot, ClientId, FileId, GroupId, Holder, OpenId, RequestId, RevokeId, ServerId};
 use pfs_core::pattern::RangePattern;
+use pfs_core::pointer::SharedPointer;
 use pfs_core::session::{Heartbeat, HeartbeatAnswer, Hello, Welcome};
 use pfs_core::token::message::{
     Ack, Acquire, AcquireSet, FileSize, Grant, Mode, Reassertion, Refusal, Release, Revoke, SetId, SetPart, Undrained,
@@ -67,8 +68,17 @@ pub enum ClientMessage {
 pub struct ReassertMessage {
     /// What it holds.
     pub reassertion: Reassertion,
-    /// What each of the reassertion's opens may do.
-    pub accesses: Vec<Access>,
+    /// Of each of the reassertion's opens what is known of it.
+    pub known: Vec<KnownOpen>,
+}
+
+/// What a client knows of an open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KnownOpen {
+    /// What it may do.
+    pub access: Access,
+    /// The newest state of its shared file pointer.
+    pub pointer: SharedPointer,
 }
 
 /// The answer to a size query.
@@ -340,8 +350,8 @@ impl TryFrom<v1::ReassertTokens> for ReassertMessage {
     type Error = ConvertError;
 
     fn try_from(message: v1::ReassertTokens) -> Result<Self> {
-        let opens: Vec<(OpenId, Access)> = each(message.opens, "opens", RANGES_PER_MESSAGE_MAX)?;
-        let (opens, accesses) = opens.into_iter().unzip();
+        let opens: Vec<(OpenId, KnownOpen)> = each(message.opens, "opens", RANGES_PER_MESSAGE_MAX)?;
+        let (opens, known) = opens.into_iter().unzip();
         let held: Vec<(Extent, Mode)> = each(message.ranges, "ranges", RANGES_PER_MESSAGE_MAX)?;
         in_order(&held.iter().map(|(range, _)| *range).collect::<Vec<_>>(), "ranges")?;
         let reassertion = Reassertion {
@@ -352,16 +362,17 @@ impl TryFrom<v1::ReassertTokens> for ReassertMessage {
             ranges: held,
             size: optional(message.size, "size")?,
         };
-        Ok(ReassertMessage { reassertion, accesses })
+        Ok(ReassertMessage { reassertion, known })
     }
 }
 
 impl From<ReassertMessage> for v1::ReassertTokens {
     fn from(message: ReassertMessage) -> Self {
-        let ReassertMessage { reassertion, accesses } = message;
-        let open = |(open_id, access): (OpenId, Access)| v1::ReassertedOpen {
+        let ReassertMessage { reassertion, known } = message;
+        let open = |(open_id, known): (OpenId, KnownOpen)| v1::ReassertedOpen {
             open_id: open_id.get(),
-            access: v1::Access::from(access).into(),
+            access: v1::Access::from(known.access).into(),
+            pointer: Some(known.pointer.into()),
         };
         let held = |(range, mode): (Extent, Mode)| v1::ReassertedRange {
             range: Some(range.into()),
@@ -371,18 +382,21 @@ impl From<ReassertMessage> for v1::ReassertTokens {
             holder: Some(reassertion.holder.into()),
             group_members: reassertion.members.into_iter().map(ClientId::get).collect(),
             file_id: reassertion.file.get(),
-            opens: reassertion.opens.into_iter().zip(accesses).map(open).collect(),
+            opens: reassertion.opens.into_iter().zip(known).map(open).collect(),
             ranges: reassertion.ranges.into_iter().map(held).collect(),
             size: reassertion.size.map(Into::into),
         }
     }
 }
 
-impl TryFrom<v1::ReassertedOpen> for (OpenId, Access) {
+impl TryFrom<v1::ReassertedOpen> for (OpenId, KnownOpen) {
     type Error = ConvertError;
 
     fn try_from(message: v1::ReassertedOpen) -> Result<Self> {
-        Ok((id(message.open_id, "open_id", OpenId::new)?, Access::from_wire(message.access, "access")?))
+        let open = id(message.open_id, "open_id", OpenId::new)?;
+        let access = Access::from_wire(message.access, "access")?;
+        let pointer = optional(message.pointer, "pointer")?.unwrap_or_default();
+        Ok((open, KnownOpen { access, pointer }))
     }
 }
 

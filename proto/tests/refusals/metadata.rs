@@ -6,8 +6,8 @@ use pfs_core::layout::RecipeError;
 use pfs_core::path::PathError;
 use pfs_proto::convert::Problem;
 use pfs_proto::metadata::{
-    CloseFile, CreateFile, DeleteFile, FetchMetadata, Initialize, ListDirectory, ListTokens, MakeDirectory, OpenFile,
-    OperationId, Rename, Session, UpdateMetadata,
+    CloseFile, CreateFile, DeleteFile, FetchMetadata, Initialize, ListDirectory, ListTokens, MakeDirectory,
+    MovePointer, MovedPointer, OpenFile, OperationId, Rename, Session, UpdateMetadata,
 };
 use pfs_proto::v1;
 use v1::update_metadata_request::{Change, Target};
@@ -116,6 +116,33 @@ fn opens_and_closes() {
             ("operation", Problem::Missing, |c| c.operation = None),
             ("open_id", Problem::Missing, |c| c.open_id = 0),
             ("size.generation", out_of_bounds(0, 1, u64::MAX), |c| c.size = size(1, 0)),
+        ],
+    );
+}
+
+#[test]
+fn shared_pointers() {
+    use v1::move_pointer_request::Change;
+    const PAST_ALL: u64 = 1 << 63;
+    refuses::<v1::MovePointerRequest, MovePointer>(
+        &v1::MovePointerRequest { operation: operation(), open_id: 1, change: Some(Change::Advance(5)) },
+        &[
+            ("operation", Problem::Missing, |m| m.operation = None),
+            ("open_id", Problem::Missing, |m| m.open_id = 0),
+            ("change", Problem::Missing, |m| m.change = None),
+            ("advance", out_of_bounds(PAST_ALL, 0, PAST_ALL - 1), |m| m.change = Some(Change::Advance(PAST_ALL))),
+            ("set", out_of_bounds(PAST_ALL, 0, PAST_ALL - 1), |m| m.change = Some(Change::Set(PAST_ALL))),
+        ],
+    );
+    let pointer = v1::SharedPointer { generation: 1, position: 2 };
+    refuses::<v1::MovePointerReply, MovedPointer>(
+        &v1::MovePointerReply { before: Some(pointer), after: Some(pointer) },
+        &[
+            ("before", Problem::Missing, |m| m.before = None),
+            ("after", Problem::Missing, |m| m.after = None),
+            ("after.position", out_of_bounds(PAST_ALL, 0, PAST_ALL - 1), |m| {
+                m.after = Some(v1::SharedPointer { generation: 1, position: PAST_ALL });
+            }),
         ],
     );
 }

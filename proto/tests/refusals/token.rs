@@ -316,7 +316,7 @@ fn sets_and_reassertions() {
             holder: group_holder(5),
             group_members: vec![7, 8],
             file_id: 11,
-            opens: vec![v1::ReassertedOpen { open_id: 3, access: 1 }],
+            opens: vec![v1::ReassertedOpen { open_id: 3, access: 1, pointer: None }],
             ranges: vec![held(0), held(5)],
             size: size(9, 1),
         })),

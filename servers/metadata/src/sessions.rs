@@ -10,7 +10,7 @@
 //! * the calls of one client that run at once, and those that wait, are bounded.
 
 use pfs_core::ids::{ClientId, FileId, Holder, OpenId, RequestId};
-use pfs_proto::metadata::OperationId;
+use pfs_proto::metadata::{MovedPointer, OperationId};
 use pfs_proto::token::ServerFrame;
 use pfs_proto::v1;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -58,6 +58,7 @@ impl Connection {
 pub(crate) enum Done {
     Opened { open: OpenId, holder: Holder, file: FileId },
     Closed,
+    Moved(MovedPointer),
 }
 
 /// Calls on a client's stream.

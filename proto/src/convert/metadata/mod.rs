@@ -4,6 +4,7 @@
 mod file;
 mod listing;
 mod namespace;
+mod pointer;
 mod registration;
 mod session;
 
@@ -13,6 +14,7 @@ pub use namespace::{
     Change, CloseFile, CreateFile, DeleteFile, FetchMetadata, LayoutRequest, MakeDirectory, OpenFile, OpenFor, Rename,
     Target, UpdateMetadata,
 };
+pub use pointer::{MovePointer, MovedPointer};
 pub use registration::{
     Fences, Heartbeat, HeartbeatAnswer, Label, RegisterFileServer, Registration, SpaceReport, VouchFile,
 };

@@ -167,6 +167,7 @@ impl Metadata for FakeMetadata {
         create_file(CreateFileRequest) -> OpenFileReply;
         open_file(OpenFileRequest) -> OpenFileReply;
         close_file(CloseFileRequest) -> CloseFileReply;
+        move_pointer(MovePointerRequest) -> MovePointerReply;
         fetch_metadata(FetchMetadataRequest) -> FetchMetadataReply;
         update_metadata(UpdateMetadataRequest) -> FetchMetadataReply;
         delete_file(DeleteFileRequest) -> DeleteFileReply;

@@ -48,6 +48,11 @@ async fn run_one(shared: Arc<Shared>, client: ClientId, call: v1::MetadataCall) 
         Method::CloseFile(request) => {
             by.call(request, |c: &strict::CloseFile| c.operation.client, files::close).await.map(Reply::Closed)
         }
+        Method::MovePointer(request) => by
+            .call(request, |c: &strict::MovePointer| c.operation.client, files::move_pointer)
+            .await
+            .map(Into::into)
+            .map(Reply::Moved),
         Method::FetchMetadata(request) => {
             by.call(request, |c: &strict::FetchMetadata| c.client, files::fetch).await.map(Reply::Fetched)
         }

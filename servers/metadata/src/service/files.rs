@@ -10,8 +10,8 @@ use crate::store::keys::Counter;
 use crate::tokens::{OpenRequest, Opened as OpenedHandle, Stopped};
 use pfs_core::ids::{FileId, GroupId, OpenId, ServerId};
 use pfs_proto::metadata::{
-    Change, CloseFile, CreateFile, EntryKind, FetchMetadata, FileMetadata, OpenFile, OpenFor, OpenHandle, Opened,
-    OperationId, Target, UpdateMetadata,
+    Change, CloseFile, CreateFile, EntryKind, FetchMetadata, FileMetadata, MovePointer, MovedPointer, OpenFile,
+    OpenFor, OpenHandle, Opened, OperationId, Target, UpdateMetadata,
 };
 use pfs_proto::status::{ErrorCode, status};
 use pfs_proto::v1;
@@ -125,6 +125,16 @@ pub(super) async fn close(shared: Arc<Shared>, request: CloseFile) -> Result<v1:
         Ok(()) | Err(NamespaceError::NoFile(_)) => Ok(v1::CloseFileReply {}),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Moves a shared file pointer. After a start, where it was is known when all have said what they know.
+pub(super) async fn move_pointer(shared: Arc<Shared>, request: MovePointer) -> Result<MovedPointer, Status> {
+    let patience = Duration::from_millis(3 * shared.config.lease_ms + shared.config.grace_ms());
+    if tokio::time::timeout(patience, shared.grace_over.cancelled()).await.is_err() {
+        let text = format!("not all clients that the metadata server has to hear have spoken within {patience:?}");
+        return Err(status(ErrorCode::Unavailable, text));
+    }
+    Ok(shared.tokens.with(move |state| state.move_pointer(request)).await??)
 }
 
 /// The id of what a request is about.

@@ -66,6 +66,13 @@ impl Metadata for MetadataService {
         self.change(request, files::close).await
     }
 
+    async fn move_pointer(
+        &self,
+        request: Request<v1::MovePointerRequest>,
+    ) -> Result<Response<v1::MovePointerReply>, Status> {
+        self.change(request, files::move_pointer).await
+    }
+
     async fn fetch_metadata(
         &self,
         request: Request<v1::FetchMetadataRequest>,

@@ -2,10 +2,12 @@
 //!
 //! Invariants:
 //! * a file is in the table as long as a handle of it is open;
+//! * of a shared file pointer the latest state is known, and none of a handle that was closed;
 //! * a known size only grows inside its generation, and the generation only by what the store says;
 //! * a file that lost its name is returned for removal exactly once: when its last handle goes.
 
 use pfs_core::ids::{ClientId, FileId, GroupId, Holder, OpenId};
+use pfs_core::pointer::SharedPointer;
 use pfs_core::token::message::FileSize;
 use pfs_core::token::size::KnownSize;
 use pfs_proto::metadata::{Access, SlotSet};
@@ -32,6 +34,8 @@ struct OpenFile {
 #[derive(Default)]
 pub(crate) struct Handles {
     handles: BTreeMap<OpenId, Handle>,
+    /// Shared file pointers that were moved; those of other handles are at their start.
+    pointers: BTreeMap<OpenId, SharedPointer>,
     files: BTreeMap<FileId, OpenFile>,
     holders: BTreeMap<Holder, BTreeSet<OpenId>>,
     /// Opens that allow writes, counted.
@@ -71,6 +75,19 @@ impl Handles {
         self.handles.get(&open).copied()
     }
 
+    /// Where the shared file pointer of a handle is.
+    pub(crate) fn pointer(&self, open: OpenId) -> SharedPointer {
+        self.pointers.get(&open).copied().unwrap_or_default()
+    }
+
+    /// A state of a handle's shared file pointer; an earlier one than what is known says nothing.
+    pub(crate) fn learn_pointer(&mut self, open: OpenId, pointer: SharedPointer) {
+        if self.handles.contains_key(&open) {
+            let known = self.pointers.entry(open).or_default();
+            *known = pointer.max(*known);
+        }
+    }
+
     /// Whether a client may act for a holder.
     pub(crate) fn speaks_for(&self, client: ClientId, holder: Holder) -> bool {
         match holder {
@@ -101,6 +118,7 @@ impl Handles {
     /// Ends a handle. Returns the file if it is to be removed now.
     pub(crate) fn close(&mut self, open: OpenId) -> Option<FileId> {
         let handle = self.handles.remove(&open)?;
+        self.pointers.remove(&open);
         if handle.access.writes()
             && let Some(count) = self.writers.get_mut(&(handle.holder, handle.file))
         {
@@ -269,6 +287,21 @@ mod tests {
         assert!(!handles.may_write(own, FILE) && handles.written_under(own).is_empty());
         assert_eq!(handles.remove_group(group), []);
         assert!(handles.writers.is_empty());
+    }
+
+    #[test]
+    fn a_pointer_goes_on_only_and_ends_with_its_handle() {
+        let (mut handles, id) = (Handles::default(), OpenId::new(1).unwrap());
+        let pointer = |generation, position| SharedPointer { generation, position };
+        handles.learn_pointer(id, pointer(1, 1));
+        open(&mut handles, 1, Holder::Client(client(1)), Access::Read);
+        assert_eq!(handles.pointer(id), SharedPointer::default(), "it was not open");
+        handles.learn_pointer(id, pointer(1, 70));
+        handles.learn_pointer(id, pointer(0, 90));
+        handles.learn_pointer(id, pointer(1, 60));
+        assert_eq!(handles.pointer(id), pointer(1, 70));
+        handles.close(id);
+        assert!(handles.pointers.is_empty());
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod actions;
 mod errands;
 mod handles;
 mod opens;
+mod pointers;
 mod restart;
 mod servers;
 mod sizes;

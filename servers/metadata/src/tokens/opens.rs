@@ -73,7 +73,7 @@ impl State {
         match self.recall(operation)? {
             None => Ok(None),
             Some(Done::Opened { open, holder, file }) => Ok(Some(Opened { open, holder, file })),
-            Some(Done::Closed) => {
+            Some(Done::Closed | Done::Moved(_)) => {
                 let OperationId { slot, sequence, .. } = operation;
                 Err(OpenRefused::Sequence { slot, sequence, last: sequence })
             }
@@ -111,7 +111,7 @@ impl State {
     pub(crate) fn closing(&self, operation: OperationId, open: OpenId) -> Result<Option<FileId>, OpenRefused> {
         match self.recall(operation)? {
             Some(Done::Closed) => return Ok(None),
-            Some(Done::Opened { .. }) => {
+            Some(Done::Opened { .. } | Done::Moved(_)) => {
                 let OperationId { slot, sequence, .. } = operation;
                 return Err(OpenRefused::Sequence { slot, sequence, last: sequence });
             }

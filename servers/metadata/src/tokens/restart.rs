@@ -22,7 +22,7 @@ impl State {
     }
 
     fn take_over(&mut self, client: ClientId, message: &ReassertMessage, file: &FileMetadata) {
-        let ReassertMessage { reassertion, accesses } = message;
+        let ReassertMessage { reassertion, known } = message;
         let holder = reassertion.holder;
         if let Err(error) = self.coordinator.handle_reassert(client, reassertion, Self::now_ms()) {
             tracing::warn!(%client, %holder, file = %file.id, %error, "what a client says it holds is refused");
@@ -34,14 +34,15 @@ impl State {
             return;
         }
         // Another member of a group may have closed it in this boot.
-        let opens = reassertion.opens.iter().zip(accesses).filter(|(open, _)| !self.closed.contains(open));
+        let opens = reassertion.opens.iter().zip(known).filter(|(open, _)| !self.closed.contains(open));
         let opens: Vec<_> = opens.collect();
         if let (Holder::Group(group), false) = (holder, opens.is_empty()) {
             self.handles.add_group(group, &members);
         }
-        for (open, access) in opens {
-            let handle = Handle { holder, file: file.id, access: *access };
+        for (open, known) in opens {
+            let handle = Handle { holder, file: file.id, access: known.access };
             self.handles.open(*open, handle, file.size, &file.committed_slots);
+            self.handles.learn_pointer(*open, known.pointer);
         }
         if let Some(size) = reassertion.size.filter(|size| size.generation == file.size.generation) {
             self.learn(file.id, size);

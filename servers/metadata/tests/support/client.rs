@@ -86,6 +86,14 @@ impl TestClient {
         called(self.metadata.clone().close_file(request).await)
     }
 
+    pub fn move_request(&self, open_id: u64, change: v1::move_pointer_request::Change) -> v1::MovePointerRequest {
+        v1::MovePointerRequest { operation: Some(self.operation()), open_id, change: Some(change) }
+    }
+
+    pub async fn send_move(&self, request: v1::MovePointerRequest) -> Called<v1::MovePointerReply> {
+        called(self.metadata.clone().move_pointer(request).await)
+    }
+
     pub async fn delete(&self, path: &str) -> Called<v1::DeleteFileReply> {
         let request = v1::DeleteFileRequest { operation: Some(self.operation()), path: path.into(), kind: 0 };
         called(self.metadata.clone().delete_file(request).await)
@@ -318,6 +326,18 @@ impl TokenStream {
 
     /// Says that it has a file open, and what it holds of it.
     pub async fn reassert(&mut self, file: &v1::OpenFileReply, members: &[u64], held: &[(u64, u64)], size: Size) {
+        self.reassert_with(file, members, held, size, None).await;
+    }
+
+    /// The same, and where its shared file pointer was.
+    pub async fn reassert_with(
+        &mut self,
+        file: &v1::OpenFileReply,
+        members: &[u64],
+        held: &[(u64, u64)],
+        size: Size,
+        pointer: Option<v1::SharedPointer>,
+    ) {
         let range = |(start, end): &(u64, u64)| v1::ReassertedRange {
             range: Some(v1::FileRange { start: *start, end: *end }),
             mode: v1::TokenMode::Exclusive.into(),
@@ -326,7 +346,7 @@ impl TokenStream {
             holder: file.holder,
             group_members: members.to_vec(),
             file_id: file.file.as_ref().unwrap().file_id,
-            opens: vec![v1::ReassertedOpen { open_id: file.open_id, access: v1::Access::ReadWrite.into() }],
+            opens: vec![v1::ReassertedOpen { open_id: file.open_id, access: v1::Access::ReadWrite.into(), pointer }],
             ranges: held.iter().map(range).collect(),
             size,
         }))
