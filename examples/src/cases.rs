@@ -2,10 +2,13 @@
 
 mod access;
 mod atomic;
+mod datareps;
 mod datatypes;
 mod errors;
 mod exchange;
 mod files;
+mod modes;
+mod shared;
 mod views;
 
 use crate::agree;
@@ -31,8 +34,19 @@ pub type Case = fn(&Context) -> Result<()>;
 
 /// All cases with their names, in the order in which they run.
 pub fn all() -> Vec<(&'static str, Case)> {
-    [datatypes::CASES, views::CASES, access::CASES, exchange::CASES, atomic::CASES, files::CASES, errors::CASES]
-        .concat()
+    [
+        datatypes::CASES,
+        views::CASES,
+        access::CASES,
+        exchange::CASES,
+        atomic::CASES,
+        shared::CASES,
+        modes::CASES,
+        datareps::CASES,
+        files::CASES,
+        errors::CASES,
+    ]
+    .concat()
 }
 
 impl Context<'_> {

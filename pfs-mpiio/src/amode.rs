@@ -26,7 +26,12 @@ impl AccessMode {
     /// With [`CREATE`](Self::CREATE): an error if the file exists.
     pub const EXCL: AccessMode = AccessMode(64);
 
-    const NAMES: [(AccessMode, &str); 7] = [
+    /// All file pointers start at the end of the file. Setting a view puts them to its start, as always.
+    pub const APPEND: AccessMode = AccessMode(128);
+    /// Only the shared file pointer is used, and it only goes on.
+    pub const SEQUENTIAL: AccessMode = AccessMode(256);
+
+    const NAMES: [(AccessMode, &str); 9] = [
         (Self::CREATE, "MPI_MODE_CREATE"),
         (Self::RDONLY, "MPI_MODE_RDONLY"),
         (Self::WRONLY, "MPI_MODE_WRONLY"),
@@ -34,11 +39,24 @@ impl AccessMode {
         (Self::DELETE_ON_CLOSE, "MPI_MODE_DELETE_ON_CLOSE"),
         (Self::UNIQUE_OPEN, "MPI_MODE_UNIQUE_OPEN"),
         (Self::EXCL, "MPI_MODE_EXCL"),
+        (Self::APPEND, "MPI_MODE_APPEND"),
+        (Self::SEQUENTIAL, "MPI_MODE_SEQUENTIAL"),
     ];
 
     /// Whether all of `other`'s flags are set.
     pub fn contains(self, other: AccessMode) -> bool {
         self.0 & other.0 == other.0
+    }
+
+    /// The flags of a number, as Open MPI and MPICH have them. An error of class `Amode` if it has others.
+    pub fn from_bits(bits: u32) -> Result<AccessMode, Error> {
+        let known = Self::NAMES.iter().fold(0, |known, (flag, _)| known | flag.0);
+        match bits & !known {
+            0 => Ok(AccessMode(bits)),
+            other => {
+                Err(Error::new(ErrorClass::Amode, format!("the access mode {bits} has unknown flags: {other:#x}")))
+            }
+        }
     }
 
     /// The flags as a number.
@@ -71,6 +89,9 @@ impl AccessMode {
         }
         if self.contains(Self::EXCL) && !self.contains(Self::CREATE) {
             return refused("has MPI_MODE_EXCL, which needs MPI_MODE_CREATE");
+        }
+        if self.contains(Self::SEQUENTIAL) && self.contains(Self::RDWR) {
+            return refused("can not both read and write a file that is sequential");
         }
         Ok(access)
     }
@@ -107,14 +128,26 @@ mod tests {
         let class = |mode: AccessMode| mode.access().err().map(|error| error.class());
         assert_eq!(class(AccessMode::RDONLY), None);
         assert_eq!(class(AccessMode::CREATE | AccessMode::EXCL | AccessMode::WRONLY), None);
+        assert_eq!(class(AccessMode::RDONLY | AccessMode::SEQUENTIAL | AccessMode::APPEND), None);
         for wrong in [
             AccessMode::CREATE,
             AccessMode::RDONLY | AccessMode::RDWR,
             AccessMode::RDONLY | AccessMode::CREATE,
             AccessMode::EXCL | AccessMode::RDWR,
+            AccessMode::EXCL | AccessMode::RDONLY,
+            AccessMode::RDONLY | AccessMode::WRONLY | AccessMode::RDWR,
+            AccessMode::CREATE | AccessMode::RDWR | AccessMode::SEQUENTIAL,
+            AccessMode::APPEND | AccessMode::SEQUENTIAL | AccessMode::UNIQUE_OPEN,
         ] {
             assert_eq!(class(wrong), Some(ErrorClass::Amode), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_number_has_known_flags_only() {
+        let all = AccessMode::NAMES.iter().fold(0, |all, (flag, _)| all | flag.bits());
+        assert_eq!(AccessMode::from_bits(all).unwrap().bits(), 511);
+        assert_eq!(AccessMode::from_bits(512).unwrap_err().class(), ErrorClass::Amode);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorClass};
 use crate::pending::{Pending, check};
 use mpi::collective::SystemOperation;
 use mpi::ffi::{self, MPI_Comm, MPI_Datatype};
-use mpi::topology::SimpleCommunicator;
+use mpi::topology::{SimpleCommunicator, UserGroup};
 use mpi::traits::*;
 use pfs_client::GroupWatch;
 use std::mem::ManuallyDrop;
@@ -97,6 +97,11 @@ impl Comm {
 
     pub(crate) fn size(&self) -> u32 {
         self.size
+    }
+
+    /// The ranks, as MPI has them.
+    pub(crate) fn ranks(&self) -> UserGroup {
+        self.comm.0.group()
     }
 
     /// From now on this tells when the group is lost. Nothing changes at a second call.

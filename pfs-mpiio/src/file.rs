@@ -15,6 +15,7 @@ use crate::process::SharedClient;
 use crate::report::{Form, Report};
 use crate::threads;
 use crate::view::Views;
+use mpi::topology::UserGroup;
 use pfs_client::{CommitSummary, EntryKind, FileDescriptor};
 use pfs_core::extent::MAX_FILE_BYTES;
 use pfs_core::hints::Hints;
@@ -107,6 +108,17 @@ impl File {
         self.run(self.open.set_size(bytes))
     }
 
+    /// Reserves space for the first `bytes` bytes, so that writes there find room; bytes stay as they are, and the file has at
+    /// least this size afterwards. Collective: all ranks give the same size.
+    pub fn preallocate(&self, bytes: u64) -> Result<(), Error> {
+        self.run(self.open.preallocate(bytes))
+    }
+
+    /// The ranks that have the file open, as a group of MPI.
+    pub fn get_group(&self) -> UserGroup {
+        self.open.group.ranks()
+    }
+
     /// Makes what all ranks have written durable. Collective.
     pub fn sync(&self) -> Result<(), Error> {
         self.run(self.open.sync())
@@ -161,12 +173,7 @@ impl OpenFile {
     }
 
     async fn set_size(&self, bytes: u64) -> Result<(), Error> {
-        let entries = self.group.enter(Call::SetSize, self.check_size(bytes).map(|()| [bytes, 0, 0, 0])).await?;
-        if let Some(rank) = entries.iter().position(|entry| entry[0] != entries[0][0]) {
-            let message =
-                format!("set_size: rank 0 gives {} bytes and rank {rank} {}", entries[0][0], entries[rank][0]);
-            return Err(Error::new(ErrorClass::NotSame, message));
-        }
+        self.agree_size(Call::SetSize, "set_size", bytes).await?;
         let set = async {
             self.io().set_size(bytes).await?;
             Ok(encode_size(self.io().known_size()))
@@ -176,8 +183,32 @@ impl OpenFile {
         Ok(())
     }
 
-    fn check_size(&self, bytes: u64) -> Result<(), Error> {
+    async fn preallocate(&self, bytes: u64) -> Result<(), Error> {
+        self.agree_size(Call::Preallocate, "preallocate", bytes).await?;
+        let reserve = async {
+            self.io().allocate(0, bytes).await?;
+            Ok(encode_size(self.io().known_size()))
+        };
+        let size = self.group.ask(ROOT, reserve).await?;
+        self.io().learn_size(decode_size(&size));
+        Ok(())
+    }
+
+    /// Enters a call for which all ranks give the same size.
+    async fn agree_size(&self, call: Call, name: &str, bytes: u64) -> Result<(), Error> {
+        let own = self.check_size(name, bytes).map(|()| [bytes, 0, 0, 0]);
+        let entries = self.group.enter(call, own).await?;
+        if let Some(rank) = entries.iter().position(|entry| entry[0] != entries[0][0]) {
+            let (first, other) = (entries[0][0], entries[rank][0]);
+            let message = format!("{name}: rank 0 gives {first} bytes and rank {rank} {other}");
+            return Err(Error::new(ErrorClass::NotSame, message));
+        }
+        Ok(())
+    }
+
+    fn check_size(&self, call: &str, bytes: u64) -> Result<(), Error> {
         self.check_writable()?;
+        self.check_not_sequential(call)?;
         if bytes > MAX_FILE_BYTES {
             let message = format!("a size of {bytes} bytes is more than the largest, {MAX_FILE_BYTES}");
             return Err(Error::new(ErrorClass::Arg, message));

@@ -6,6 +6,7 @@
 
 use crate::comm::{Comm, Parcel};
 use crate::error::{Error, ErrorClass};
+use mpi::topology::UserGroup;
 use mpi::traits::*;
 use pfs_client::GroupWatch;
 
@@ -22,11 +23,26 @@ pub(crate) enum Call {
     SetView,
     Sync,
     Close,
+    Preallocate,
+    SeekShared,
+    ReadOrdered,
+    WriteOrdered,
 }
 
 impl Call {
-    const ALL: [Call; 7] =
-        [Call::ReadAtAll, Call::WriteAtAll, Call::SetSize, Call::SetAtomicity, Call::SetView, Call::Sync, Call::Close];
+    const ALL: [Call; 11] = [
+        Call::ReadAtAll,
+        Call::WriteAtAll,
+        Call::SetSize,
+        Call::SetAtomicity,
+        Call::SetView,
+        Call::Sync,
+        Call::Close,
+        Call::Preallocate,
+        Call::SeekShared,
+        Call::ReadOrdered,
+        Call::WriteOrdered,
+    ];
 
     fn name(number: u64) -> &'static str {
         match Self::ALL.iter().find(|&&call| call as u64 == number) {
@@ -37,6 +53,10 @@ impl Call {
             Some(Call::SetView) => "set_view",
             Some(Call::Sync) => "sync",
             Some(Call::Close) => "close",
+            Some(Call::Preallocate) => "preallocate",
+            Some(Call::SeekShared) => "seek_shared",
+            Some(Call::ReadOrdered) => "read_ordered",
+            Some(Call::WriteOrdered) => "write_ordered",
             None => "an unknown call",
         }
     }
@@ -61,6 +81,11 @@ impl Group {
 
     pub(crate) fn size(&self) -> u32 {
         self.comm.size()
+    }
+
+    /// The ranks, as MPI has them.
+    pub(crate) fn ranks(&self) -> UserGroup {
+        self.comm.ranks()
     }
 
     pub(crate) fn is_root(&self) -> bool {

@@ -46,6 +46,11 @@ impl File {
     }
 }
 
+/// Deletes a file. Not collective: one rank calls it. A file that is open goes when the last one closes it.
+pub fn delete(path: &str) -> Result<(), Error> {
+    File::delete(path)
+}
+
 impl OpenFile {
     async fn open(group: Group, path: &str, amode: AccessMode, info: &Info) -> Result<OpenFile, Error> {
         let arguments = agree_arguments(&group, path, amode, info).await?;
@@ -57,7 +62,9 @@ impl OpenFile {
         let attached = attach(&client, &opened, &arguments);
         let file = agree_attached(&group, attached).await?;
         let Arguments { path, hints, report, .. } = arguments;
-        Ok(OpenFile::new(group, members, client, file, Terms { path, amode, hints, report }))
+        let open = OpenFile::new(group, members, client, file, Terms { path, amode, hints, report });
+        open.start_at_end().await?;
+        Ok(open)
     }
 }
 

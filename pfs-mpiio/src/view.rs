@@ -3,6 +3,7 @@
 //! Invariants: every rank knows the views of all ranks, so a collective access is told by a position and a length; the
 //! file pointer is a position in bytes of the view's data, always at the start of an etype.
 
+use crate::amode::AccessMode;
 use crate::datarep::Representation;
 use crate::datatype::flatten_for;
 use crate::error::{Error, ErrorClass};
@@ -11,19 +12,27 @@ use crate::group::Call;
 use mpi::datatype::Datatype as MpiDatatype;
 use pfs_core::collective::{Access, BeyondLimits};
 use pfs_core::datatype::{DecodeError, View, ViewError};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// As the displacement of a view: where the shared file pointer is (MPI's `MPI_DISPLACEMENT_CURRENT`). Only for a file in
+/// [`SEQUENTIAL`](AccessMode::SEQUENTIAL) mode, and the only one for it.
+pub const DISPLACEMENT_CURRENT: u64 = u64::MAX;
 
 /// What the ranks see of a file.
 pub(crate) struct Views {
     seen: Mutex<Seen>,
     /// The individual file pointer.
     pointer: AtomicU64,
+    /// Whether this rank may have moved the shared file pointer since the view was set.
+    has_shared: AtomicBool,
 }
 
 struct Seen {
     own: Arc<View>,
     by_rank: Vec<Arc<View>>,
+    /// All of them are the same.
+    are_same: bool,
     /// How the file stores values; the same on all ranks.
     representation: Representation,
 }
@@ -44,8 +53,8 @@ impl Views {
     pub(crate) fn new(ranks: u32) -> Views {
         let all: Arc<View> = Arc::default();
         let representation = Representation::Native("native");
-        let seen = Seen { by_rank: vec![all.clone(); ranks as usize], own: all, representation };
-        Views { seen: Mutex::new(seen), pointer: AtomicU64::new(0) }
+        let seen = Seen { by_rank: vec![all.clone(); ranks as usize], own: all, are_same: true, representation };
+        Views { seen: Mutex::new(seen), pointer: AtomicU64::new(0), has_shared: AtomicBool::new(false) }
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
@@ -54,6 +63,21 @@ impl Views {
 
     pub(crate) fn own(&self) -> Arc<View> {
         self.seen().own.clone()
+    }
+
+    /// Whether all ranks have the same view.
+    pub(crate) fn are_same(&self) -> bool {
+        self.seen().are_same
+    }
+
+    /// This rank may move the shared file pointer.
+    pub(crate) fn note_shared(&self) {
+        self.has_shared.store(true, Ordering::Release);
+    }
+
+    /// The shared file pointer is at the start of the view.
+    pub(crate) fn forget_shared(&self) {
+        self.has_shared.store(false, Ordering::Release);
     }
 
     /// How the file stores values.
@@ -78,7 +102,7 @@ impl Views {
 
 impl File {
     /// Sets what this rank sees of the file: copies of `filetype` one behind the other from `displacement` bytes on, in units
-    /// of `etype`. All file pointers go to the view's start. Collective: the etypes of all ranks have the same size, and the
+    /// of `etype`. All file pointers, the shared one too, go to the view's start. Collective: the etypes of all ranks have the same size, and the
     /// data representation is the same.
     pub fn set_view<E: MpiDatatype, F: MpiDatatype>(
         &self,
@@ -87,9 +111,11 @@ impl File {
         filetype: &F,
         representation: &str,
     ) -> Result<(), Error> {
+        let displacement = self.run(self.open.displacement(displacement))?;
         let own = self.open.check_view(displacement, etype, filetype, representation);
-        let name = number_of(representation);
-        let terms = own.as_ref().map(|(view, _)| [view.etype_bytes(), name, 0, 0]).map_err(Clone::clone);
+        let (name, has_shared) = (number_of(representation), self.open.views.has_shared.load(Ordering::Acquire));
+        let terms = own.as_ref().map(|(view, _)| [view.etype_bytes(), name, u64::from(has_shared), 0]);
+        let terms = terms.map_err(Clone::clone);
         self.run(self.open.set_view(own, terms))
     }
 
@@ -128,6 +154,24 @@ impl File {
 }
 
 impl OpenFile {
+    /// The displacement that was asked for. In sequential mode it is where the shared file pointer is; collective then.
+    async fn displacement(&self, asked: u64) -> Result<u64, Error> {
+        let refused = |why| Err(Error::new(ErrorClass::Arg, format!("set_view: {why}")));
+        if !self.amode.contains(AccessMode::SEQUENTIAL) {
+            return match asked {
+                // The check of the view tells the other ranks.
+                DISPLACEMENT_CURRENT => Ok(u64::MAX),
+                asked => Ok(asked),
+            };
+        }
+        let own = match asked {
+            DISPLACEMENT_CURRENT => Ok([0; 4]),
+            _ => refused("a file in MPI_MODE_SEQUENTIAL takes only DISPLACEMENT_CURRENT"),
+        };
+        self.group.enter(Call::SetView, own).await?;
+        self.current_displacement().await
+    }
+
     /// Tells the other ranks this rank's view, or that it has none that is possible. `terms` must be the same on all ranks.
     async fn set_view(
         &self,
@@ -135,7 +179,7 @@ impl OpenFile {
         terms: Result<[u64; 4], Error>,
     ) -> Result<(), Error> {
         let entries = self.group.enter(Call::SetView, terms).await?;
-        if let Some(rank) = entries.iter().position(|entry| entry != &entries[0]) {
+        if let Some(rank) = entries.iter().position(|entry| entry[..2] != entries[0][..2]) {
             let message = format!("set_view: rank 0 and rank {rank} give another etype or data representation");
             return Err(Error::new(ErrorClass::NotSame, message));
         }
@@ -143,12 +187,13 @@ impl OpenFile {
         let mut numbers = Vec::new();
         own.encode(&mut numbers);
         let all = self.group.all_gather_numbers(&numbers).await?;
+        let are_same = all.iter().all(|numbers| numbers == &all[0]);
         let views = all.into_iter().map(|numbers| Ok(Arc::new(View::decode(&mut numbers.into_iter())?)));
         let views = views.collect::<Result<Vec<_>, Error>>();
         let by_rank = self.group.agree(views).await?;
-        *self.views.seen() = Seen { own: Arc::new(own), by_rank, representation };
+        *self.views.seen() = Seen { own: Arc::new(own), by_rank, are_same, representation };
         self.views.set_pointer(0);
-        Ok(())
+        self.reset_shared(entries.iter().any(|[_, _, has_shared, _]| *has_shared != 0)).await
     }
 
     fn check_view<E: MpiDatatype, F: MpiDatatype>(
@@ -158,6 +203,10 @@ impl OpenFile {
         filetype: &F,
         representation: &str,
     ) -> Result<(View, Representation), Error> {
+        if displacement == DISPLACEMENT_CURRENT {
+            let message = "set_view: DISPLACEMENT_CURRENT is only for files in MPI_MODE_SEQUENTIAL";
+            return Err(Error::new(ErrorClass::Arg, message));
+        }
         let representation = Representation::find(representation)?;
         let flat = |datatype| flatten_for(datatype, &representation);
         let view = View::new(displacement, &flat(etype.as_raw())?, &flat(filetype.as_raw())?)?;
@@ -169,24 +218,45 @@ impl OpenFile {
     }
 
     async fn seek(&self, offset: i64, whence: Whence) -> Result<(), Error> {
-        let view = self.views.own();
-        let from = match whence {
-            Whence::Set => 0,
-            Whence::Current => self.views.pointer(),
-            Whence::End => view.data_before(self.own_io()?.size().await?).next_multiple_of(view.etype_bytes()),
-        };
-        let etype = i64::try_from(view.etype_bytes()).unwrap_or(i64::MAX);
-        let to = offset.checked_mul(etype).and_then(|way| from.checked_add_signed(way));
-        let to = to.filter(|to| i64::try_from(*to).is_ok()).ok_or_else(|| {
-            let message = format!("a file pointer can not be {offset} etypes from byte {from} of the view");
-            Error::new(ErrorClass::Arg, message)
-        })?;
+        self.check_not_sequential("seek")?;
+        let to = self.place(offset, self.start_of(whence).await?)?;
         self.views.set_pointer(to);
         Ok(())
     }
 
+    /// From where an offset counts, in bytes of the view's data.
+    pub(crate) async fn start_of(&self, whence: Whence) -> Result<u64, Error> {
+        let view = self.views.own();
+        Ok(match whence {
+            Whence::Set => 0,
+            Whence::Current => self.views.pointer(),
+            Whence::End => view.data_before(self.own_io()?.size().await?).next_multiple_of(view.etype_bytes()),
+        })
+    }
+
+    /// A place so many etypes from another one.
+    pub(crate) fn place(&self, offset: i64, from: u64) -> Result<u64, Error> {
+        let etype = i64::try_from(self.views.own().etype_bytes()).unwrap_or(i64::MAX);
+        let to = offset.checked_mul(etype).and_then(|way| from.checked_add_signed(way));
+        to.filter(|to| i64::try_from(*to).is_ok()).ok_or_else(|| {
+            let message = format!("a file pointer can not be {offset} etypes from byte {from} of the view");
+            Error::new(ErrorClass::Arg, message)
+        })
+    }
+
+    /// Refuses what a file in sequential mode has not.
+    pub(crate) fn check_not_sequential(&self, call: &str) -> Result<(), Error> {
+        if !self.amode.contains(AccessMode::SEQUENTIAL) {
+            return Ok(());
+        }
+        let message =
+            format!("{call}: {} is open with {}: only its shared file pointer can be used", self.path, self.amode);
+        Err(Error::new(ErrorClass::UnsupportedOperation, message))
+    }
+
     /// `bytes` bytes of the view's data from an offset in etypes on.
     pub(crate) fn access_at(&self, offset: u64, bytes: usize) -> Result<Access, Error> {
+        self.check_not_sequential("an access at an offset")?;
         let etype = self.views.own().etype_bytes();
         let position = offset.checked_mul(etype).ok_or_else(|| {
             Error::new(ErrorClass::Arg, format!("an offset of {offset} etypes is past the largest file offset"))
@@ -196,10 +266,11 @@ impl OpenFile {
 
     /// The same from where the individual file pointer is.
     pub(crate) fn access_here(&self, bytes: usize) -> Result<Access, Error> {
+        self.check_not_sequential("an access at the individual file pointer")?;
         self.access_from(self.views.pointer(), bytes)
     }
 
-    fn access_from(&self, position: u64, bytes: usize) -> Result<Access, Error> {
+    pub(crate) fn access_from(&self, position: u64, bytes: usize) -> Result<Access, Error> {
         let (view, bytes) = (self.views.own(), bytes as u64);
         if !bytes.is_multiple_of(view.etype_bytes()) {
             let message = format!("{bytes} bytes are no whole number of etypes, which have {}", view.etype_bytes());
