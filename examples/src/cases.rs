@@ -7,9 +7,12 @@ mod datatypes;
 mod errors;
 mod exchange;
 mod files;
+mod large;
 mod modes;
 mod shared;
 mod views;
+
+pub use large::large;
 
 use crate::agree;
 use anyhow::{Result, ensure};

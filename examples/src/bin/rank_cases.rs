@@ -2,6 +2,8 @@
 //!
 //! ```text
 //! mpirun -n 3 rank_cases all --prefix pfs:/cases-
+//! mpirun -n 2 rank_cases all --prefix pfs:/cases- --only ordered
+//! mpirun -n 1 rank_cases large --file pfs:/x
 //! mpirun -n 2 rank_cases open-fails --file pfs://127.0.0.1:1/x --class MPI_ERR_IO
 //! mpirun -n 2 rank_cases write-fails --file pfs:/x --class MPI_ERR_NO_SPACE --limit 1g
 //! mpirun -n 4 rank_cases hold --file pfs:/x --turns 2
@@ -39,6 +41,15 @@ enum Command {
         /// Start of the names of all files
         #[arg(long)]
         prefix: String,
+        /// Only cases whose names have this in them
+        #[arg(long, default_value = "")]
+        only: String,
+    },
+    /// Write and read more than 2 GiB in one access, which takes as much memory
+    Large {
+        /// File to use
+        #[arg(long)]
+        file: String,
     },
     /// Open a file, which must fail
     OpenFails(Failing),
@@ -109,7 +120,8 @@ fn main() -> ExitCode {
     };
     let world = universe.world();
     let result = match &cli.command {
-        Command::All { prefix } => all(&world, prefix),
+        Command::All { prefix, only } => all(&world, prefix, only),
+        Command::Large { file } => cases::large(&world, file),
         Command::OpenFails(failing) => open_fails(&world, failing),
         Command::WriteFails { failing, limit, wait } => write_fails(&world, failing, *limit, *wait),
         Command::Latency { file, turns } => latency(&world, file, *turns),
@@ -142,9 +154,10 @@ fn wait_for_line(world: &SimpleCommunicator) -> Result<()> {
     Ok(())
 }
 
-fn all(world: &SimpleCommunicator, prefix: &str) -> Result<()> {
+fn all(world: &SimpleCommunicator, prefix: &str, only: &str) -> Result<()> {
     let context = Context { world, prefix };
-    let cases = cases::all();
+    let cases: Vec<_> = cases::all().into_iter().filter(|(name, _)| name.contains(only)).collect();
+    ensure!(!cases.is_empty(), "no case has {only:?} in its name");
     for (name, case) in &cases {
         let start = Instant::now();
         agree::all_fine(world, name, case(&context))?;
