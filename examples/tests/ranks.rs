@@ -21,15 +21,6 @@ fn the_cases_pass_on_every_group_size() -> Result<()> {
     cluster.stop()
 }
 
-/// One rank's accesses are larger than a count of 31 bits; the others take part with nothing.
-#[test]
-fn single_accesses_may_be_larger_than_two_gibibytes() -> Result<()> {
-    let cluster = ProcessCluster::start(2)?;
-    let arguments = ["large", "--file", "pfs:/large"];
-    Ranks::launch(&cluster, 2, env!("CARGO_BIN_EXE_rank_cases"), &arguments)?.succeed()?;
-    cluster.stop()
-}
-
 /// A hint that nobody knows is told once, by one rank, and the program goes on.
 #[test]
 fn an_unknown_hint_warns_once() -> Result<()> {
