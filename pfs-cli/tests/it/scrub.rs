@@ -130,7 +130,7 @@ fn damage_is_told_exactly_and_never_read() {
     assert_eq!(said.status.code(), Some(1));
     let table = String::from_utf8(said.stdout).unwrap();
     assert!(table.contains("[12288, 16384)") && table.contains(&servers[0]), "{table}");
-    assert!(said.stderr.contains("1 damaged ranges in 1 files"), "{}", said.stderr);
+    assert!(said.stderr.contains("1 damaged range in 1 file"), "{}", said.stderr);
 
     for (name, server) in names.iter().zip(&servers) {
         let read = cluster.run(["cp", name, "-"]);

@@ -55,6 +55,14 @@ impl DataRequest {
 
 /// The requests for `extents`, which are disjoint, in order and below the largest file offset.
 pub(crate) fn plan(recipe: &Recipe, extents: &[Extent], bytes_max: u64) -> Vec<DataRequest> {
+    if let [extent] = extents
+        && extent.len() <= bytes_max
+        && let Some(whole) = only(recipe.split(*extent))
+    {
+        let mut request = DataRequest::default();
+        request.push(whole);
+        return vec![request];
+    }
     let mut requests = Vec::new();
     let mut open: BTreeMap<u32, DataRequest> = BTreeMap::new();
     for piece in extents.iter().flat_map(|extent| recipe.split(*extent)) {
@@ -73,6 +81,12 @@ pub(crate) fn plan(recipe: &Recipe, extents: &[Extent], bytes_max: u64) -> Vec<D
     }
     requests.extend(open.into_values());
     requests
+}
+
+/// The only one, if there is one only.
+fn only<T>(mut items: impl Iterator<Item = T>) -> Option<T> {
+    let first = items.next()?;
+    items.next().is_none().then_some(first)
 }
 
 fn object_extent(offset: ObjectOffset, length: u64) -> ObjectExtent {

@@ -44,7 +44,7 @@ const READ_PATH: &str = "/pfs.v1.Data/ReadStream";
 
 /// Two connections lead to a server: bulk data has one for itself, so that nothing else waits behind it, and so that it
 /// can be ended without harm to the others when it keeps what it must let go.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Server {
     address: String,
     client: DataClient<AuthChannel>,
@@ -120,7 +120,7 @@ pub(crate) struct Servers {
     patience: Patience,
     /// Of each server.
     room_bytes: usize,
-    known: RwLock<BTreeMap<ServerId, Server>>,
+    known: RwLock<BTreeMap<ServerId, Arc<Server>>>,
     /// The largest sequence of each stamp that may still be applied.
     doubts: Mutex<BTreeMap<ServerId, BTreeMap<Stamp, u64>>>,
 }
@@ -148,7 +148,7 @@ impl Servers {
             let (channel, switch) = connect_with_switch(&address).map_err(refused)?;
             let bulk = RawChannel::new(channel, switch, &self.auth);
             let room = Arc::new(Semaphore::new(self.room_bytes));
-            self.known.write().insert(id, Server { address, client, bulk, small, room });
+            self.known.write().insert(id, Arc::new(Server { address, client, bulk, small, room }));
         }
         Ok(())
     }
@@ -156,12 +156,12 @@ impl Servers {
     /// Waits for room for so many bytes on their way to or from a server.
     pub(crate) async fn room(&self, id: ServerId, bytes: u64) -> Result<OwnedSemaphorePermit, Error> {
         let bytes = u32::try_from(bytes).expect("requests are at most a few MiB");
-        Ok(self.server(id)?.room.acquire_many_owned(bytes).await.expect("the semaphore is never closed"))
+        Ok(self.server(id)?.room.clone().acquire_many_owned(bytes).await.expect("the semaphore is never closed"))
     }
 
     /// The same, if there is room now.
     pub(crate) fn try_room(&self, id: ServerId, bytes: u64) -> Option<OwnedSemaphorePermit> {
-        self.server(id).ok()?.room.try_acquire_many_owned(u32::try_from(bytes).ok()?).ok()
+        self.server(id).ok()?.room.clone().try_acquire_many_owned(u32::try_from(bytes).ok()?).ok()
     }
 
     /// Sends a write, once. Nobody has its bytes any more when this returns.
@@ -305,9 +305,10 @@ impl Servers {
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
-        let Server { address, client, .. } = self.server(id)?;
-        let asked = async { attempt(client).await.map(Response::into_inner).map_err(Error::from_status) };
-        self.timed(id, &address, asked).await
+        let server = self.server(id)?;
+        let asked =
+            async { attempt(server.client.clone()).await.map(Response::into_inner).map_err(Error::from_status) };
+        self.timed(id, &server.address, asked).await
     }
 
     async fn timed<T>(
@@ -320,7 +321,7 @@ impl Servers {
         answer.map_err(|error| named(id, address, error))
     }
 
-    fn server(&self, id: ServerId) -> Result<Server, Error> {
+    fn server(&self, id: ServerId) -> Result<Arc<Server>, Error> {
         self.known.read().get(&id).cloned().ok_or_else(|| {
             let message = format!("the address of file {id} is not known; see `pfs status`");
             Error::new(ErrorKind::Unavailable, message)

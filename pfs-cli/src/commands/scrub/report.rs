@@ -145,7 +145,8 @@ impl Report {
             write!(problem, "{separator}{args}").expect("a string takes all text");
         };
         if !files.is_empty() {
-            say(format_args!("{} damaged ranges in {} files", self.damage.len(), files.len()));
+            let count = |number: usize, what: &str| format!("{number} {what}{}", if number == 1 { "" } else { "s" });
+            say(format_args!("{} in {}", count(self.damage.len(), "damaged range"), count(files.len(), "file")));
         }
         if incomplete > 0 {
             say(format_args!("{incomplete} file servers were not looked at completely"));

@@ -101,6 +101,12 @@ impl WriteBody {
         self.begin();
         while let Some(slice) = self.slices.pop_front() {
             if slice.len() < UNCOPIED_BYTES_MIN {
+                if self.copied.capacity() - self.copied.len() < slice.len() {
+                    // At once for the whole frame: growing would copy all of it again and again.
+                    let small = self.slices.iter().map(Bytes::len).take_while(|length| *length < UNCOPIED_BYTES_MIN);
+                    let rest = small.sum::<usize>().min(COPIED_BYTES_MAX.saturating_sub(self.copied.len()));
+                    self.copied.reserve(slice.len() + rest);
+                }
                 self.copied.extend_from_slice(&slice);
                 if self.copied.len() < COPIED_BYTES_MAX {
                     continue;

@@ -23,6 +23,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 #[must_use = "a write that has begun must be told to have ended"]
 pub(super) struct WriteTicket {
     failures: u64,
+    taken: u64,
 }
 
 /// Why a sync did not do what it should.
@@ -84,6 +85,8 @@ struct State {
     /// What the last sync ended early for.
     unfinished: Option<io::Error>,
     failures: u64,
+    /// How often something was taken out of `uncommitted`.
+    taken: u64,
     syncs_begun: u64,
     syncs_finished: u64,
     last_success: u64,
@@ -102,12 +105,17 @@ impl SyncLedger {
         let mut state = self.state.lock();
         extents.for_each(|extent| state.uncommitted.insert(extent, ()));
         self.recount(&mut state);
-        WriteTicket { failures: state.failures }
+        WriteTicket { failures: state.failures, taken: state.taken }
     }
 
     /// To be called when the bytes are written, or were not: then they count as written in part.
     pub(super) fn end_write(&self, ticket: WriteTicket, extents: impl Iterator<Item = Extent>, written: bool) {
         let mut state = self.state.lock();
+        let unchanged = (state.taken, state.failures) == (ticket.taken, ticket.failures);
+        if written && unchanged && state.lost.is_empty() {
+            // All is still there as it was put at the beginning.
+            return state.forget_settled_failure();
+        }
         for extent in extents {
             // A sync that began meanwhile may have run ahead of these bytes.
             state.uncommitted.insert(extent, ());
@@ -125,6 +133,7 @@ impl SyncLedger {
     pub(super) fn cut(&self, length: u64) {
         let Some(gone) = Extent::new(length, u64::MAX) else { return };
         let mut state = self.state.lock();
+        state.taken += 1;
         let State { uncommitted, syncing, lost, .. } = &mut *state;
         [uncommitted, syncing, lost].into_iter().for_each(|set| set.remove(gone));
         state.forget_settled_failure();
@@ -195,6 +204,7 @@ impl SyncLedger {
     fn run(&self, state: &mut MutexGuard<'_, State>, sync: impl FnOnce() -> Result<(), SyncFailure>) {
         state.running = true;
         state.syncs_begun += 1;
+        state.taken += 1;
         state.syncing = std::mem::take(&mut state.uncommitted);
         let outcome = MutexGuard::unlocked(state, sync);
         state.running = false;

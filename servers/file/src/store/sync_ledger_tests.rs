@@ -100,6 +100,18 @@ fn bytes_that_are_cut_away_need_not_be_written_again() {
     ledger.commit(|| Ok(())).unwrap();
 }
 
+/// The bytes may have come after the cut.
+#[test]
+fn a_write_across_a_cut_is_not_forgotten() {
+    let ledger = ledger();
+    ledger.commit(|| Ok(())).unwrap();
+    let ticket = ledger.begin_write([extent(0, 10)].into_iter());
+    ledger.cut(0);
+    assert_eq!(ledger.standing(), Standing::Settled);
+    ledger.end_write(ticket, [extent(0, 10)].into_iter(), true);
+    assert_eq!(ledger.standing(), Standing::Uncommitted);
+}
+
 /// The write began before the sync failed, so the failure may have been about its bytes.
 #[test]
 fn a_write_across_a_failure_is_lost() {

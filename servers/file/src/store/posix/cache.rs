@@ -111,6 +111,9 @@ impl<D: Disk> ObjectCache<D> {
 impl<D: Disk> State<D> {
     fn touch(&mut self, id: ObjectId) -> Option<Arc<OpenObject<D>>> {
         let entry = self.open.get_mut(&id)?;
+        if entry.last_use == self.uses {
+            return Some(entry.object.clone());
+        }
         self.by_use.remove(&entry.last_use);
         self.uses += 1;
         entry.last_use = self.uses;
