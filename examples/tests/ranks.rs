@@ -21,6 +21,16 @@ fn the_cases_pass_on_every_group_size() -> Result<()> {
     cluster.stop()
 }
 
+/// One rank has much and asks for more than a count of 31 bits could say; the others take part with nothing. With more than 2 GiB
+/// this takes minutes in a build that is not optimised: `rank_cases large --bytes 2560m`.
+#[test]
+fn counts_may_have_more_than_31_bits() -> Result<()> {
+    let cluster = ProcessCluster::start(2)?;
+    let arguments = ["large", "--file", "pfs:/large", "--bytes", "40m"];
+    Ranks::launch(&cluster, 2, env!("CARGO_BIN_EXE_rank_cases"), &arguments)?.succeed()?;
+    cluster.stop()
+}
+
 /// A hint that nobody knows is told once, by one rank, and the program goes on.
 #[test]
 fn an_unknown_hint_warns_once() -> Result<()> {

@@ -3,7 +3,7 @@
 //! ```text
 //! mpirun -n 3 rank_cases all --prefix pfs:/cases-
 //! mpirun -n 2 rank_cases all --prefix pfs:/cases- --only ordered
-//! mpirun -n 1 rank_cases large --file pfs:/x
+//! mpirun -n 1 rank_cases large --file pfs:/x --bytes 2560m
 //! mpirun -n 2 rank_cases open-fails --file pfs://127.0.0.1:1/x --class MPI_ERR_IO
 //! mpirun -n 2 rank_cases write-fails --file pfs:/x --class MPI_ERR_NO_SPACE --limit 1g
 //! mpirun -n 4 rank_cases hold --file pfs:/x --turns 2
@@ -45,11 +45,14 @@ enum Command {
         #[arg(long, default_value = "")]
         only: String,
     },
-    /// Write and read more than 2 GiB in one access, which takes as much memory
+    /// Write and read many bytes in one access, which takes as much memory
     Large {
         /// File to use
         #[arg(long)]
         file: String,
+        /// How many, a multiple of 8
+        #[arg(long, value_parser = sizes::size)]
+        bytes: u64,
     },
     /// Open a file, which must fail
     OpenFails(Failing),
@@ -121,7 +124,7 @@ fn main() -> ExitCode {
     let world = universe.world();
     let result = match &cli.command {
         Command::All { prefix, only } => all(&world, prefix, only),
-        Command::Large { file } => cases::large(&world, file),
+        Command::Large { file, bytes } => large(&world, file, *bytes),
         Command::OpenFails(failing) => open_fails(&world, failing),
         Command::WriteFails { failing, limit, wait } => write_fails(&world, failing, *limit, *wait),
         Command::Latency { file, turns } => latency(&world, file, *turns),
@@ -165,6 +168,10 @@ fn all(world: &SimpleCommunicator, prefix: &str, only: &str) -> Result<()> {
     }
     say(world, &format!("passed: {} cases on {} ranks", cases.len(), world.size()));
     Ok(())
+}
+
+fn large(world: &SimpleCommunicator, file: &str, bytes: u64) -> Result<()> {
+    cases::large(world, file, usize::try_from(bytes)?)
 }
 
 /// Checks that the error is the same on all ranks, and of the class that was asked for.

@@ -1,4 +1,5 @@
-//! Single accesses of more than 2 GiB and of more than 2³¹ values, which counts of 31 bits could not say.
+//! Large single accesses: of more bytes than 2 GiB if there is the time for them, and in any case of more values than counts of
+//! 31 bits could say.
 
 use crate::pattern;
 use anyhow::{Result, ensure};
@@ -6,9 +7,9 @@ use mpi::topology::SimpleCommunicator;
 use mpi::traits::*;
 use pfs_mpiio::{AccessMode, File, Info, Large, LargeMut, RawBufferMut};
 
-/// 2.5 GiB and a little.
-const BYTES: usize = (5 << 29) + 8 * 1001;
-/// Where they begin in the file: not at the start of anything.
+/// Values of a buffer that is read into, most of which the file has not; its memory is not touched.
+const VALUES: usize = 5 << 29;
+/// Where the bytes begin in the file: not at the start of anything.
 const OFFSET: u64 = 12_345;
 
 /// Every part is a stretch of the same bytes that begins elsewhere, so that no two near each other are alike.
@@ -34,6 +35,12 @@ impl Filling {
         }
     }
 
+    /// The bytes from one place on.
+    fn all(&self, from: usize, length: usize) -> Vec<u8> {
+        let byte = |at: usize| self.part(at / PART_BYTES, PART_BYTES)[at % PART_BYTES];
+        (from..from + length).map(byte).collect()
+    }
+
     fn check(&self, bytes: &[u8]) -> Result<()> {
         let wrong = |(number, part): &(usize, &[u8])| *part != self.part(*number, part.len());
         let wrong = bytes.chunks(PART_BYTES).enumerate().find(wrong);
@@ -42,22 +49,26 @@ impl Filling {
     }
 }
 
-/// Rank 0 writes 2.5 GiB at once, as bytes, and reads them: alone as bytes, with the others by one collective call as
-/// doubles. The others have nothing.
-pub fn large(world: &SimpleCommunicator, name: &str) -> Result<()> {
+/// Rank 0 writes so many bytes at once (a multiple of 8, at least 64 KiB), as bytes, and reads them at once, as doubles. The
+/// others take part with nothing. It takes as much memory.
+pub fn large(world: &SimpleCommunicator, name: &str, whole: usize) -> Result<()> {
     let hints = Info::new().with("striping_unit", 4 << 20);
     let file = File::open(world, name, AccessMode::CREATE | AccessMode::RDWR, &hints)?;
-    let own = if world.rank() == 0 { BYTES } else { 0 };
+    let own = if world.rank() == 0 { whole } else { 0 };
     let (filling, mut bytes) = (Filling::new(), vec![0u8; own]);
     filling.fill(&mut bytes);
     let status = file.write_at_all(OFFSET, &Large(&bytes))?;
     ensure!(status.bytes() == own as u64 && status.count::<f64>() == Some(own as u64 / 8), "{status:?}");
-    ensure!(file.get_size()? == OFFSET + BYTES as u64);
+    ensure!(file.get_size()? == OFFSET + whole as u64);
 
-    bytes.fill(0);
-    let status = file.read_at(OFFSET, &mut LargeMut(&mut bytes))?;
-    ensure!(status.bytes() == own as u64, "{status:?}");
-    filling.check(&bytes)?;
+    // A read of more values than 31 bits count, of which few are there.
+    if own > 0 {
+        let mut many = vec![0u8; VALUES];
+        let status = file.read_at(OFFSET + (whole - PART_BYTES) as u64, &mut LargeMut(&mut many))?;
+        ensure!(status.bytes() == PART_BYTES as u64, "{status:?}");
+        ensure!(many[..PART_BYTES] == filling.all(whole - PART_BYTES, PART_BYTES)[..], "the last part is wrong");
+        ensure!(many[PART_BYTES..2 * PART_BYTES].iter().all(|byte| *byte == 0), "more came than is there");
+    }
 
     bytes.fill(0);
     let double = f64::equivalent_datatype();
