@@ -9,7 +9,9 @@ mod exchange;
 mod files;
 mod large;
 mod modes;
+mod requests;
 mod shared;
+mod split;
 mod views;
 
 pub use large::large;
@@ -42,6 +44,8 @@ pub fn all() -> Vec<(&'static str, Case)> {
         views::CASES,
         access::CASES,
         exchange::CASES,
+        requests::CASES,
+        split::CASES,
         atomic::CASES,
         shared::CASES,
         modes::CASES,

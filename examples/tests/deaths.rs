@@ -18,20 +18,25 @@ const RANKS: u32 = 3;
 
 #[test]
 fn a_stopped_rank_ends_the_collective_of_the_others() -> Result<()> {
-    outlive(Signal::STOP)
+    outlive(Signal::STOP, &[])
 }
 
 #[test]
 fn a_killed_rank_ends_the_collective_of_the_others() -> Result<()> {
-    outlive(Signal::KILL)
+    outlive(Signal::KILL, &[])
 }
 
-fn outlive(signal: Signal) -> Result<()> {
+#[test]
+fn a_killed_rank_ends_nonblocking_collectives() -> Result<()> {
+    outlive(Signal::KILL, &["--nonblocking"])
+}
+
+fn outlive(signal: Signal, options: &[&str]) -> Result<()> {
     let cluster = ProcessCluster::builder(2).lease_ms(LEASE.as_millis() as u64).start_processes()?;
     // Launchers end a job when one of its processes dies, so a shell stays in its place.
     let stays = r#""$0" "$@"; exec sleep 600"#;
-    let arguments = ["-c", stays, env!("CARGO_BIN_EXE_rank_cases"), "outlive", "--file", "pfs:/x"];
-    let mut group = Ranks::launch(&cluster, RANKS, "/bin/sh", &arguments)?;
+    let outlive = ["-c", stays, env!("CARGO_BIN_EXE_rank_cases"), "outlive", "--file", "pfs:/x"];
+    let mut group = Ranks::launch(&cluster, RANKS, "/bin/sh", &[&outlive, options].concat())?;
     let mut processes = Vec::new();
     for rank in 0..RANKS {
         let process = group.wait_for_start(&format!("rank {rank} process "))?;

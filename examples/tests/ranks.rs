@@ -31,6 +31,19 @@ fn counts_may_have_more_than_31_bits() -> Result<()> {
     cluster.stop()
 }
 
+/// Nonblocking and split collectives go on by a thread of the library if MPI lets them.
+#[test]
+fn nonblocking_cases_pass_with_threads() -> Result<()> {
+    let cluster = ProcessCluster::start(3)?;
+    for (part, ranks) in [("nonblocking", largest_group()), ("request", 2), ("split", 1)] {
+        let prefix = format!("pfs:/threads-{part}-");
+        let arguments = ["--threads", "all", "--prefix", &prefix, "--only", part];
+        let output = Ranks::launch(&cluster, ranks, env!("CARGO_BIN_EXE_rank_cases"), &arguments)?.succeed()?;
+        ensure!(output.contains(&format!("on {ranks} ranks")), "{output}");
+    }
+    cluster.stop()
+}
+
 /// A hint that nobody knows is told once, by one rank, and the program goes on.
 #[test]
 fn an_unknown_hint_warns_once() -> Result<()> {

@@ -49,6 +49,12 @@ impl Client {
         self.state().links.access.is_open()
     }
 
+    /// Runs a future on this client's own thread, which goes on whatever the program does. It must not block, and it must not
+    /// be the last one to have the client or a file of it.
+    pub fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
+        drop(self.state().io.spawn(future));
+    }
+
     pub(crate) fn state(&self) -> &Arc<ClientState> {
         &self.connection.state
     }

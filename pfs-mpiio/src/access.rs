@@ -2,8 +2,8 @@
 //!
 //! One token covers all pieces of an access, so in atomic mode others see all of it or nothing.
 //!
-//! Futures of this crate are dropped where they were made and never forgotten: [`drive`](crate::drive) has them on its
-//! stack. So memory can be lent to the client here.
+//! Futures of this crate are never forgotten: [`drive`](crate::drive) has them on its stack, and operations that nobody
+//! waits for are dropped when they are done, before anybody is told. So memory can be lent to the client here.
 
 use crate::buffer::{self, Destination, Source};
 use crate::error::Error;

@@ -223,6 +223,9 @@ struct Spread<'a> {
     buffer: PhantomData<&'a mut [u8]>,
 }
 
+// SAFETY: it stands for an exclusive borrow of bytes, which may be given to another thread.
+unsafe impl Send for Spread<'_> {}
+
 /// The bytes of a file that are not those of memory.
 struct Converted {
     file: Vec<u8>,

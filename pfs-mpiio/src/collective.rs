@@ -9,7 +9,7 @@
 //! 5. The ranks agree about the result and the size, and let go of their pins.
 
 use crate::access::{place, read_pieces_under};
-use crate::buffer::{self, Destination, Source};
+use crate::buffer::{self, Bytes, Destination, Source, Target};
 use crate::error::Error;
 use crate::exchange;
 use crate::file::{File, OpenFile};
@@ -60,11 +60,11 @@ impl File {
         buf: &B,
         access: impl FnOnce(usize) -> Result<Access, Error>,
     ) -> Result<Status, Error> {
-        let bytes = self.open.check_writable().and_then(|()| buffer::bytes(buf, &self.open.views.representation()));
-        let own = bytes.as_ref().map_err(Error::clone);
-        let own = own.and_then(|bytes| Ok((access(bytes.len())?, &bytes[..])));
-        self.run(self.open.write_collective(Call::WriteAtAll, own))?;
-        Ok(bytes?.status())
+        let open = &self.open;
+        let checked = open.check_free(Call::WriteAtAll).and_then(|()| open.check_writable());
+        let bytes = checked.and_then(|()| buffer::bytes(buf, &open.views.representation()));
+        let own = bytes.and_then(|bytes| Ok((access(bytes.len())?, bytes)));
+        self.run_in_turn(open.write_buffers(Call::WriteAtAll, own))
     }
 
     fn read_together<B: Destination + ?Sized>(
@@ -72,23 +72,42 @@ impl File {
         buf: &mut B,
         access: impl FnOnce(usize) -> Result<Access, Error>,
     ) -> Result<Status, Error> {
-        let mut target =
-            self.open.check_readable().and_then(|()| buffer::target(buf, &self.open.views.representation()));
-        let own = target.as_mut().map_err(|error| error.clone());
-        let own = own.and_then(|target| {
-            let bytes = target.bytes();
-            Ok((access(bytes.len())?, bytes))
-        });
-        let read = self.run(self.open.read_collective(Call::ReadAtAll, own))?;
-        let finished = target?.finish(usize::try_from(read).expect("at most the buffer's length"));
-        match self.open.views.representation().can_fail() {
-            true => self.run(self.open.group.agree(finished)),
-            false => finished,
-        }
+        let open = &self.open;
+        let checked = open.check_free(Call::ReadAtAll).and_then(|()| open.check_readable());
+        let target = checked.and_then(|()| buffer::target(buf, &open.views.representation()));
+        let own = target.and_then(|mut target| Ok((access(target.bytes().len())?, target)));
+        self.run_in_turn(open.read_buffers(Call::ReadAtAll, own))
     }
 }
 
 impl OpenFile {
+    /// Writes every rank's buffer, or tells the ranks of this one's error.
+    pub(crate) async fn write_buffers(
+        &self,
+        call: Call,
+        own: Result<(Access, Bytes<'_>), Error>,
+    ) -> Result<Status, Error> {
+        let given = own.as_ref().map_err(Error::clone).map(|(access, bytes)| (access.clone(), &bytes[..]));
+        self.write_collective(call, given).await?;
+        own.map(|(_, bytes)| bytes.status())
+    }
+
+    /// Reads into every rank's buffer, or tells the ranks of this one's error.
+    pub(crate) async fn read_buffers(
+        &self,
+        call: Call,
+        mut own: Result<(Access, Target<'_>), Error>,
+    ) -> Result<Status, Error> {
+        let given = own.as_mut().map_err(|error| error.clone());
+        let given = given.map(|(access, target)| (access.clone(), target.bytes()));
+        let read = self.read_collective(call, given).await?;
+        let finished = own?.1.finish(usize::try_from(read).expect("at most the buffer's length"));
+        match self.views.representation().can_fail() {
+            true => self.group.agree(finished).await,
+            false => finished,
+        }
+    }
+
     /// Writes the data of every rank's access, or tells the ranks of this one's error.
     pub(crate) async fn write_collective(&self, call: Call, own: Result<(Access, &[u8]), Error>) -> Result<(), Error> {
         let (access, bytes) = own.map_or_else(|error| (Err(error), &[][..]), |(access, bytes)| (Ok(access), bytes));

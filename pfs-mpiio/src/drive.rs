@@ -5,9 +5,13 @@
 //! when they are tested, and wake nobody: as long as a poll has met one, the future is polled again, at once at first, and
 //! less often when nothing happens for long.
 //!
+//! While a call waits, it goes on with the nonblocking collectives of all files ([`queue`]).
+//!
 //! A future lies on the stack of [`drive`] and is dropped there, whatever happens: it is never forgotten. Accesses that
 //! lend the memory of the caller rely on that.
 
+use crate::progress::Listening;
+use crate::queue;
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::pin::pin;
@@ -27,6 +31,13 @@ pub(crate) mod turn {
         pub(crate) is_open: bool,
         /// Something that was waited for has come.
         pub(crate) has_moved: bool,
+    }
+
+    impl Turn {
+        /// What was met by either.
+        pub(crate) fn and(self, other: Turn) -> Turn {
+            Turn { is_open: self.is_open || other.is_open, has_moved: self.has_moved || other.has_moved }
+        }
     }
 
     thread_local! {
@@ -57,18 +68,30 @@ pub(crate) fn drive<F: Future>(future: F) -> F::Output {
     let waker = waker();
     let mut context = Context::from_waker(&waker);
     let mut pause = Pause::default();
+    let mut listening = None;
     loop {
-        let (poll, turn) = turn::watch(|| future.as_mut().poll(&mut context));
-        match poll {
-            Poll::Ready(output) => return output,
-            Poll::Pending if turn.has_moved => pause = Pause::default(),
-            Poll::Pending if turn.is_open => pause.take(),
-            Poll::Pending => {
-                thread::park();
-                pause = Pause::default();
-            }
+        let (poll, own) = turn::watch(|| future.as_mut().poll(&mut context));
+        if let Poll::Ready(output) = poll {
+            return output;
+        }
+        if listening.is_none() && queue::any() {
+            listening = Some(Listening::begin());
+        }
+        let turn = own.and(queue::drive_all());
+        if turn.has_moved {
+            pause = Pause::default();
+        } else if turn.is_open {
+            pause.take();
+        } else {
+            thread::park();
+            pause = Pause::default();
         }
     }
+}
+
+/// Goes on with what is under way as far as nothing has to be waited for.
+pub(crate) fn poke() {
+    while queue::drive_all().has_moved {}
 }
 
 /// Waits for a time.

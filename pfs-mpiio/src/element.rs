@@ -20,6 +20,11 @@ pub struct Element {
     is_part: bool,
 }
 
+// SAFETY: the handle is of a predefined datatype, which is there for all threads until MPI ends.
+unsafe impl Send for Element {}
+// SAFETY: as above.
+unsafe impl Sync for Element {}
+
 /// What MPI calls a predefined datatype: its place among the known ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Name {

@@ -11,8 +11,11 @@ use crate::drive::drive;
 use crate::error::{Error, ErrorClass};
 use crate::group::{Call, Group, ROOT};
 use crate::info::Info;
+use crate::operation::Outstanding;
 use crate::process::SharedClient;
+use crate::queue::Queue;
 use crate::report::{Form, Report};
+use crate::split::Active;
 use crate::threads;
 use crate::view::Views;
 use mpi::topology::UserGroup;
@@ -27,7 +30,42 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// A file that all ranks of a communicator have open. [`close`](File::close) it on all of them: a file that is
 /// dropped instead loses what was not synced.
 pub struct File {
-    pub(crate) open: Arc<OpenFile>,
+    pub(crate) open: Owner,
+}
+
+/// The program's hold on a file. Its end waits for what this rank does by itself.
+pub(crate) struct Owner(Option<Arc<OpenFile>>);
+
+impl Owner {
+    pub(crate) fn new(open: OpenFile) -> Owner {
+        Owner(Some(Arc::new(open)))
+    }
+
+    /// The file, when nothing is under way any more.
+    fn finish(mut self) -> OpenFile {
+        drive(async {
+            let _place = self.queue.turn().await;
+            self.alone.none().await;
+        });
+        self.0.take().and_then(Arc::into_inner).expect("operations let go of the file before they are over")
+    }
+}
+
+impl Deref for Owner {
+    type Target = Arc<OpenFile>;
+
+    fn deref(&self) -> &Arc<OpenFile> {
+        self.0.as_ref().expect("taken only when the value is consumed")
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        if let Some(open) = self.0.take() {
+            // They run on the client's thread, which must not be the last one that uses the client.
+            drive(open.alone.none());
+        }
+    }
 }
 
 /// What a file consists of.
@@ -43,6 +81,11 @@ pub(crate) struct OpenFile {
     pub(crate) hints: Hints,
     pub(crate) views: Views,
     pub(crate) path: PfsPath,
+    /// The collective operations.
+    pub(crate) queue: Arc<Queue>,
+    /// The nonblocking accesses of this rank by itself.
+    pub(crate) alone: Arc<Outstanding>,
+    pub(crate) split: Active,
     /// At rank 0: what was made durable and could not be reported yet.
     unreported: Mutex<Option<CommitSummary>>,
     report: Report,
@@ -98,6 +141,15 @@ impl File {
         drive(call)
     }
 
+    /// The same of a collective call: when the operations that were begun before are over.
+    pub(crate) fn run_in_turn<T>(&self, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        let turn = self.open.queue.turn();
+        self.run(async {
+            let _place = turn.await;
+            call.await
+        })
+    }
+
     /// The file's size in bytes. Not collective.
     pub fn get_size(&self) -> Result<u64, Error> {
         self.run(async { Ok(self.open.own_io()?.size().await?) })
@@ -105,13 +157,13 @@ impl File {
 
     /// Cuts or extends the file to `bytes`. Collective: all ranks give the same size.
     pub fn set_size(&self, bytes: u64) -> Result<(), Error> {
-        self.run(self.open.set_size(bytes))
+        self.run_in_turn(self.open.set_size(bytes))
     }
 
     /// Reserves space for the first `bytes` bytes, so that writes there find room; bytes stay as they are, and the file has at
     /// least this size afterwards. Collective: all ranks give the same size.
     pub fn preallocate(&self, bytes: u64) -> Result<(), Error> {
-        self.run(self.open.preallocate(bytes))
+        self.run_in_turn(self.open.preallocate(bytes))
     }
 
     /// The ranks that have the file open, as a group of MPI.
@@ -121,16 +173,15 @@ impl File {
 
     /// Makes what all ranks have written durable. Collective.
     pub fn sync(&self) -> Result<(), Error> {
-        self.run(self.open.sync())
+        self.run_in_turn(self.open.sync())
     }
 
     /// Makes everything durable and closes the file on all ranks. Collective. The file is closed in any case; an
-    /// error says what may be missing in it. If a rank of the file was given up, each of the others makes what it wrote
+    /// error says what may be missing in it. What is under way is waited for first. If a rank of the file was given up, each of the others makes what it wrote
     /// itself durable, waits for nobody, and gets the error that says so.
     pub fn close(self) -> Result<(), Error> {
         threads::check()?;
-        let open = Arc::into_inner(self.open).expect("no operation is under way");
-        drive(open.close())
+        drive(self.open.finish().close())
     }
 
     /// The access mode of the open.
@@ -169,7 +220,23 @@ impl OpenFile {
         let file = Attached { file: Some(file), is_root: group.is_root() };
         let (atomic, unreported) = (Atomicity::default(), Mutex::new(None));
         let views = Views::new(group.size());
-        OpenFile { views, atomic, file, client, group, members, amode, hints, path, unreported, report }
+        let (queue, alone, split) = <(Arc<Queue>, Arc<Outstanding>, Active)>::default();
+        OpenFile {
+            views,
+            atomic,
+            file,
+            client,
+            group,
+            members,
+            amode,
+            hints,
+            path,
+            queue,
+            alone,
+            split,
+            unreported,
+            report,
+        }
     }
 
     async fn set_size(&self, bytes: u64) -> Result<(), Error> {

@@ -18,6 +18,12 @@ pub(crate) const ROOT: u32 = 0;
 pub(crate) enum Call {
     ReadAtAll,
     WriteAtAll,
+    IreadAtAll,
+    IwriteAtAll,
+    ReadAtAllBegin,
+    WriteAtAllBegin,
+    ReadAllBegin,
+    WriteAllBegin,
     SetSize,
     SetAtomicity,
     SetView,
@@ -30,9 +36,15 @@ pub(crate) enum Call {
 }
 
 impl Call {
-    const ALL: [Call; 11] = [
+    const ALL: &[Call] = &[
         Call::ReadAtAll,
         Call::WriteAtAll,
+        Call::IreadAtAll,
+        Call::IwriteAtAll,
+        Call::ReadAtAllBegin,
+        Call::WriteAtAllBegin,
+        Call::ReadAllBegin,
+        Call::WriteAllBegin,
         Call::SetSize,
         Call::SetAtomicity,
         Call::SetView,
@@ -44,21 +56,31 @@ impl Call {
         Call::WriteOrdered,
     ];
 
-    fn name(number: u64) -> &'static str {
-        match Self::ALL.iter().find(|&&call| call as u64 == number) {
-            Some(Call::ReadAtAll) => "read_at_all",
-            Some(Call::WriteAtAll) => "write_at_all",
-            Some(Call::SetSize) => "set_size",
-            Some(Call::SetAtomicity) => "set_atomicity",
-            Some(Call::SetView) => "set_view",
-            Some(Call::Sync) => "sync",
-            Some(Call::Close) => "close",
-            Some(Call::Preallocate) => "preallocate",
-            Some(Call::SeekShared) => "seek_shared",
-            Some(Call::ReadOrdered) => "read_ordered",
-            Some(Call::WriteOrdered) => "write_ordered",
-            None => "an unknown call",
+    /// As programs call it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Call::ReadAtAll => "read_at_all",
+            Call::WriteAtAll => "write_at_all",
+            Call::IreadAtAll => "iread_at_all",
+            Call::IwriteAtAll => "iwrite_at_all",
+            Call::ReadAtAllBegin => "read_at_all_begin",
+            Call::WriteAtAllBegin => "write_at_all_begin",
+            Call::ReadAllBegin => "read_all_begin",
+            Call::WriteAllBegin => "write_all_begin",
+            Call::SetSize => "set_size",
+            Call::SetAtomicity => "set_atomicity",
+            Call::SetView => "set_view",
+            Call::Sync => "sync",
+            Call::Close => "close",
+            Call::Preallocate => "preallocate",
+            Call::SeekShared => "seek_shared",
+            Call::ReadOrdered => "read_ordered",
+            Call::WriteOrdered => "write_ordered",
         }
+    }
+
+    fn name_of(number: u64) -> &'static str {
+        Self::ALL.iter().find(|&&call| call as u64 == number).map_or("an unknown call", |call| call.name())
     }
 }
 
@@ -114,7 +136,7 @@ impl Group {
         let [a, b, c, d] = own.as_ref().copied().unwrap_or_default();
         let all = self.comm.all_gather([call as u64, u64::from(own.is_err()), a, b, c, d]).await?;
         if let Some(other) = all.iter().position(|entry| entry[0] != all[0][0]) {
-            let (first, second) = (Call::name(all[0][0]), Call::name(all[other][0]));
+            let (first, second) = (Call::name_of(all[0][0]), Call::name_of(all[other][0]));
             let message = format!("rank 0 calls {first} while rank {other} calls {second} on the same file");
             return Err(Error::new(ErrorClass::NotSame, message));
         }

@@ -9,8 +9,10 @@
 //! * a rank sees its own writes at once; those of others after a collective access, or after
 //!   [`sync`](File::sync), a barrier and `sync` (non-atomic mode);
 //! * bytes are durable when [`sync`](File::sync) or [`close`](File::close) has returned;
-//! * the library calls MPI only inside its own calls and on the caller's thread, so `MPI_THREAD_SINGLE` is enough; a call on
-//!   a thread that may not call MPI is an error.
+//! * nonblocking accesses of one rank go on by themselves. Nonblocking collectives do with `MPI_THREAD_MULTIPLE`; else they
+//!   go on inside any call, test or wait of the library, for whatever file;
+//! * below `MPI_THREAD_MULTIPLE` the library calls MPI only inside its own calls and on the caller's thread, so
+//!   `MPI_THREAD_SINGLE` is enough; a call on a thread that may not call MPI is an error.
 //!
 //! ```no_run
 //! use mpi::traits::*;
@@ -43,13 +45,19 @@ mod external32;
 mod file;
 mod group;
 mod info;
+mod nonblocking;
 mod open;
+mod operation;
 mod pending;
 mod pin;
 mod process;
+mod progress;
+mod queue;
 mod report;
+mod request;
 mod shared;
 mod signature;
+mod split;
 mod status;
 mod threads;
 mod view;
@@ -62,6 +70,9 @@ pub use error::{Error, ErrorClass};
 pub use file::File;
 pub use info::Info;
 pub use open::delete;
+pub use operation::Operation;
 pub use process::finalize;
+pub use request::{Request, test_all, test_any, test_some, wait_all, wait_any, wait_some};
+pub use split::Split;
 pub use status::Status;
 pub use view::{DISPLACEMENT_CURRENT, Whence};

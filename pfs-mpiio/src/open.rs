@@ -6,7 +6,7 @@
 use crate::amode::AccessMode;
 use crate::drive::drive;
 use crate::error::{Error, ErrorClass};
-use crate::file::{File, OpenFile, Terms};
+use crate::file::{File, OpenFile, Owner, Terms};
 use crate::group::{Group, ROOT};
 use crate::info::Info;
 use crate::process::{self, SharedClient};
@@ -18,7 +18,7 @@ use pfs_core::hints::Hints;
 use pfs_core::ids::ClientId;
 use pfs_core::path::PfsPath;
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 /// A rank's arguments, checked.
 struct Arguments {
@@ -35,7 +35,7 @@ impl File {
     pub fn open<C: Communicator>(comm: &C, path: &str, amode: AccessMode, info: &Info) -> Result<File, Error> {
         threads::check()?;
         let group = Group::duplicate(comm)?;
-        Ok(File { open: Arc::new(drive(OpenFile::open(group, path, amode, info))?) })
+        Ok(File { open: Owner::new(drive(OpenFile::open(group, path, amode, info))?) })
     }
 
     /// Deletes a file. Not collective: one rank calls it.

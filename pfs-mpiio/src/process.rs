@@ -3,7 +3,10 @@
 //! It is made at the first open of a metadata server's file, and ends when the last file closes or at
 //! [`finalize`], whichever is first.
 
+use crate::drive::drive;
 use crate::error::Error;
+use crate::operation::Outstanding;
+use crate::queue;
 use pfs_client::ClientConfig;
 use pfs_client::blocking::Client;
 use std::ops::Deref;
@@ -51,9 +54,13 @@ pub(crate) fn client(address: Option<String>) -> Result<SharedClient, Error> {
     Ok(SharedClient(session))
 }
 
-/// Ends the sessions of files that were never closed. Call it before MPI ends if a file may still be open; what
-/// was not synced may be lost. Not collective.
+/// Waits for the nonblocking accesses that are under way, and ends the sessions of files that were never closed. Call it
+/// before MPI ends if a file may still be open; what was not synced may be lost. Not collective, unless it waits for collectives.
 pub fn finalize() -> Result<(), Error> {
+    drive(async {
+        queue::all_done().await;
+        Outstanding::of_all_files().none().await;
+    });
     let open: Vec<Arc<Session>> = sessions().drain(..).filter_map(|(_, session)| session.upgrade()).collect();
     open.iter().try_for_each(|session| session.0.shutdown().map_err(Error::from))
 }

@@ -10,7 +10,7 @@
 //! when a read ends before at the end of the file.
 
 use crate::amode::AccessMode;
-use crate::buffer::{self, Destination, Source};
+use crate::buffer::{self, Bytes, Destination, Source, Target};
 use crate::error::{Error, ErrorClass};
 use crate::file::{File, OpenFile};
 use crate::group::{Call, ROOT};
@@ -46,39 +46,24 @@ impl File {
     /// Reads into every rank's `buf`, from where the shared file pointer is: the ranks' parts lie behind each other by rank,
     /// and the pointer moves on by all of them. Collective.
     pub fn read_ordered<B: Destination + ?Sized>(&self, buf: &mut B) -> Result<Status, Error> {
-        let representation = self.open.views.representation();
-        let mut target = self.open.check_readable().and_then(|()| buffer::target(buf, &representation));
-        let length = target.as_mut().map(|target| target.bytes().len()).map_err(|error| error.clone());
-        let read = self.run(async {
-            let access = self.open.draw_ordered(Call::ReadOrdered, length).await?;
-            let own = target.as_mut().map_err(|error| error.clone());
-            let own = own.and_then(|target| Ok((access?, target.bytes())));
-            self.open.read_collective(Call::ReadOrdered, own).await
-        })?;
-        let finished = target?.finish(usize::try_from(read).expect("at most the buffer's length"));
-        match representation.can_fail() {
-            true => self.run(self.open.group.agree(finished)),
-            false => finished,
-        }
+        let open = &self.open;
+        let checked = open.check_free(Call::ReadOrdered).and_then(|()| open.check_readable());
+        let target = checked.and_then(|()| buffer::target(buf, &open.views.representation()));
+        self.run_in_turn(open.read_ordered(Call::ReadOrdered, target))
     }
 
     /// Writes every rank's `buf`, from where the shared file pointer is: the ranks' parts lie behind each other by rank, and
     /// the pointer moves on by all of them. Collective.
     pub fn write_ordered<B: Source + ?Sized>(&self, buf: &B) -> Result<Status, Error> {
-        let representation = self.open.views.representation();
-        let bytes = self.open.check_writable().and_then(|()| buffer::bytes(buf, &representation));
-        let length = bytes.as_ref().map(|bytes| bytes.len()).map_err(Error::clone);
-        self.run(async {
-            let access = self.open.draw_ordered(Call::WriteOrdered, length).await?;
-            let own = bytes.as_ref().map_err(Error::clone).and_then(|bytes| Ok((access?, &bytes[..])));
-            self.open.write_collective(Call::WriteOrdered, own).await
-        })?;
-        Ok(bytes?.status())
+        let open = &self.open;
+        let checked = open.check_free(Call::WriteOrdered).and_then(|()| open.check_writable());
+        let bytes = checked.and_then(|()| buffer::bytes(buf, &open.views.representation()));
+        self.run_in_turn(open.write_ordered(Call::WriteOrdered, bytes))
     }
 
     /// Sets the shared file pointer to `offset` etypes from the given place. Collective: all ranks give the same.
     pub fn seek_shared(&self, offset: i64, whence: Whence) -> Result<(), Error> {
-        self.run(self.open.seek_shared(offset, whence))
+        self.run_in_turn(self.open.seek_shared(offset, whence))
     }
 
     /// Where the shared file pointer is, in etypes. Other ranks may move it at any time. Not collective.
@@ -88,6 +73,26 @@ impl File {
 }
 
 impl OpenFile {
+    /// Reads into every rank's buffer behind those of the lower ranks.
+    pub(crate) async fn read_ordered(&self, call: Call, target: Result<Target<'_>, Error>) -> Result<Status, Error> {
+        let (target, length) = match target {
+            Ok(mut target) => {
+                let length = target.bytes().len();
+                (Ok(target), Ok(length))
+            }
+            Err(error) => (Err(error.clone()), Err(error)),
+        };
+        let access = self.draw_ordered(call, length).await?;
+        self.read_buffers(call, target.and_then(|target| Ok((access?, target)))).await
+    }
+
+    /// Writes every rank's buffer behind those of the lower ranks.
+    pub(crate) async fn write_ordered(&self, call: Call, bytes: Result<Bytes<'_>, Error>) -> Result<Status, Error> {
+        let length = bytes.as_ref().map(|bytes| bytes.len()).map_err(Error::clone);
+        let access = self.draw_ordered(call, length).await?;
+        self.write_buffers(call, bytes.and_then(|bytes| Ok((access?, bytes)))).await
+    }
+
     /// So many bytes of the view's data for this rank's access alone.
     pub(crate) async fn draw(&self, bytes: usize) -> Result<Access, Error> {
         self.check_same_views()?;

@@ -16,8 +16,13 @@ fn level() -> Threading {
     *LEVEL.get_or_init(mpi::environment::threading_support)
 }
 
+/// Whether threads of this library may call MPI at any time.
+pub(crate) fn are_free() -> bool {
+    level() == Threading::Multiple
+}
+
 /// Whether this thread may call MPI in a call of the program.
-fn may_call() -> bool {
+pub(crate) fn may_call() -> bool {
     thread_local! {
         static IS_MAIN: Cell<Option<bool>> = const { Cell::new(None) };
     }

@@ -116,7 +116,7 @@ impl File {
         let (name, has_shared) = (number_of(representation), self.open.views.has_shared.load(Ordering::Acquire));
         let terms = own.as_ref().map(|(view, _)| [view.etype_bytes(), name, u64::from(has_shared), 0]);
         let terms = terms.map_err(Clone::clone);
-        self.run(self.open.set_view(own, terms))
+        self.run_in_turn(self.open.set_view(own, terms))
     }
 
     /// The data representation of the view, by its name.

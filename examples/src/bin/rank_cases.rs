@@ -9,6 +9,8 @@
 //! mpirun -n 4 rank_cases hold --file pfs:/x --turns 2
 //! mpirun -n 2 rank_cases latency --file pfs:/x --turns 1000
 //! mpirun -n 3 rank_cases outlive --file pfs:/x
+//! mpirun -n 3 rank_cases --threads outlive --file pfs:/x --nonblocking
+//! mpirun -n 3 rank_cases --threads all --prefix pfs:/some- --only nonblocking
 //! mpirun -n 4 rank_cases endure --file pfs:/x --turns 100
 //! ```
 //! `write-fails` writes until there is an error; with `--wait` it writes once, says `ready`, and goes on when it
@@ -19,17 +21,22 @@
 
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::{Args, Parser, Subcommand};
+use mpi::Threading;
+use mpi::request::scope;
 use mpi::topology::{Color, SimpleCommunicator};
 use mpi::traits::*;
 use pfs_examples::cases::{self, Context, ERROR_TIME_MAX};
 use pfs_examples::{agree, pattern, sizes};
-use pfs_mpiio::{AccessMode, Error, File, Info};
+use pfs_mpiio::{AccessMode, Error, File, Info, wait_all};
 use std::process::ExitCode;
 use std::time::Instant;
 
 #[derive(Parser)]
 #[command(about = "Runs self-checking cases on a group of ranks")]
 struct Cli {
+    /// Ask MPI for `MPI_THREAD_MULTIPLE`
+    #[arg(long)]
+    threads: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -81,6 +88,9 @@ enum Command {
         /// File to write
         #[arg(long)]
         file: String,
+        /// Begin each write and wait for it, several at a time
+        #[arg(long)]
+        nonblocking: bool,
     },
     /// Write and read in every way while servers are restarted, and check every byte
     Endure {
@@ -117,9 +127,13 @@ struct Failing {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let Some(universe) = mpi::initialize() else {
-        eprintln!("rank_cases: MPI did not start; run it by mpirun");
-        return ExitCode::FAILURE;
+    let wanted = if cli.threads { Threading::Multiple } else { Threading::Single };
+    let universe = match mpi::initialize_with_threading(wanted) {
+        Some((universe, granted)) if granted == Threading::Multiple || !cli.threads => universe,
+        _ => {
+            eprintln!("rank_cases: MPI did not start as it should; run it by mpirun");
+            return ExitCode::FAILURE;
+        }
     };
     let world = universe.world();
     let result = match &cli.command {
@@ -128,7 +142,7 @@ fn main() -> ExitCode {
         Command::OpenFails(failing) => open_fails(&world, failing),
         Command::WriteFails { failing, limit, wait } => write_fails(&world, failing, *limit, *wait),
         Command::Latency { file, turns } => latency(&world, file, *turns),
-        Command::Outlive { file } => outlive(&world, file),
+        Command::Outlive { file, nonblocking } => outlive(&world, file, *nonblocking),
         Command::Endure { file, turns, atomic } => endure(&world, file, *turns, *atomic),
         Command::Hold { file, turns } => hold(&world, file, *turns),
     };
@@ -238,7 +252,7 @@ fn latency(world: &SimpleCommunicator, name: &str, turns: u32) -> Result<()> {
 }
 
 /// Every rank says what becomes of it, in lines of its own.
-fn outlive(world: &SimpleCommunicator, name: &str) -> Result<()> {
+fn outlive(world: &SimpleCommunicator, name: &str, nonblocking: bool) -> Result<()> {
     const BLOCK: usize = 3 << 20;
     let rank = u64::try_from(world.rank())?;
     let is_victim = world.rank() + 1 == world.size();
@@ -250,8 +264,19 @@ fn outlive(world: &SimpleCommunicator, name: &str) -> Result<()> {
     file.write_at_all(offset, &bytes[..])?;
     world.barrier();
     println!("rank {rank} process {}", std::process::id());
+    let begin_and_wait = || {
+        scope(|scope| {
+            let begin = |_| file.iwrite_at_all(scope, offset, &bytes[..]);
+            let requests = (0..3).map(begin).collect::<Result<Vec<_>, _>>()?;
+            wait_all(requests).into_iter().try_for_each(|result| result.map(drop))
+        })
+    };
     let lost = loop {
-        if let Err(error) = file.write_at_all(offset, &bytes[..]) {
+        let written = match nonblocking {
+            true => begin_and_wait(),
+            false => file.write_at_all(offset, &bytes[..]).map(drop),
+        };
+        if let Err(error) = written {
             break error;
         }
     };
