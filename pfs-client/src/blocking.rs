@@ -281,7 +281,7 @@ impl File {
         block_on(self.descriptor.acquire_set(mode, parts))
     }
 
-    /// Waits for this client's part of a set and pins it. [`ErrorKind::Stale`]: the metadata
+    /// Waits for this client's part of a set and pins it. [`ErrorKind::Stale`](crate::ErrorKind::Stale): the metadata
     /// server was restarted meanwhile, and the set is void for all.
     pub fn claim_set(&self, grant: &SetGrant) -> Result<Token, Error> {
         block_on(self.descriptor.claim_set(grant))

@@ -57,6 +57,9 @@ pub(crate) struct Parcel {
     pub(crate) bytes: Vec<u8>,
 }
 
+/// A rank's own numbers, and room for those of all.
+type Numbers = (Vec<u64>, Vec<u64>);
+
 /// The buffers of a gather.
 struct Gather {
     own: Vec<u8>,
@@ -131,7 +134,7 @@ impl Comm {
         Ok(all.chunks_exact(N).map(|chunk| chunk.try_into().expect("chunks have N values")).collect())
     }
 
-    fn start_all_gather(&self, own: Vec<u64>) -> Result<Pending<(Vec<u64>, Vec<u64>)>, Error> {
+    fn start_all_gather(&self, own: Vec<u64>) -> Result<Pending<Numbers>, Error> {
         self.check()?;
         let (comm, number, length) = (self.raw(), u64::equivalent_datatype().as_raw(), count(own.len()));
         let all = vec![0u64; own.len() * self.size as usize];
@@ -151,7 +154,7 @@ impl Comm {
         Ok(all.try_into().expect("MPI changes no lengths"))
     }
 
-    fn start_largest(&self, own: Vec<u64>) -> Result<Pending<(Vec<u64>, Vec<u64>)>, Error> {
+    fn start_largest(&self, own: Vec<u64>) -> Result<Pending<Numbers>, Error> {
         self.check()?;
         let (comm, number, length) = (self.raw(), u64::equivalent_datatype().as_raw(), count(own.len()));
         let operation = SystemOperation::max().as_raw();

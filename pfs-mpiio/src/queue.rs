@@ -30,6 +30,7 @@ static BUSY: Mutex<Vec<Arc<Queue>>> = Mutex::new(Vec::new());
 static BUSY_COUNT: AtomicUsize = AtomicUsize::new(0);
 
 /// See the module.
+#[derive(Default)]
 pub(crate) struct Queue {
     state: Mutex<State>,
     /// Held by the thread that polls.
@@ -77,12 +78,6 @@ impl Wake for News {
     fn wake(self: Arc<Self>) {
         self.0.store(true, Ordering::Release);
         progress::ring();
-    }
-}
-
-impl Default for Queue {
-    fn default() -> Queue {
-        Queue { state: Mutex::default(), first: Mutex::default(), news: Arc::default() }
     }
 }
 
