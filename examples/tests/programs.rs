@@ -48,6 +48,21 @@ fn out_of_core_matrix() -> Result<()> {
     runs("out_of_core_matrix", &[], "transposed and checked")
 }
 
+/// The second run goes on behind the first one's records.
+#[test]
+fn shared_log() -> Result<()> {
+    let (cluster, program) = (ProcessCluster::start(4)?, example("shared_log")?);
+    for ranks in sizes() {
+        let records = ranks * 21;
+        for start in [0, records * 48] {
+            let output = Ranks::launch(&cluster, ranks, &program, &[&format!("pfs:/log-{ranks}")])?.succeed()?;
+            let says = format!("{records} records of {ranks} ranks are in the log, from byte {start} on");
+            ensure!(output.contains(&says), "{output}");
+        }
+    }
+    cluster.stop()
+}
+
 /// Two jobs, each with so many ranks, and twice with the same file.
 #[test]
 fn coupled_jobs() -> Result<()> {

@@ -1,6 +1,6 @@
 //! A case: what a group of ranks does to one file, as a description that every rank makes for itself out of the same seed.
 
-use super::kind::Kind;
+use super::kind::{Kind, Start};
 use super::memory::Representation;
 use super::shape::Shape;
 use pfs_mpiio::Whence;
@@ -37,8 +37,23 @@ pub enum Step {
     SetSize(u64),
     /// `set_atomicity`.
     Atomic(bool),
+    /// `preallocate`.
+    Preallocate(u64),
     /// Every rank seeks.
     Seek(Vec<(i64, Whence)>),
+    /// `seek_shared`.
+    SeekShared(i64, Whence),
+}
+
+impl Step {
+    /// Whether it uses the shared file pointer.
+    pub fn is_shared(&self) -> bool {
+        match self {
+            Step::Access { kind, .. } => kind.start() == Start::Shared,
+            Step::SeekShared(..) => true,
+            _ => false,
+        }
+    }
 }
 
 /// A rank's view.
@@ -100,7 +115,9 @@ impl fmt::Display for Step {
             Step::Sync => f.write_str("sync, barrier, sync"),
             Step::SetSize(bytes) => write!(f, "set_size {bytes}"),
             Step::Atomic(on) => write!(f, "set_atomicity {on}"),
+            Step::Preallocate(bytes) => write!(f, "preallocate {bytes}"),
             Step::Seek(seeks) => write!(f, "seek {seeks:?}"),
+            Step::SeekShared(way, whence) => write!(f, "seek_shared {way} {whence:?}"),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Random cases.
 
 use super::case::{Case, Part, Step, ViewOf};
-use super::kind::Kind;
+use super::kind::{Kind, Start};
 use super::memory::Representation;
 use super::numbers::Numbers;
 use super::shape::{Basic, Bounds, Deal, Dealt, Shape};
@@ -15,6 +15,15 @@ const HINTS: &[(&str, &[&str])] = &[
     ("cb_buffer_size", &["4096", "8192", "65536"]),
     ("romio_cb_write", &["enable", "enable", "disable", "automatic"]),
     ("romio_cb_read", &["enable", "enable", "disable", "automatic"]),
+    ("cb_config_list", &["*:1", "*:2"]),
+    ("collective_buffering", &["true", "false"]),
+    ("romio_no_indep_rw", &["true", "false"]),
+    ("romio_ds_read", &["enable", "disable", "automatic"]),
+    ("romio_ds_write", &["enable", "disable", "automatic"]),
+    ("ind_rd_buffer_size", &["4096", "10000"]),
+    ("ind_wr_buffer_size", &["4096", "10000"]),
+    ("pfs_list_io", &["enable", "disable"]),
+    ("pfs_io_depth", &["1", "4", "16"]),
 ];
 const STRIPE_UNITS: [u64; 3] = [4096, 8192, 65536];
 /// Places in the file that an access may be spread over.
@@ -32,13 +41,22 @@ struct Generator {
     numbers: Numbers,
     ranks: usize,
     sights: Vec<Sight>,
+    /// Whether all ranks see the same.
+    is_same: bool,
+    representation: Representation,
 }
 
 /// The case with this number on so many ranks.
 pub fn case(seed: u64, number: u64, ranks: usize) -> Case {
     let plain = ViewOf::bytes();
     let sights = vec![Sight::of(&plain); ranks];
-    let mut generator = Generator { numbers: Numbers::new(&[seed, number, ranks as u64]), ranks, sights };
+    let mut generator = Generator {
+        numbers: Numbers::new(&[seed, number, ranks as u64]),
+        ranks,
+        sights,
+        is_same: true,
+        representation: Representation::Native,
+    };
     generator.case()
 }
 
@@ -58,7 +76,7 @@ impl Generator {
     fn case(&mut self) -> Case {
         let mut hints = vec![("striping_unit", self.numbers.pick(&STRIPE_UNITS).to_string())];
         for (key, values) in HINTS {
-            if self.numbers.once_in(2) {
+            if self.numbers.once_in(3) {
                 hints.push((key, (*self.numbers.pick(values)).to_owned()));
             }
         }
@@ -80,8 +98,13 @@ impl Generator {
             15..=27 => self.access(false),
             28..=31 => self.view(),
             32..=33 => Step::Sync,
-            34..=35 => Step::SetSize(self.numbers.below(20_000)),
+            34 => Step::SetSize(self.numbers.below(20_000)),
+            35 => Step::Preallocate(self.numbers.below(20_000)),
             36 => Step::Atomic(self.numbers.once_in(2)),
+            37 if self.is_same => {
+                let (way, whence) = self.seek();
+                Step::SeekShared(way, whence)
+            }
             _ => Step::Seek((0..self.ranks).map(|_| self.seek()).collect()),
         }
     }
@@ -99,7 +122,7 @@ impl Generator {
         let base = self.numbers.below(3000);
         let representation = *self.numbers.pick(REPRESENTATIONS);
         let view = |displacement, filetype| ViewOf { displacement, etype: etype.clone(), filetype, representation };
-        let views: Vec<ViewOf> = match self.numbers.below(6) {
+        let mut views: Vec<ViewOf> = match self.numbers.below(6) {
             // All see the same.
             0 => vec![view(base, orderly(&mut self.numbers, &etype, depth)); self.ranks],
             1 => vec![view(if self.numbers.once_in(2) { 0 } else { base }, etype.clone()); self.ranks],
@@ -121,7 +144,12 @@ impl Generator {
                 (0..self.ranks).map(|_| own()).map(|(displacement, filetype)| view(displacement, filetype)).collect()
             }
         };
+        if views.iter().any(|view| view.etype.has_struct() || view.filetype.has_struct()) {
+            views.iter_mut().for_each(|view| view.representation = Representation::Native);
+        }
+        self.representation = views[0].representation;
         self.sights = views.iter().map(Sight::of).collect();
+        self.is_same = views.iter().all(|view| *view == views[0]);
         Step::View(views)
     }
 
@@ -147,7 +175,13 @@ impl Generator {
     }
 
     fn access(&mut self, writes: bool) -> Step {
-        let kind = *self.numbers.pick(Kind::ALL);
+        let kind = loop {
+            let kind = *self.numbers.pick(Kind::ALL);
+            // MPI wants the same view of all ranks that use the shared file pointer.
+            if self.is_same || kind.start() != Start::Shared {
+                break kind;
+            }
+        };
         let large = self.numbers.once_in(16);
         let bytes_max = if large { 30_000 } else { *self.numbers.pick(&[100, 500, 2500]) };
         let layout = self.numbers.below(3);
@@ -166,7 +200,11 @@ impl Generator {
             let part = if bytes == 0 || self.numbers.once_in(12) {
                 Part::empty()
             } else {
-                let (memory, count) = buffer(&mut self.numbers, bytes, sight.etype, !writes);
+                let (mut memory, mut count) = buffer(&mut self.numbers, bytes, sight.etype, !writes);
+                // What ends inside of an element is not converted; where that is must be easy to tell.
+                if self.representation == Representation::External32 && memory.element_bytes().is_none() {
+                    (memory, count) = (Shape::BYTE, usize::try_from(bytes).expect("few bytes"));
+                }
                 Part { offset: start / sight.etype, memory, count }
             };
             parts.push(part);

@@ -11,6 +11,8 @@ pub enum Start {
     Given,
     /// At the individual file pointer.
     Own,
+    /// At the shared file pointer, by rank.
+    Shared,
 }
 
 /// A way to read and write.
@@ -24,25 +26,35 @@ pub enum Kind {
     Here,
     /// `read_all`, `write_all`.
     HereAll,
+    /// `read_shared`, `write_shared`.
+    Shared,
+    /// `read_ordered`, `write_ordered`.
+    Ordered,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: &[Kind] = &[Kind::At, Kind::AtAll, Kind::Here, Kind::HereAll];
+    pub const ALL: &[Kind] = &[Kind::At, Kind::AtAll, Kind::Here, Kind::HereAll, Kind::Shared, Kind::Ordered];
 
     /// Where its accesses begin.
     pub fn start(self) -> Start {
         match self {
             Kind::At | Kind::AtAll => Start::Given,
             Kind::Here | Kind::HereAll => Start::Own,
+            Kind::Shared | Kind::Ordered => Start::Shared,
         }
+    }
+
+    /// Whether a read moves a file pointer by all that was asked for, even if the file ends before.
+    pub fn moves_by_request(self) -> bool {
+        self.start() == Start::Shared
     }
 
     /// Whether all ranks make it together.
     pub fn is_collective(self) -> bool {
         match self {
-            Kind::At | Kind::Here => false,
-            Kind::AtAll | Kind::HereAll => true,
+            Kind::At | Kind::Here | Kind::Shared => false,
+            Kind::AtAll | Kind::HereAll | Kind::Ordered => true,
         }
     }
 
@@ -51,6 +63,7 @@ impl Kind {
         match self {
             Kind::At | Kind::AtAll => Kind::At,
             Kind::Here | Kind::HereAll => Kind::Here,
+            Kind::Shared | Kind::Ordered => Kind::Shared,
         }
     }
 
@@ -61,6 +74,8 @@ impl Kind {
             Kind::AtAll => file.write_at_all(offset, memory),
             Kind::Here => file.write(memory),
             Kind::HereAll => file.write_all(memory),
+            Kind::Shared => file.write_shared(memory),
+            Kind::Ordered => file.write_ordered(memory),
         }
     }
 
@@ -71,6 +86,8 @@ impl Kind {
             Kind::AtAll => file.read_at_all(offset, memory),
             Kind::Here => file.read(memory),
             Kind::HereAll => file.read_all(memory),
+            Kind::Shared => file.read_shared(memory),
+            Kind::Ordered => file.read_ordered(memory),
         }
     }
 }
@@ -82,6 +99,8 @@ impl fmt::Display for Kind {
             Kind::AtAll => "at_all",
             Kind::Here => "here",
             Kind::HereAll => "all",
+            Kind::Shared => "shared",
+            Kind::Ordered => "ordered",
         })
     }
 }

@@ -23,7 +23,11 @@ pub struct Reference {
     seen: Vec<Seen>,
     /// Individual file pointers, in bytes of the stream.
     pointers: Vec<usize>,
+    /// The shared one.
+    shared: usize,
     atomic: bool,
+    /// Whether all ranks see the same.
+    is_same: bool,
     /// Of overlapping writes of a collective the lowest rank's stay: a planted mistake.
     lowest_wins: bool,
 }
@@ -47,6 +51,8 @@ pub struct Expected {
     pub reads: Vec<Read>,
     /// Each rank's individual file pointer afterwards, in etypes.
     pub positions: Vec<u64>,
+    /// The shared file pointer afterwards, in etypes, if all ranks see the same.
+    pub shared: Option<u64>,
     /// Ranks that must get an error.
     pub refused: Vec<bool>,
 }
@@ -76,7 +82,7 @@ impl Reference {
         let seen = (0..ranks).map(|_| Seen::new(&ViewOf::bytes())).collect();
         let (extended, pointers) = (vec![false; ranks], vec![0; ranks]);
         let (bytes, owners, atomic) = (Vec::new(), Vec::new(), case.atomic);
-        Reference { bytes, owners, size: 0, extended, seen, pointers, atomic, lowest_wins }
+        Reference { bytes, owners, size: 0, extended, seen, pointers, shared: 0, atomic, is_same: true, lowest_wins }
     }
 
     /// The file.
@@ -101,6 +107,8 @@ impl Reference {
             Step::View(views) => {
                 self.seen = views.iter().map(Seen::new).collect();
                 self.pointers.fill(0);
+                self.shared = 0;
+                self.is_same = views.iter().all(|view| *view == views[0]);
             }
             Step::Access { kind, writes: true, parts } => self.write(number, *kind, parts, &mut expected),
             Step::Access { kind, writes: false, parts } => self.read(*kind, parts, &mut expected),
@@ -116,10 +124,17 @@ impl Reference {
                 self.settle_for(&mut expected, true);
                 self.atomic = *on;
             }
+            Step::Preallocate(bytes) => {
+                self.settle_for(&mut expected, true);
+                self.size = self.size.max(usize::try_from(*bytes).expect("a small file"));
+                self.grow(self.size);
+            }
             Step::Seek(seeks) => self.seek(seeks, &mut expected),
+            Step::SeekShared(way, whence) => self.seek_shared(*way, *whence, &mut expected),
         }
         let etypes = |(pointer, seen): (&usize, &Seen)| (pointer / seen.etype_bytes) as u64;
         expected.positions = self.pointers.iter().zip(&self.seen).map(etypes).collect();
+        expected.shared = self.is_same.then(|| etypes((&self.shared, &self.seen[0])));
         expected
     }
 
@@ -144,15 +159,28 @@ impl Reference {
 
     /// Where each rank's part begins in its stream, in bytes, and how long it is.
     fn ranges(&self, kind: Kind, parts: &[Part]) -> Vec<Range<usize>> {
+        let mut shared = self.shared;
         let range = |(rank, part): (usize, &Part)| {
             let length = part.count * usize::try_from(part.memory.bounds().size).expect("a small type");
             let start = match kind.start() {
                 Start::Given => usize::try_from(part.offset).expect("a small file") * self.seen[rank].etype_bytes,
                 Start::Own => self.pointers[rank],
+                Start::Shared => shared,
             };
+            shared += length;
             start..start + length
         };
         parts.iter().enumerate().map(range).collect()
+    }
+
+    /// Moves the file pointers that an access uses.
+    fn move_on(&mut self, kind: Kind, rank: usize, length: usize) {
+        let length = length.next_multiple_of(self.seen[rank].etype_bytes);
+        match kind.start() {
+            Start::Given => {}
+            Start::Own => self.pointers[rank] += length,
+            Start::Shared => self.shared += length,
+        }
     }
 
     fn write(&mut self, number: usize, kind: Kind, parts: &[Part], expected: &mut Expected) {
@@ -163,7 +191,7 @@ impl Reference {
         };
         let conflicts = (0..parts.len()).any(|rank| others(self, rank));
         self.settle_for(expected, conflicts);
-        expected.turns = !kind.is_collective() && self.overlaps(&ranges);
+        expected.turns = !kind.is_collective() && (kind.start() == Start::Shared || self.overlaps(&ranges));
         let is_pending = !kind.is_collective() && !self.atomic && !expected.turns;
         let mut order: Vec<usize> = (0..parts.len()).collect();
         if self.lowest_wins && kind.is_collective() {
@@ -181,9 +209,7 @@ impl Reference {
             let end = touched.iter().rposition(|&byte| byte == 1).map_or(0, |last| last + 1);
             self.extended[rank] |= is_pending && end > self.size;
             self.size = self.size.max(end);
-            if kind.start() == Start::Own {
-                self.pointers[rank] = ranges[rank].end;
-            }
+            self.move_on(kind, rank, length);
         }
         let length = self.bytes.len().max(self.owners.len());
         self.grow(length);
@@ -214,20 +240,23 @@ impl Reference {
         // Where a pointer stops, or what all ranks agree about, must be sure.
         let is_needed = kind.is_collective() || kind.start() != Start::Given;
         self.settle_for(expected, is_needed && self.extended.contains(&true));
+        expected.turns = kind == Kind::Shared;
         let ranges = self.ranges(kind, parts);
         let inside = vec![1u8; self.size];
         for (rank, range) in ranges.into_iter().enumerate() {
             let seen = &self.seen[rank];
-            let there = seen.look(&inside, range.clone()).iter().filter(|&&byte| byte == 1).count();
+            let mut there = seen.look(&inside, range.clone()).iter().filter(|&&byte| byte == 1).count();
+            if seen.representation != Representation::Native {
+                // Only whole elements are converted.
+                there -= there % parts[rank].memory.element_bytes().unwrap_or(1);
+            }
             let start = range.start;
             let bytes = seen.look(&self.bytes, start..start + there);
             let owners = seen.look(&self.owners, start..start + there);
             let known = owners.iter().map(|&owner| u8::from(owner == 0 || usize::from(owner) == rank + 1)).collect();
             let exact = !self.extended.iter().enumerate().any(|(other, extended)| *extended && other != rank);
             expected.reads.push(Read { bytes, known, exact });
-            if kind.start() == Start::Own {
-                self.pointers[rank] = start + there.next_multiple_of(seen.etype_bytes);
-            }
+            self.move_on(kind, rank, if kind.moves_by_request() { range.len() } else { there });
         }
     }
 
@@ -235,17 +264,30 @@ impl Reference {
         let is_needed = self.extended.contains(&true) && seeks.iter().any(|seek| seek.1 == Whence::End);
         self.settle_for(expected, is_needed);
         for (rank, &(way, whence)) in seeks.iter().enumerate() {
-            let seen = &self.seen[rank];
-            let from = match whence {
-                Whence::Set => 0,
-                Whence::Current => self.pointers[rank],
-                Whence::End => seen.bytes_before(self.size).next_multiple_of(seen.etype_bytes),
-            };
-            match from.checked_add_signed(way as isize * seen.etype_bytes as isize) {
+            match self.place(rank, self.pointers[rank], way, whence) {
                 Some(to) => self.pointers[rank] = to,
                 None => expected.refused[rank] = true,
             }
         }
+    }
+
+    fn seek_shared(&mut self, way: i64, whence: Whence, expected: &mut Expected) {
+        self.settle_for(expected, self.extended.contains(&true) && whence == Whence::End);
+        match self.place(0, self.shared, way, whence) {
+            Some(to) => self.shared = to,
+            None => expected.refused.fill(true),
+        }
+    }
+
+    /// Where a pointer goes, unless it is before the view's start.
+    fn place(&self, rank: usize, pointer: usize, way: i64, whence: Whence) -> Option<usize> {
+        let seen = &self.seen[rank];
+        let from = match whence {
+            Whence::Set => 0,
+            Whence::Current => pointer,
+            Whence::End => seen.bytes_before(self.size).next_multiple_of(seen.etype_bytes),
+        };
+        from.checked_add_signed(way as isize * seen.etype_bytes as isize)
     }
 }
 

@@ -195,11 +195,15 @@ impl Run<'_> {
                 self.set_atomicity(*on);
                 Ok(())
             }
+            Step::Preallocate(bytes) => self.file.preallocate(*bytes).map_err(Into::into),
             Step::Seek(seeks) => {
                 let (way, whence) = seeks[self.rank];
-                let is_refused = self.file.seek(way, whence).is_err();
-                let wanted = expected.refused[self.rank];
-                if is_refused == wanted { Ok(()) } else { Err(anyhow!("refused: {is_refused}")) }
+                let found = self.file.seek(way, whence);
+                check_refused(found.is_err(), expected.refused[self.rank])
+            }
+            Step::SeekShared(way, whence) => {
+                let found = self.file.seek_shared(*way, *whence);
+                check_refused(found.is_err(), expected.refused[self.rank])
             }
         };
         self.note(&what, result);
@@ -209,6 +213,13 @@ impl Run<'_> {
             self.note(&what, Err(error));
         }
         self.setup.world.barrier();
+        let shared = expected.shared.map(|wanted| (self.file.get_position_shared(), wanted));
+        if let Some((found, wanted)) = shared.filter(|_| step.is_shared()) {
+            let is_right = found.as_ref().is_ok_and(|position| *position == wanted);
+            let error = anyhow!("the shared file pointer is at {found:?} instead of {wanted}");
+            self.note(&what, if is_right { Ok(()) } else { Err(error) });
+            self.setup.world.barrier();
+        }
     }
 
     fn is_planted(&self, plant: Plant) -> bool {
@@ -237,7 +248,7 @@ impl Run<'_> {
             if turn == self.rank {
                 result = self.own_access(own);
             }
-            if self.atomic { self.setup.world.barrier() } else { self.settle() }
+            if self.atomic || !own.writes { self.setup.world.barrier() } else { self.settle() }
         }
         result
     }
@@ -306,6 +317,11 @@ impl Run<'_> {
         self.done.compared += lengths.iter().sum::<u64>();
         Ok(together)
     }
+}
+
+fn check_refused(is_refused: bool, should_be: bool) -> Result<()> {
+    ensure!(is_refused == should_be, "refused: {is_refused}, and should be: {should_be}");
+    Ok(())
 }
 
 /// Compares bytes, those only that are `known` if that is not empty.

@@ -126,6 +126,21 @@ impl Shape {
         }
     }
 
+    /// Whether a struct is in it: MPI pads those in memory, but not in a portable file.
+    pub fn has_struct(&self) -> bool {
+        matches!(self, Shape::Struct { .. }) || self.inner().into_iter().any(Shape::has_struct)
+    }
+
+    /// Bytes of its elements, if they are all of one kind.
+    pub fn element_bytes(&self) -> Option<usize> {
+        if let Shape::Basic(basic) = self {
+            return Some(basic.bytes());
+        }
+        let mut inner = self.inner().into_iter().map(Shape::element_bytes);
+        let first = inner.next()??;
+        inner.all(|other| other == Some(first)).then_some(first)
+    }
+
     /// The type by MPI's constructors, not committed.
     fn build(&self) -> MPI_Datatype {
         let inner: Vec<UserDatatype> = self.inner().into_iter().map(Shape::made).collect();
@@ -224,6 +239,15 @@ fn order(fortran: bool) -> c_int {
 impl Basic {
     /// All of them.
     pub const ALL: [Basic; 4] = [Basic::Byte, Basic::Short, Basic::Int, Basic::Double];
+
+    fn bytes(self) -> usize {
+        match self {
+            Basic::Byte => 1,
+            Basic::Short => 2,
+            Basic::Int => 4,
+            Basic::Double => 8,
+        }
+    }
 
     fn raw(self) -> MPI_Datatype {
         match self {

@@ -82,18 +82,24 @@ fn each<T: Clone>(all: &[T], simpler: impl Fn(&T) -> Vec<T>) -> Vec<Vec<T>> {
     all.iter().enumerate().flat_map(with).collect()
 }
 
-/// Whether every access has whole etypes.
+/// Whether every access has whole etypes, and what uses the shared file pointer sees the same on all ranks.
 fn is_possible(case: &Case) -> bool {
-    let mut etypes: Option<Vec<u64>> = None;
-    case.steps.iter().all(|step| match step {
-        Step::View(views) => {
-            etypes = Some(views.iter().map(|view| view.etype.bounds().size).collect());
-            true
+    let mut seen: Option<&Vec<ViewOf>> = None;
+    case.steps.iter().all(|step| {
+        let is_same = seen.is_none_or(|views| views.iter().all(|view| *view == views[0]));
+        if step.is_shared() && !is_same {
+            return false;
         }
-        Step::Access { parts, .. } => parts.iter().enumerate().all(|(rank, part)| {
-            let etype = etypes.as_ref().map_or(1, |all| all[rank]);
-            (part.memory.bounds().size * part.count as u64).is_multiple_of(etype)
-        }),
-        _ => true,
+        match step {
+            Step::View(views) => {
+                seen = Some(views);
+                true
+            }
+            Step::Access { parts, .. } => parts.iter().enumerate().all(|(rank, part)| {
+                let etype = seen.map_or(1, |views| views[rank].etype.bounds().size);
+                (part.memory.bounds().size * part.count as u64).is_multiple_of(etype)
+            }),
+            _ => true,
+        }
     })
 }
