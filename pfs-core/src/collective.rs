@@ -19,7 +19,9 @@
 //!   [`TOKEN_PATTERNS_MAX`] patterns.
 
 mod access;
+mod cursor;
 mod exchange;
+mod rounds;
 mod survey;
 mod tokens;
 
@@ -35,7 +37,8 @@ use crate::pattern::RangePattern;
 use survey::Survey;
 
 pub use access::{Access, BeyondLimits, Piece, Pieces};
-pub use exchange::{Exchange, Message, Round, Rounds};
+pub use exchange::{Exchange, Message, Round};
+pub use rounds::Rounds;
 pub use tokens::TOKEN_PATTERNS_MAX;
 
 /// Contiguous runs of at least this many bytes (or of a stripe unit, if that is less) are worth a request of
@@ -153,16 +156,19 @@ impl CollectivePlan {
     /// higher rank has too are left to it.
     pub fn direct(&self, rank: u32) -> Vec<Piece> {
         let own = self.access(rank);
-        let (Some(hull), false) = (own.hull(), self.is_disjoint || self.direction == Direction::Read) else {
+        if self.is_disjoint || self.direction == Direction::Read {
             return own.pieces().collect();
-        };
+        }
         let mut left_to_others = ExtentSet::new();
         for other in &self.accesses[rank as usize + 1..] {
-            other.pieces_in(hull).for_each(|piece| left_to_others.insert(piece.extent, ()));
+            cursor::common(own, other).into_iter().for_each(|extent| left_to_others.insert(extent, ()));
+        }
+        if left_to_others.is_empty() {
+            return own.pieces().collect();
         }
         let kept = |piece: Piece| {
             let gaps = left_to_others.gaps(piece.extent);
-            gaps.into_iter().map(move |extent| Piece { extent, at: piece.at + extent.start() - piece.extent.start() })
+            gaps.into_iter().filter_map(move |extent| piece.within(extent))
         };
         own.pieces().flat_map(kept).collect()
     }

@@ -119,6 +119,19 @@ impl fmt::Debug for Extent {
     }
 }
 
+/// The same bytes in order, each once, as few extents as there can be.
+pub fn joined(mut extents: Vec<Extent>) -> Vec<Extent> {
+    extents.sort_unstable();
+    extents.dedup_by(|next, last| {
+        let touches = next.start <= last.end;
+        if touches {
+            last.end = last.end.max(next.end);
+        }
+        touches
+    });
+    extents
+}
+
 /// A map from disjoint extents to values. Neighbours that touch and have equal values are one entry.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ExtentMap<V> {

@@ -7,6 +7,9 @@ use crate::datatype::{DecodeError, View};
 use crate::extent::{Extent, FileOffset, INFINITY, MAX_FILE_BYTES};
 use std::sync::Arc;
 
+/// Up to this many pieces an access is walked through to know where it ends.
+const WALKED_RUNS_MAX: u64 = 65_536;
+
 /// A part of a view's data.
 #[derive(Clone, Debug)]
 pub struct Access {
@@ -19,6 +22,27 @@ pub struct Access {
     hull: Option<Extent>,
 }
 
+/// From the first byte in the file to the last of a view that shows a byte twice, where the data may begin and end in the
+/// middle; of many pieces a range with all of them in it.
+fn reach(view: &View, position: u64, length: u64) -> Extent {
+    if runs(view, position, length) <= WALKED_RUNS_MAX {
+        return view.extents(position, length).reduce(Extent::hull).expect("an access with bytes has pieces");
+    }
+    let filetype = view.filetype();
+    let tile = |position: u64| position / filetype.size() * filetype.extent().unsigned_abs();
+    let first = view.displacement().saturating_add_signed(filetype.true_lower_bound());
+    let start = first.saturating_add(tile(position));
+    let end = first.saturating_add(tile(position + length - 1)).saturating_add(filetype.true_extent().unsigned_abs());
+    Extent::new(start, end.min(MAX_FILE_BYTES)).expect("an access with bytes has a first and a last")
+}
+
+/// An upper bound of the pieces of a part of a view that is not contiguous.
+fn runs(view: &View, position: u64, length: u64) -> u64 {
+    let size = view.filetype().size();
+    let copies = (position + length - 1) / size - position / size + 1;
+    view.filetype().runs().saturating_mul(copies).min(length)
+}
+
 /// Bytes of an access that lie together in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Piece {
@@ -26,6 +50,14 @@ pub struct Piece {
     pub extent: Extent,
     /// Where they are in the access's data: bytes before them.
     pub at: u64,
+}
+
+impl Piece {
+    /// The part of it in a range of the file.
+    pub fn within(self, range: Extent) -> Option<Piece> {
+        let extent = self.extent.intersection(range)?;
+        Some(Piece { extent, at: self.at + extent.start() - self.extent.start() })
+    }
 }
 
 /// An access that no file can have.
@@ -47,7 +79,8 @@ impl Access {
             (_, 0) => return Err(refused),
             _ => {
                 let end = view.file_end(position, length).filter(|end| *end <= MAX_FILE_BYTES).ok_or(refused)?;
-                Extent::new(view.file_offset(position).ok_or(refused)?, end)
+                let start = view.file_offset(position).ok_or(refused)?;
+                if view.is_disjoint() { Extent::new(start, end) } else { Some(reach(&view, position, length)) }
             }
         };
         Ok(Access { view, position, length, hull })
@@ -78,11 +111,7 @@ impl Access {
         match (self.hull, self.view.is_contiguous()) {
             (None, _) => 0,
             (Some(_), true) => 1,
-            (Some(_), false) => {
-                let size = self.view.filetype().size();
-                let copies = (self.position + self.length - 1) / size - self.position / size + 1;
-                self.view.filetype().runs().saturating_mul(copies).min(self.length)
-            }
+            (Some(_), false) => runs(&self.view, self.position, self.length),
         }
     }
 
@@ -112,9 +141,13 @@ impl Access {
         self.pieces_in(range).map(|piece| piece.extent.len()).sum()
     }
 
-    /// The first byte in the file at or after an offset.
-    pub fn next_after(&self, offset: u64) -> Option<u64> {
-        let rest = Extent::new(offset, INFINITY)?;
+    /// The first byte in the file at or after an offset. Of an access that shows a byte twice, an offset from which on it has
+    /// some, without looking at what lies before.
+    pub(super) fn bytes_from(&self, offset: u64) -> Option<u64> {
+        let rest = self.hull?.intersection(Extent::new(offset, INFINITY)?)?;
+        if !self.is_disjoint() {
+            return Some(rest.start());
+        }
         self.pieces_in(rest).next().map(|piece| piece.extent.start())
     }
 
@@ -178,8 +211,8 @@ impl Iterator for Pieces<'_> {
             let extent = self.extents.next()?;
             let at = self.at;
             self.at += extent.len();
-            if let Some(part) = extent.intersection(self.range) {
-                return Some(Piece { extent: part, at: at + part.start() - extent.start() });
+            if let Some(part) = (Piece { extent, at }).within(self.range) {
+                return Some(part);
             }
         }
     }

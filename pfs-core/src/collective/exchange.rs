@@ -1,18 +1,22 @@
-//! Windows, aggregators and rounds of an exchange.
+//! Windows and aggregators of an exchange.
 //!
 //! ```text
 //! unit        0        1        2        3        4        5          2 slots, windows of half a unit
 //! slot        0        1        0        1        0        1
 //! aggregator  A0  A0   A1  A1   A0  A0   A1  A1   A0  A0   A1  A1     2 aggregators
+//! number      0   1    0   1    2   3    2   3    4   5    4   5      counts an aggregator's windows
 //! period      0                 1                 2
 //! round       0   0    0   0    1   1    1   1    2   2    2   2      2 windows a round
 //! ```
 //!
 //! After a *period* the map of windows to aggregators repeats itself. A round has several whole periods or, when the windows
 //! of one period are more than an aggregator's buffer takes, a part of one. Rounds in which no rank has a byte are left out.
+//!
+//! Invariants: every byte is in one window, and a window belongs to one aggregator; an aggregator's windows are numbered in
+//! the order of the file.
 
-use super::{Access, CollectivePlan, Method, Piece};
-use crate::extent::{Extent, ExtentSet};
+use super::Piece;
+use crate::extent::Extent;
 use crate::hints::Hints;
 use crate::layout::Recipe;
 
@@ -77,65 +81,78 @@ impl Exchange {
         &self.aggregators
     }
 
-    /// Aggregators of one slot.
-    fn per_slot(&self) -> u64 {
-        (self.aggregators.len() as u64 / self.stripe_count).max(1)
-    }
-
-    /// Units of one period: each aggregator has equally many turns in it.
+    /// Units of one period: each aggregator has equally many turns in it. There are as many aggregators as a multiple of the
+    /// slots, or fewer.
     fn units_per_period(&self) -> u64 {
-        self.stripe_count * self.per_slot()
+        self.stripe_count.max(self.aggregators.len() as u64)
     }
 
-    /// The units of an aggregator in a period.
-    fn units_of(&self, position: u64, period: u64) -> impl Iterator<Item = u64> + '_ {
-        let first = period * self.units_per_period();
-        let (slots, aggregators) = (self.stripe_count, self.aggregators.len() as u64);
-        let (start, step, end) = match self.per_slot() {
-            // A slot's units all belong to one aggregator.
-            1 => (position, aggregators.min(slots), slots),
-            // The aggregators of a slot take turns.
-            _ => (position, aggregators, aggregators),
-        };
-        (start..end).step_by(usize::try_from(step).expect("at least 1")).map(move |unit| first + unit)
-    }
-
-    /// The windows of an aggregator in a period.
-    fn windows_in(&self, position: u64, period: u64) -> impl Iterator<Item = Extent> + '_ {
-        self.units_of(position, period).flat_map(move |unit| {
-            let start = unit.saturating_mul(self.stripe_unit);
-            (0..self.windows_per_unit).filter_map(move |index| {
-                let from = start.checked_add(index * self.window_bytes)?;
-                let to = from.saturating_add(self.window_bytes).min(start.saturating_add(self.stripe_unit));
-                Extent::new(from, to)
-            })
-        })
+    pub(super) fn period_bytes(&self) -> u64 {
+        self.units_per_period().saturating_mul(self.stripe_unit)
     }
 
     /// Most windows of one aggregator in a period.
     fn windows_per_period(&self) -> u64 {
-        let units = match self.per_slot() {
-            1 => self.stripe_count.div_ceil(self.aggregators.len() as u64),
-            _ => 1,
+        self.units_per_period().div_ceil(self.aggregators.len() as u64) * self.windows_per_unit
+    }
+
+    /// The first offset from `from` on in a window of an aggregator.
+    pub(super) fn next_offset(&self, position: u64, from: u64) -> Option<u64> {
+        let (unit, aggregators) = (from / self.stripe_unit, self.aggregators.len() as u64);
+        let (period, in_period) = (unit / self.units_per_period(), unit % self.units_per_period());
+        let ahead = (position + aggregators - in_period % aggregators) % aggregators;
+        if ahead == 0 {
+            return Some(from);
+        }
+        let next = match in_period + ahead < self.units_per_period() {
+            true => unit + ahead,
+            false => (period + 1).checked_mul(self.units_per_period())? + position,
         };
-        units * self.windows_per_unit
+        next.checked_mul(self.stripe_unit)
     }
 
-    fn period_bytes(&self) -> u64 {
-        self.units_per_period().saturating_mul(self.stripe_unit)
+    /// The number of the window that an offset is in.
+    pub(super) fn number(&self, offset: u64) -> u64 {
+        let (unit, in_unit) = (offset / self.stripe_unit, offset % self.stripe_unit);
+        let (period, in_period) = (unit / self.units_per_period(), unit % self.units_per_period());
+        let turn = in_period / self.aggregators.len() as u64;
+        period * self.windows_per_period() + turn * self.windows_per_unit + in_unit / self.window_bytes
     }
 
-    fn position_of(&self, rank: u32) -> Option<u64> {
-        self.aggregators.iter().position(|&aggregator| aggregator == rank).map(|position| position as u64)
+    /// The window of an aggregator with a number; nothing if it has none of this number.
+    pub(super) fn window(&self, position: u64, number: u64) -> Option<Extent> {
+        let (period, in_period) = (number / self.windows_per_period(), number % self.windows_per_period());
+        let (turn, index) = (in_period / self.windows_per_unit, in_period % self.windows_per_unit);
+        let unit = turn * self.aggregators.len() as u64 + position;
+        if unit >= self.units_per_period() {
+            return None;
+        }
+        let start = period.checked_mul(self.units_per_period())?.checked_add(unit)?.checked_mul(self.stripe_unit)?;
+        let from = start.checked_add(index * self.window_bytes)?;
+        Extent::new(from, from.saturating_add(self.window_bytes).min(start.saturating_add(self.stripe_unit)))
+    }
+
+    /// The numbers of the windows of a round: `part` of what begins with a period. Beside it how many periods the round has,
+    /// and how many parts a period.
+    pub(super) fn round(&self, period: u64, part: u64) -> (std::ops::Range<u64>, u64, u64) {
+        let (in_period, in_round) = (self.windows_per_period(), self.windows_per_round);
+        let (periods, parts) = ((in_round / in_period).max(1), in_period.div_ceil(in_round));
+        let first = period.saturating_mul(in_period).saturating_add(part * in_round);
+        let last = period.saturating_add(periods).saturating_mul(in_period);
+        let end = if parts == 1 { last } else { last.min(first.saturating_add(in_round)) };
+        (first..end, periods, parts)
+    }
+
+    pub(super) fn position_of(&self, rank: u32) -> Option<u64> {
+        self.aggregators.binary_search(&rank).ok().map(|position| position as u64)
     }
 
     /// A rank's windows in the periods that a range touches, in order.
     pub(super) fn windows_of(&self, rank: u32, range: Extent) -> impl Iterator<Item = Extent> + '_ {
-        let bytes = self.period_bytes();
-        let periods = range.start() / bytes..=(range.end() - 1) / bytes;
-        self.position_of(rank)
-            .into_iter()
-            .flat_map(move |position| periods.clone().flat_map(move |period| self.windows_in(position, period)))
+        let (bytes, windows) = (self.period_bytes(), self.windows_per_period());
+        let numbers = range.start() / bytes * windows..((range.end() - 1) / bytes + 1) * windows;
+        let position = self.position_of(rank).into_iter();
+        position.flat_map(move |position| numbers.clone().filter_map(move |number| self.window(position, number)))
     }
 
     /// Whether a rank reads and writes for all.
@@ -148,87 +165,4 @@ impl Exchange {
 fn aggregators(count: u32, ranks: u32) -> Vec<u32> {
     let rank = |i: u32| u64::from(i) * u64::from(ranks) / u64::from(count);
     (0..count).map(|i| u32::try_from(rank(i)).expect("less than the number of ranks")).collect()
-}
-
-/// What one rank does in the rounds of a plan; see [`CollectivePlan::rounds`].
-#[derive(Clone, Debug)]
-pub struct Rounds<'a> {
-    plan: &'a CollectivePlan,
-    rank: u32,
-    /// The first period of the next round, and which part of it.
-    period: u64,
-    part: u64,
-}
-
-impl<'a> Rounds<'a> {
-    pub(super) fn new(plan: &'a CollectivePlan, rank: u32) -> Self {
-        Rounds { plan, rank, period: 0, part: 0 }
-    }
-
-    /// Goes on to the next period in which any rank has bytes.
-    fn find(&mut self, exchange: &Exchange) -> Option<()> {
-        if self.part > 0 {
-            return Some(());
-        }
-        let bytes = exchange.period_bytes();
-        let from = self.period.checked_mul(bytes)?;
-        // Mostly there are some in the very next period.
-        let next = |access: &Access| access.next_after(from);
-        let near = from.checked_add(bytes);
-        let mut nearest = None;
-        for offset in self.plan.accesses.iter().filter_map(next) {
-            nearest = Some(nearest.map_or(offset, |nearest: u64| nearest.min(offset)));
-            if near.is_some_and(|near| offset < near) {
-                break;
-            }
-        }
-        self.period = nearest? / bytes;
-        Some(())
-    }
-}
-
-impl Iterator for Rounds<'_> {
-    type Item = Round;
-
-    fn next(&mut self) -> Option<Round> {
-        let Method::Exchange(exchange) = &self.plan.method else { return None };
-        self.find(exchange)?;
-        let (in_period, in_round) = (exchange.windows_per_period(), exchange.windows_per_round);
-        let (periods, parts) = ((in_round / in_period).max(1), in_period.div_ceil(in_round));
-        let (first, part) = (self.period, self.part);
-        let windows = |position: u64| {
-            let all = (first..first + periods).flat_map(move |period| exchange.windows_in(position, period));
-            let (skip, take) = if parts == 1 { (0, u64::MAX) } else { (part * in_round, in_round) };
-            let count = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
-            all.skip(count(skip)).take(count(take))
-        };
-        let round = self.round(exchange, windows);
-        self.part = (part + 1) % parts;
-        if self.part == 0 {
-            self.period += periods;
-        }
-        Some(round)
-    }
-}
-
-impl Rounds<'_> {
-    fn round<I: Iterator<Item = Extent>>(&self, exchange: &Exchange, windows: impl Fn(u64) -> I) -> Round {
-        let mut round = Round::default();
-        let own = self.plan.access(self.rank);
-        if own.bytes() > 0 {
-            for (position, &peer) in (0..).zip(&exchange.aggregators) {
-                let pieces: Vec<Piece> = windows(position).flat_map(|window| own.pieces_in(window)).collect();
-                round.own.extend((!pieces.is_empty()).then_some(Message { peer, pieces }));
-            }
-        }
-        let Some(position) = exchange.position_of(self.rank) else { return round };
-        let mut io = ExtentSet::new();
-        for (peer, access) in (0..).zip(&self.plan.accesses).filter(|(_, access)| access.bytes() > 0) {
-            let pieces: Vec<Piece> = windows(position).flat_map(|window| access.pieces_in(window)).collect();
-            pieces.iter().for_each(|piece| io.insert(piece.extent, ()));
-            round.served.extend((!pieces.is_empty()).then_some(Message { peer, pieces }));
-        }
-        round.io = io.extents().collect();
-        round
-    }
 }

@@ -1,8 +1,10 @@
 //! Golden texts of plans: `testdata/collective.txt` has commands and the plans they must give.
 //!
 //! A block is `write|read unit=BYTES slots=N [cb_nodes=N] [cb_buffer=BYTES] [cb=enable|disable]`, a line
-//! `OFFSET +LENGTH` for each rank (with ` by BLOCK every STRIDE`: in blocks at that distance), `----`, and the plan up to the next empty line. With `PFS_GOLDEN=write` in the
-//! environment the test writes the plans it gets instead of comparing; read them before you commit them.
+//! `OFFSET +LENGTH` for each rank, `----`, and the plan up to the next empty line. A rank's line may go on with
+//! ` by BLOCK every STRIDE` (blocks at that distance), this with `, COUNT every OUTER` (so many blocks, and the same again
+//! at that distance), or with ` at FROM+BYTES,…` (blocks at these places). With `PFS_GOLDEN=write` in the environment the test
+//! writes the plans it gets instead of comparing; read them before you commit them.
 
 use super::*;
 use crate::datatype::{Datatype, View};
@@ -71,9 +73,27 @@ fn answer(question: &str) -> String {
 fn access(line: &str) -> Result<Access, BeyondLimits> {
     let (offset, rest) = line.split_once(" +").expect("OFFSET +LENGTH");
     let number = |text: &str| text.parse::<u64>().unwrap();
+    if let Some((length, list)) = rest.split_once(" at ") {
+        let blocks = list.split(',').map(|block| block.split_once('+').expect("FROM+BYTES"));
+        let blocks: Vec<(i64, u64)> = blocks.map(|(from, bytes)| (from.parse().unwrap(), number(bytes))).collect();
+        let byte = Datatype::elementary(1).unwrap();
+        let view = View::new(number(offset), &byte, &Datatype::hindexed(&blocks, &byte).unwrap()).unwrap();
+        return Access::new(Arc::new(view), 0, number(length));
+    }
     let Some((length, blocks)) = rest.split_once(" by ") else { return Access::range(number(offset), number(rest)) };
     let (block, stride) = blocks.split_once(" every ").expect("by BLOCK every STRIDE");
-    Access::new(Arc::new(strided(number(offset), number(block), number(stride))), 0, number(length))
+    let view = match stride.split_once(", ").map(|(stride, outer)| (stride, outer.split_once(" every ").unwrap())) {
+        Some((stride, (count, outer))) => nested(number(offset), number(block), number(stride), number(count), number(outer)),
+        None => strided(number(offset), number(block), number(stride)),
+    };
+    Access::new(Arc::new(view), 0, number(length))
+}
+
+/// Rows of blocks.
+fn nested(offset: u64, block: u64, stride: u64, count: u64, outer: u64) -> View {
+    let (byte, block) = (Datatype::elementary(1).unwrap(), Datatype::elementary(block).unwrap());
+    let row = Datatype::hvector(count, 1, stride as i64, &block).unwrap();
+    View::new(offset, &byte, &row.resized(0, outer as i64).unwrap()).unwrap()
 }
 
 /// Blocks at equal distances.

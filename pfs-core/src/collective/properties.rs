@@ -1,9 +1,11 @@
 //! Random plans against a model with one cell per byte.
 
 use super::*;
+use crate::datatype::{Datatype, View};
 use crate::ids::ServerId;
 use proptest::prelude::*;
 use smallvec::smallvec;
+use std::sync::Arc;
 
 const FILE_BYTES: usize = 60_000;
 
@@ -19,13 +21,13 @@ fn case() -> impl Strategy<Value = Case> {
         .prop_map(|(offset, length)| Access::range(offset, length).unwrap());
     let blocks = (0u64..20_000, 1u64..3000, 0u64..6000, 0u64..4000, 0u64..4000).prop_map(
         |(offset, block, gap, position, length)| {
-            let view = std::sync::Arc::new(super::golden::strided(offset, block, block + gap));
+            let view = Arc::new(super::golden::strided(offset, block, block + gap));
             let access = Access::new(view.clone(), position, length).unwrap();
             let fits = access.hull().is_none_or(|hull| hull.end() <= FILE_BYTES as u64);
             if fits { access } else { Access::new(view, 0, length.min(block)).unwrap() }
         },
     );
-    let access = prop_oneof![range, blocks];
+    let access = prop_oneof![range, blocks, irregular()];
     let switch = prop_oneof![Just(Switch::Automatic), Just(Switch::Enable), Just(Switch::Disable)];
     (prop::collection::vec(access, 1..9), (1u64..5, 1u32..6), (prop::option::of(1u32..12), 4096u64..20_000, switch))
         .prop_map(|(accesses, (units, servers), (cb_nodes, cb_buffer_bytes, switch))| {
@@ -34,6 +36,23 @@ fn case() -> impl Strategy<Value = Case> {
             let hints = Hints { cb_nodes, cb_buffer_bytes, cb_read: switch, cb_write: switch, ..Hints::default() };
             Case { accesses, recipe, hints }
         })
+}
+
+/// A list of blocks of all lengths, repeated.
+fn irregular() -> impl Strategy<Value = Access> {
+    let blocks = prop::collection::vec((0u64..900, 1u64..900), 1..12);
+    (0u64..8000, blocks, 0u64..1500, 1u64..3).prop_map(|(offset, blocks, from, copies)| {
+        let mut at = 0;
+        let placed = blocks.into_iter().map(|(gap, length)| {
+            let start = at + gap;
+            at = start + length;
+            (start as i64, length)
+        });
+        let byte = Datatype::elementary(1).unwrap();
+        let filetype = Datatype::hindexed(&placed.collect::<Vec<_>>(), &byte).unwrap();
+        let length = (filetype.size() * copies).saturating_sub(from);
+        Access::new(Arc::new(View::new(offset, &byte, &filetype).unwrap()), from, length).unwrap()
+    })
 }
 
 fn cells(extent: Extent) -> std::ops::Range<usize> {
@@ -218,6 +237,84 @@ proptest! {
     }
 }
 
+/// Blocks that overlap each other, as a view for reading may have them.
+fn overlapping() -> impl Strategy<Value = Access> {
+    (0u64..5000, 1u64..4000, 1u64..500, 0u64..3000, 1u64..9000).prop_map(|(offset, block, step, position, length)| {
+        Access::new(Arc::new(super::golden::strided(offset, block, step.min(block))), position, length).unwrap()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// Every place of the data gets the byte that it shows, once, also where several places show the same.
+    #[test]
+    fn a_read_fills_every_place_of_the_data(
+        accesses in prop::collection::vec(prop_oneof![overlapping(), irregular()], 1..5),
+        (servers, cb_nodes, cb_buffer_bytes) in (1u32..4, prop::option::of(1u32..6), 4096u64..20_000),
+    ) {
+        let slots = (1..=servers).map(|id| smallvec![ServerId::new(id).unwrap()]).collect();
+        let recipe = Recipe::new(4096, slots).unwrap();
+        let hints = Hints { cb_nodes, cb_buffer_bytes, cb_read: Switch::Enable, ..Hints::default() };
+        let ranks = accesses.len() as u32;
+        let plan = CollectivePlan::new(Direction::Read, accesses, &recipe, &hints);
+        let all: Vec<Vec<Round>> = (0..ranks).map(|rank| plan.rounds(rank).collect()).collect();
+        for rank in 0..ranks {
+            let access = plan.access(rank);
+            let mut filled = vec![None; access.bytes() as usize];
+            for (number, round) in all[rank as usize].iter().enumerate() {
+                for message in &round.own {
+                    let at_peer = &all[message.peer as usize][number];
+                    let sent = at_peer.served.iter().find(|sent| sent.peer == rank).map(|sent| &sent.pieces);
+                    prop_assert_eq!(sent, Some(&message.pieces));
+                    for piece in &message.pieces {
+                        prop_assert!(at_peer.io.iter().any(|io| io.contains(piece.extent)));
+                        for (cell, at) in cells(piece.extent).zip(piece.at as usize..) {
+                            prop_assert_eq!(filled[at].replace(cell), None, "place {} comes twice", at);
+                        }
+                    }
+                }
+            }
+            let shown: Vec<Option<usize>> = access.pieces().flat_map(|piece| cells(piece.extent)).map(Some).collect();
+            prop_assert_eq!(filled, shown);
+        }
+    }
+
+    /// What is found by steps and searches is what two sets have in common.
+    #[test]
+    fn common_bytes_are_those_of_both(one in irregular(), other in prop_oneof![irregular(), sparse()]) {
+        let set = |access: &Access| access.pieces().map(|piece| piece.extent).collect::<ExtentSet>();
+        let (left, right) = (set(&one), set(&other));
+        let expected: ExtentSet = left.extents().flat_map(|extent| {
+            right.within(extent).map(|(part, ())| part).collect::<Vec<_>>()
+        }).collect();
+        prop_assert_eq!(cursor::common(&one, &other).into_iter().collect::<ExtentSet>(), expected.clone());
+        prop_assert_eq!(cursor::common(&other, &one).into_iter().collect::<ExtentSet>(), expected);
+    }
+}
+
+/// Many small pieces, or few.
+fn sparse() -> impl Strategy<Value = Access> {
+    (0u64..3000, 1u64..40, 0u64..400, 1u64..3000).prop_map(|(offset, block, gap, length)| {
+        Access::new(Arc::new(super::golden::strided(offset, block, block + gap)), 0, length).unwrap()
+    })
+}
+
+/// A rank with millions of pieces among ranks with few: nothing is written out, and a round has what lies in it.
+#[test]
+fn millions_of_pieces_cost_what_lies_in_a_round() {
+    let recipe = Recipe::new(1 << 20, vec![smallvec![ServerId::new(1).unwrap()]; 4]).unwrap();
+    let dense = Access::new(Arc::new(super::golden::strided(0, 4, 8)), 0, 1 << 40).unwrap();
+    let far = Access::range(1 << 40, 10).unwrap();
+    let none = Access::range(0, 0).unwrap();
+    let hints = Hints { cb_buffer_bytes: 1 << 20, cb_write: Switch::Enable, ..Hints::default() };
+    let plan = CollectivePlan::new(Direction::Write, vec![dense, far, none], &recipe, &hints);
+    let round = plan.rounds(1).nth(2).unwrap();
+    assert_eq!((round.own.len(), round.served.len(), round.io.len()), (0, 1, (1 << 20) / 8));
+    assert_eq!(round.served[0].bytes(), 1 << 19);
+    assert_eq!(plan.access(0).runs(), 1 << 38);
+}
+
 #[test]
 fn accesses_that_no_file_can_have_are_refused() {
     use crate::extent::MAX_FILE_BYTES;
@@ -226,7 +323,7 @@ fn accesses_that_no_file_can_have_are_refused() {
     for (position, length) in [(MAX_FILE_BYTES, 1), (u64::MAX, 1), (u64::MAX, u64::MAX), (1, MAX_FILE_BYTES)] {
         assert_eq!(Access::range(position, length).unwrap_err(), BeyondLimits { position, length });
     }
-    let view = std::sync::Arc::new(super::golden::strided(0, 1, 1 << 40));
+    let view = Arc::new(super::golden::strided(0, 1, 1 << 40));
     assert!(Access::new(view.clone(), 0, 1 << 22).is_ok());
     assert!(Access::new(view, 0, 1 << 24).is_err());
 }
@@ -249,7 +346,7 @@ fn interleaved_blocks_are_planned_without_a_list() {
     let accesses: Vec<Access> = (0..64u64)
         .map(|rank| {
             let view = super::golden::strided(rank * 100, 100, 6400);
-            Access::new(std::sync::Arc::new(view), 0, 100 << 20).unwrap()
+            Access::new(Arc::new(view), 0, 100 << 20).unwrap()
         })
         .collect();
     let plan = CollectivePlan::new(Direction::Write, accesses, &recipe, &Hints::default());

@@ -1,7 +1,7 @@
 //! What can be said of all accesses together without writing them out.
 
 use super::Access;
-use crate::extent::{Extent, ExtentSet};
+use crate::extent::{Extent, joined};
 
 /// Up to this many pieces the accesses are written out, and all is known exactly.
 const EXACT_RUNS_MAX: u64 = 65_536;
@@ -18,7 +18,7 @@ pub(super) struct Survey {
     /// From the first byte to the last.
     pub(super) hull: Option<Extent>,
     /// The bytes of the file, if the pieces are few.
-    pub(super) union: Option<ExtentSet>,
+    pub(super) union: Option<Vec<Extent>>,
     /// No byte of the file is in two accesses; false if it is not known.
     pub(super) is_disjoint: bool,
 }
@@ -28,12 +28,10 @@ impl Survey {
         let bytes = accesses.iter().fold(0u64, |sum, access| sum.saturating_add(access.bytes()));
         let runs = accesses.iter().fold(0u64, |sum, access| sum.saturating_add(access.runs()));
         let union = (runs <= EXACT_RUNS_MAX).then(|| {
-            let mut union = ExtentSet::new();
-            accesses.iter().flat_map(Access::pieces).for_each(|piece| union.insert(piece.extent, ()));
-            union
+            joined(accesses.iter().flat_map(Access::pieces).map(|piece| piece.extent).collect())
         });
         let is_disjoint = match &union {
-            Some(union) => union.extents().map(Extent::len).sum::<u64>() == bytes,
+            Some(union) => union.iter().map(|run| run.len()).sum::<u64>() == bytes,
             None => hulls_are_disjoint(accesses) || periods_interleave(accesses),
         };
         Survey {
@@ -59,7 +57,7 @@ impl Survey {
     /// Bytes of the file; if they are not known, as many as there can be.
     pub(super) fn distinct_bytes(&self) -> u64 {
         match (&self.union, self.hull) {
-            (Some(union), _) => union.extents().map(Extent::len).sum(),
+            (Some(union), _) => union.iter().map(|run| run.len()).sum(),
             (None, Some(hull)) => hull.len().min(self.bytes),
             (None, None) => 0,
         }

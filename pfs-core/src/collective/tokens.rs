@@ -1,6 +1,6 @@
 //! The token ranges of a plan: exact while they are few or regular, else joined over the smallest gaps.
 
-use crate::extent::{Extent, ExtentSet};
+use crate::extent::Extent;
 use crate::pattern::RangePattern;
 
 /// Most patterns in one request.
@@ -8,15 +8,14 @@ pub const TOKEN_PATTERNS_MAX: usize = 64;
 /// Most ranges that the patterns of one request may stand for.
 const TOKEN_RANGES_MAX: u64 = 4096;
 
-/// Patterns with every byte of `union` in them.
-pub(super) fn patterns(union: &ExtentSet) -> Vec<RangePattern> {
-    let runs: Vec<Extent> = union.extents().collect();
-    let exact = regular(&runs);
+/// Patterns with every byte of `runs` in them, which are in order and do not touch.
+pub(super) fn patterns(runs: &[Extent]) -> Vec<RangePattern> {
+    let exact = regular(runs);
     let ranges: u64 = exact.iter().map(|pattern| pattern.count()).sum();
     if exact.len() <= TOKEN_PATTERNS_MAX && ranges <= TOKEN_RANGES_MAX {
         return exact;
     }
-    joined(&runs).into_iter().map(RangePattern::from).collect()
+    joined(runs).into_iter().map(RangePattern::from).collect()
 }
 
 /// Runs of equal length at equal distances as one pattern each.
@@ -67,7 +66,7 @@ fn joined(runs: &[Extent]) -> Vec<Extent> {
 mod tests {
     use super::*;
 
-    fn set(runs: impl IntoIterator<Item = (u64, u64)>) -> ExtentSet {
+    fn set(runs: impl IntoIterator<Item = (u64, u64)>) -> Vec<Extent> {
         runs.into_iter().map(|(start, end)| Extent::new(start, end).unwrap()).collect()
     }
 

@@ -1,0 +1,145 @@
+//! The rounds of an exchange, as one rank sees them.
+//!
+//! A rank walks along its own pieces once for each aggregator; an aggregator walks along the pieces of each rank once. Both
+//! sides of a message do the same walk, so they name the same bytes in the same order. A heap says whose turn it is: what a
+//! round costs is its pieces, and not how many ranks there are.
+//!
+//! Invariants: the walks only go on; memory is for the ranks and the pieces of one round.
+
+use super::cursor::Cursor;
+use super::{CollectivePlan, Exchange, Message, Method, Round};
+use crate::extent::{Extent, joined};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::ops::Range;
+
+/// What one rank does in the rounds of a plan; see [`CollectivePlan::rounds`].
+#[derive(Clone, Debug)]
+pub struct Rounds<'a> {
+    plan: &'a CollectivePlan,
+    exchange: Option<&'a Exchange>,
+    /// The next round.
+    period: u64,
+    part: u64,
+    /// No rank has a byte between an offset that was left behind and its offset here.
+    next_bytes: BinaryHeap<Reverse<(u64, u32)>>,
+    own: Walk<'a>,
+    served: Walk<'a>,
+}
+
+/// The messages of pairs of ranks, each with the next window in which there is one.
+#[derive(Clone, Debug, Default)]
+struct Walk<'a> {
+    pairs: Vec<Pair<'a>>,
+    due: BinaryHeap<Reverse<(u64, usize)>>,
+}
+
+#[derive(Clone, Debug)]
+struct Pair<'a> {
+    position: u64,
+    peer: u32,
+    cursor: Cursor<'a>,
+}
+
+impl<'a> Rounds<'a> {
+    pub(super) fn new(plan: &'a CollectivePlan, rank: u32) -> Self {
+        let Method::Exchange(exchange) = &plan.method else { return Rounds::none(plan) };
+        let starts = (0..).zip(&plan.accesses).filter_map(|(peer, access)| Some(Reverse((access.hull()?.start(), peer))));
+        let own = plan.access(rank);
+        let aggregators = (0..).zip(&exchange.aggregators()[..]).filter(|_| own.bytes() > 0);
+        let own = aggregators.map(|(position, &peer)| Pair { position, peer, cursor: Cursor::new(own, position) });
+        let of_aggregator = |position| {
+            let others = (0..).zip(&plan.accesses).filter(|(_, access)| access.bytes() > 0);
+            let pairs = others.map(|(peer, access)| Pair { position, peer, cursor: Cursor::new(access, position) });
+            Walk::new(exchange, pairs.collect())
+        };
+        Rounds {
+            exchange: Some(exchange),
+            next_bytes: starts.collect(),
+            own: Walk::new(exchange, own.collect()),
+            served: exchange.position_of(rank).map(of_aggregator).unwrap_or_default(),
+            ..Rounds::none(plan)
+        }
+    }
+
+    fn none(plan: &'a CollectivePlan) -> Self {
+        let (own, served) = (Walk::default(), Walk::default());
+        Rounds { plan, exchange: None, period: 0, part: 0, next_bytes: BinaryHeap::new(), own, served }
+    }
+
+    /// Goes on to the next period in which any rank has bytes.
+    fn find(&mut self, exchange: &Exchange) -> Option<()> {
+        if self.part > 0 {
+            return Some(());
+        }
+        let bytes = exchange.period_bytes();
+        let from = self.period.checked_mul(bytes)?;
+        let near = from.saturating_add(bytes);
+        let offset = loop {
+            let &Reverse((offset, rank)) = self.next_bytes.peek()?;
+            if offset >= from {
+                break offset;
+            }
+            self.next_bytes.pop();
+            let Some(offset) = self.plan.access(rank).bytes_from(from) else { continue };
+            self.next_bytes.push(Reverse((offset, rank)));
+            // Mostly there are some in the very next period, and it does not matter whose they are.
+            if offset < near {
+                break offset;
+            }
+        };
+        self.period = offset / bytes;
+        Some(())
+    }
+}
+
+impl Iterator for Rounds<'_> {
+    type Item = Round;
+
+    fn next(&mut self) -> Option<Round> {
+        let exchange = self.exchange?;
+        self.find(exchange)?;
+        let (windows, periods, parts) = exchange.round(self.period, self.part);
+        let (own, served) = (self.own.messages(exchange, &windows), self.served.messages(exchange, &windows));
+        let io: Vec<Extent> = served.iter().flat_map(|message| &message.pieces).map(|piece| piece.extent).collect();
+        self.part = (self.part + 1) % parts;
+        if self.part == 0 {
+            self.period += periods;
+        }
+        Some(Round { own, served, io: joined(io) })
+    }
+}
+
+impl<'a> Walk<'a> {
+    fn new(exchange: &Exchange, mut pairs: Vec<Pair<'a>>) -> Self {
+        let next = pairs.iter_mut().enumerate();
+        let due = next.filter_map(|(at, pair)| Some(Reverse((pair.cursor.next_window(exchange)?, at)))).collect();
+        Walk { pairs, due }
+    }
+
+    /// The messages of the windows with these numbers.
+    fn messages(&mut self, exchange: &Exchange, windows: &Range<u64>) -> Vec<Message> {
+        let mut now = Vec::new();
+        while let Some(&Reverse((number, at))) = self.due.peek().filter(|next| next.0.0 < windows.end) {
+            debug_assert!(number >= windows.start, "no round with bytes is left out");
+            self.due.pop();
+            now.push((at, number));
+        }
+        now.sort_unstable();
+        now.into_iter().map(|(at, number)| self.message(exchange, at, number, windows.end)).collect()
+    }
+
+    /// The message of a pair whose next window is `number`, up to the window `end`.
+    fn message(&mut self, exchange: &Exchange, at: usize, number: u64, end: u64) -> Message {
+        let Pair { position, peer, cursor } = &mut self.pairs[at];
+        let mut pieces = Vec::new();
+        let mut next = Some(number);
+        while let Some(number) = next.filter(|next| *next < end) {
+            let window = exchange.window(*position, number).expect("the window of a byte exists");
+            cursor.take(window, &mut pieces);
+            next = cursor.next_window(exchange);
+        }
+        self.due.extend(next.map(|next| Reverse((next, at))));
+        Message { peer: *peer, pieces }
+    }
+}
