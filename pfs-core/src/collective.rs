@@ -21,6 +21,7 @@
 mod access;
 mod cursor;
 mod exchange;
+mod nodes;
 mod rounds;
 mod survey;
 mod tokens;
@@ -38,6 +39,7 @@ use survey::Survey;
 
 pub use access::{Access, BeyondLimits, Piece, Pieces};
 pub use exchange::{Exchange, Message, Round};
+pub use nodes::Nodes;
 pub use rounds::Rounds;
 pub use tokens::TOKEN_PATTERNS_MAX;
 
@@ -79,10 +81,21 @@ pub struct CollectivePlan {
 impl CollectivePlan {
     /// Plans the access in which rank `i` has `accesses[i]`. The accesses of a write are disjoint in themselves.
     pub fn new(direction: Direction, accesses: Vec<Access>, recipe: &Recipe, hints: &Hints) -> CollectivePlan {
+        let nodes = Nodes::apart(u32::try_from(accesses.len()).expect("MPI counts ranks in an int"));
+        CollectivePlan::with_nodes(direction, accesses, recipe, hints, &nodes)
+    }
+
+    /// The same for ranks of which it is known which share a node.
+    pub fn with_nodes(
+        direction: Direction,
+        accesses: Vec<Access>,
+        recipe: &Recipe,
+        hints: &Hints,
+        nodes: &Nodes,
+    ) -> CollectivePlan {
         let survey = Survey::of(&accesses);
         let method = if wants_exchange(direction, &survey, recipe, hints) {
-            let ranks = u32::try_from(accesses.len()).expect("MPI counts ranks in an int");
-            Method::Exchange(Exchange::new(recipe, hints, ranks))
+            Method::Exchange(Exchange::new(recipe, hints, nodes))
         } else {
             Method::Direct
         };
@@ -191,11 +204,7 @@ impl CollectivePlan {
 
 /// Whether collective buffering pays, or was asked for.
 fn wants_exchange(direction: Direction, survey: &Survey, recipe: &Recipe, hints: &Hints) -> bool {
-    let switch = match direction {
-        Direction::Read => hints.cb_read,
-        Direction::Write => hints.cb_write,
-    };
-    match switch {
+    match hints.collective(direction) {
         Switch::Enable => survey.hull.is_some(),
         Switch::Disable => false,
         Switch::Automatic => exchange_pays(survey, recipe),

@@ -1,10 +1,21 @@
 //! Hints: the `MPI_Info` keys that files understand, with MPI's and ROMIO's names and meaning.
 //!
-//! Invariants: a [`Hints`] value is always usable (every number is in its bounds), and a key that is not known is
-//! reported, never an error, as MPI demands.
+//! Invariants: a [`Hints`] value is always usable (every number is in its bounds); a key that is not known is reported, never an
+//! error, as MPI demands; what [`Hints::in_effect`] names is what is done.
 
-use crate::layout::{RecipeError, STRIPE_COUNT_MAX, check_stripe_unit};
+mod config_list;
+mod sources;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use crate::collective::{Direction, Nodes};
+use crate::layout::{Recipe, RecipeError, STRIPE_COUNT_MAX, check_stripe_unit};
 use std::fmt;
+
+pub use config_list::ConfigList;
+pub use sources::{line, romio_file};
+pub use table::{Acts, Known, TABLE, find};
 
 /// What an aggregator buffers in one round unless a hint says otherwise, in bytes: ROMIO's default.
 pub const CB_BUFFER_BYTES_DEFAULT: u64 = 16 << 20;
@@ -12,6 +23,13 @@ pub const CB_BUFFER_BYTES_DEFAULT: u64 = 16 << 20;
 pub const CB_BUFFER_BYTES_MIN: u64 = 4096;
 /// Largest round in bytes, so that one message's count fits MPI's `int`; a larger hint is lowered to it.
 pub const CB_BUFFER_BYTES_MAX: u64 = 1 << 30;
+
+/// What is read at a time when pieces are read together with what lies between them, in bytes: ROMIO's default.
+pub const IND_READ_BYTES_DEFAULT: u64 = 4 << 20;
+/// The same for pieces that are written.
+pub const IND_WRITE_BYTES_DEFAULT: u64 = 512 << 10;
+/// Most requests of single pieces under way.
+pub const IO_DEPTH_MAX: u32 = 1024;
 
 /// A three-way choice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,10 +66,28 @@ pub struct Hints {
     pub cb_nodes: Option<u32>,
     /// `cb_buffer_size`: bytes that an aggregator buffers in one round.
     pub cb_buffer_bytes: u64,
-    /// `romio_cb_read`: collective buffering of reads.
+    /// `cb_config_list`: which ranks may be aggregators.
+    pub cb_config_list: Option<ConfigList>,
+    /// `collective_buffering`: what is not said for reads or writes alone.
+    pub collective_buffering: bool,
+    /// `romio_cb_read`: collective buffering of reads, as it was given; [`collective`](Self::collective) is in effect.
     pub cb_read: Switch,
-    /// `romio_cb_write`: collective buffering of writes.
+    /// `romio_cb_write`: collective buffering of writes, as it was given.
     pub cb_write: Switch,
+    /// `romio_no_indep_rw`: the program promises to make no independent accesses.
+    pub no_indep_rw: bool,
+    /// `romio_ds_read`: reading pieces together with what lies between them.
+    pub ds_read: Switch,
+    /// `romio_ds_write`: the same for writes, which read what lies between first.
+    pub ds_write: Switch,
+    /// `ind_rd_buffer_size`: bytes that are read at a time then.
+    pub ind_read_bytes: u64,
+    /// `ind_wr_buffer_size`: bytes that are written at a time then.
+    pub ind_write_bytes: u64,
+    /// `pfs_list_io`: many pieces in a request.
+    pub list_io: Switch,
+    /// `pfs_io_depth`: requests of single pieces under way, where pieces do not share requests.
+    pub io_depth: u32,
 }
 
 impl Default for Hints {
@@ -62,10 +98,30 @@ impl Default for Hints {
             start_iodevice: None,
             cb_nodes: None,
             cb_buffer_bytes: CB_BUFFER_BYTES_DEFAULT,
+            cb_config_list: None,
+            collective_buffering: true,
             cb_read: Switch::Automatic,
             cb_write: Switch::Automatic,
+            no_indep_rw: false,
+            ds_read: Switch::Automatic,
+            ds_write: Switch::Automatic,
+            ind_read_bytes: IND_READ_BYTES_DEFAULT,
+            ind_write_bytes: IND_WRITE_BYTES_DEFAULT,
+            list_io: Switch::Automatic,
+            io_depth: 1,
         }
     }
+}
+
+/// What is known of an open file.
+#[derive(Clone, Copy, Debug)]
+pub struct OpenFacts<'a> {
+    /// Its place in the file system.
+    pub path: &'a str,
+    /// Its layout.
+    pub recipe: &'a Recipe,
+    /// The ranks that have it open, by their nodes.
+    pub nodes: &'a Nodes,
 }
 
 /// Why a hint's value was refused.
@@ -90,6 +146,26 @@ pub enum HintError {
         key: &'static str,
         /// What was given.
         value: String,
+    },
+    /// Not one of the two words.
+    #[error("the hint {key}={value:?} must be true or false")]
+    Bool {
+        /// The hint.
+        key: &'static str,
+        /// What was given.
+        value: String,
+    },
+    /// Not a list of hosts.
+    #[error("the hint cb_config_list={value:?} must be a list HOST[:MAX],… with * for any host or for all ranks of one")]
+    ConfigList {
+        /// What was given.
+        value: String,
+    },
+    /// A part of a line of hints without a value.
+    #[error("{text:?} is no hint; hints are written key=value;key=value")]
+    Pair {
+        /// What was given.
+        text: String,
     },
     /// A stripe unit that no file can have.
     #[error("the hint striping_unit can not be met: {0}")]
@@ -123,15 +199,43 @@ impl Hints {
                 self.start_iodevice = u32::try_from(server).ok();
             }
             "cb_nodes" => self.cb_nodes = Some(count("cb_nodes", value, u64::from(u32::MAX))?),
-            "cb_buffer_size" => {
-                let bytes = number("cb_buffer_size", value, 1, u64::MAX)?;
-                self.cb_buffer_bytes = bytes.clamp(CB_BUFFER_BYTES_MIN, CB_BUFFER_BYTES_MAX);
-            }
+            "cb_buffer_size" => self.cb_buffer_bytes = buffer("cb_buffer_size", value)?,
+            "cb_config_list" => self.cb_config_list = Some(ConfigList::parse(value)?),
+            "collective_buffering" => self.collective_buffering = yes("collective_buffering", value)?,
             "romio_cb_read" => self.cb_read = switch("romio_cb_read", value)?,
             "romio_cb_write" => self.cb_write = switch("romio_cb_write", value)?,
-            _ => return Ok(false),
+            "romio_no_indep_rw" => self.no_indep_rw = yes("romio_no_indep_rw", value)?,
+            _ => return self.set_pieces(key, value),
         }
         Ok(true)
+    }
+
+    /// The same for what acts on a rank's own pieces, and on nothing.
+    fn set_pieces(&mut self, key: &str, value: &str) -> Result<bool, HintError> {
+        match key {
+            "romio_ds_read" => self.ds_read = switch("romio_ds_read", value)?,
+            "romio_ds_write" => self.ds_write = switch("romio_ds_write", value)?,
+            "ind_rd_buffer_size" => self.ind_read_bytes = buffer("ind_rd_buffer_size", value)?,
+            "ind_wr_buffer_size" => self.ind_write_bytes = buffer("ind_wr_buffer_size", value)?,
+            "pfs_list_io" => self.list_io = switch("pfs_list_io", value)?,
+            "pfs_io_depth" => self.io_depth = count("pfs_io_depth", value, u64::from(IO_DEPTH_MAX))?,
+            _ => return Ok(find(key).is_some_and(|known| known.acts == Acts::Nowhere)),
+        }
+        Ok(true)
+    }
+
+    /// Collective buffering of accesses in a direction. A switch of its own counts more than the hints for both directions;
+    /// like ROMIO, a promise of no independent accesses enables what is not disabled.
+    pub fn collective(&self, direction: Direction) -> Switch {
+        let own = match direction {
+            Direction::Read => self.cb_read,
+            Direction::Write => self.cb_write,
+        };
+        match own {
+            Switch::Automatic if self.no_indep_rw => Switch::Enable,
+            Switch::Automatic if !self.collective_buffering => Switch::Disable,
+            own => own,
+        }
     }
 
     /// How many aggregators a collective of this many ranks uses. With more than there are slots, every slot has
@@ -141,20 +245,77 @@ impl Hints {
         if wanted > stripe_count { wanted / stripe_count * stripe_count } else { wanted }
     }
 
-    /// The hints as pairs, without those that are left to the system.
+    /// The hints as pairs that [`parse`](Self::parse) reads, without those that are left to the system.
     pub fn pairs(&self) -> Vec<(&'static str, String)> {
         let optional = [
             ("striping_factor", self.striping_factor.map(|n| n.to_string())),
             ("striping_unit", self.striping_unit.map(|n| n.to_string())),
             ("start_iodevice", self.start_iodevice.map(|n| n.to_string())),
             ("cb_nodes", self.cb_nodes.map(|n| n.to_string())),
+            ("cb_config_list", self.cb_config_list.as_ref().map(ConfigList::to_string)),
         ];
         let set = [
             ("cb_buffer_size", self.cb_buffer_bytes.to_string()),
+            ("collective_buffering", self.collective_buffering.to_string()),
             ("romio_cb_read", self.cb_read.to_string()),
             ("romio_cb_write", self.cb_write.to_string()),
+            ("romio_no_indep_rw", self.no_indep_rw.to_string()),
+            ("romio_ds_read", self.ds_read.to_string()),
+            ("romio_ds_write", self.ds_write.to_string()),
+            ("ind_rd_buffer_size", self.ind_read_bytes.to_string()),
+            ("ind_wr_buffer_size", self.ind_write_bytes.to_string()),
+            ("pfs_list_io", self.list_io.to_string()),
+            ("pfs_io_depth", self.io_depth.to_string()),
         ];
         optional.into_iter().filter_map(|(key, value)| Some((key, value?))).chain(set).collect()
+    }
+
+    /// Every hint with the value in effect for an open file, whatever was asked for.
+    pub fn in_effect(&self, facts: OpenFacts<'_>) -> Vec<(&'static str, String)> {
+        let OpenFacts { path, recipe, nodes } = facts;
+        let (unit, servers, ranks) = (recipe.stripe_unit(), recipe.stripe_count(), nodes.ranks());
+        let (reads, writes) = (self.collective(Direction::Read), self.collective(Direction::Write));
+        let of_file = [
+            ("striping_unit", unit.to_string()),
+            ("striping_factor", servers.to_string()),
+            ("cb_nodes", self.aggregator_ranks(servers, nodes).len().to_string()),
+            ("cb_config_list", self.cb_config_list.as_ref().map_or("*:*".to_owned(), ConfigList::to_string)),
+            ("collective_buffering", (reads != Switch::Disable || writes != Switch::Disable).to_string()),
+            ("romio_cb_read", reads.to_string()),
+            ("romio_cb_write", writes.to_string()),
+            ("filename", path.to_owned()),
+            ("nb_proc", ranks.to_string()),
+            ("num_io_nodes", servers.to_string()),
+            ("cb_block_size", self.window_bytes(unit).to_string()),
+            ("romio_cb_pfr", "enable".to_owned()),
+            ("romio_cb_fr_alignment", unit.to_string()),
+            ("romio_cb_alltoall", "disable".to_owned()),
+            ("direct_read", "false".to_owned()),
+            ("direct_write", "false".to_owned()),
+        ];
+        let is_of_file = |key: &str| of_file.iter().any(|(other, _)| *other == key);
+        let given: Vec<_> = self.pairs().into_iter().filter(|(key, _)| !is_of_file(key)).collect();
+        of_file.into_iter().chain(given).collect()
+    }
+
+    /// Bytes of a window: as few of equal size in a stripe unit as fit the buffer.
+    pub fn window_bytes(&self, stripe_unit: u64) -> u64 {
+        stripe_unit.div_ceil(stripe_unit.div_ceil(self.cb_buffer_bytes))
+    }
+
+    /// The ranks that are aggregators of a file with so many servers, in order. Without `cb_config_list` they are spread over
+    /// all; with it, it says which, and a list that names no node of the job says nothing.
+    pub fn aggregator_ranks(&self, servers: u32, nodes: &Nodes) -> Vec<u32> {
+        let allowed = self.cb_config_list.as_ref().map(|list| list.ranks(nodes)).filter(|ranks| !ranks.is_empty());
+        let Some(allowed) = allowed else {
+            let (count, ranks) = (self.aggregators(servers, nodes.ranks()), u64::from(nodes.ranks()));
+            let rank = |i: u32| u64::from(i) * ranks / u64::from(count);
+            return (0..count).map(|i| u32::try_from(rank(i)).expect("less than the number of ranks")).collect();
+        };
+        let most = u32::try_from(allowed.len()).expect("ranks fit 32 bits");
+        let mut ranks: Vec<u32> = allowed.into_iter().take(self.aggregators(servers, most) as usize).collect();
+        ranks.sort_unstable();
+        ranks
     }
 }
 
@@ -179,43 +340,14 @@ fn switch(key: &'static str, value: &str) -> Result<Switch, HintError> {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+fn buffer(key: &'static str, value: &str) -> Result<u64, HintError> {
+    Ok(number(key, value, 1, u64::MAX)?.clamp(CB_BUFFER_BYTES_MIN, CB_BUFFER_BYTES_MAX))
+}
 
-    #[test]
-    fn known_hints_are_taken_and_others_reported() {
-        let (hints, unknown) = Hints::parse([
-            ("striping_unit", "65536"),
-            ("striping_factor", "4"),
-            ("panfs_concurrent_write", "1"),
-            ("cb_buffer_size", "100"),
-            ("romio_cb_write", "ENABLE"),
-        ])
-        .unwrap();
-        assert_eq!((hints.striping_unit, hints.striping_factor), (Some(65536), Some(4)));
-        assert_eq!(hints.cb_buffer_bytes, CB_BUFFER_BYTES_MIN, "raised to the least that works");
-        assert_eq!(hints.cb_write, Switch::Enable);
-        assert_eq!(unknown, ["panfs_concurrent_write"]);
-    }
-
-    #[test]
-    fn hints_come_back_as_they_were_given() {
-        let given = [("cb_nodes", "3"), ("romio_cb_read", "disable"), ("start_iodevice", "0")];
-        let (hints, _) = Hints::parse(given).unwrap();
-        let pairs = hints.pairs();
-        let (again, unknown) = Hints::parse(pairs.iter().map(|(key, value)| (*key, value.as_str()))).unwrap();
-        assert_eq!((again, unknown.len()), (hints, 0));
-    }
-
-    #[test]
-    fn values_that_make_no_sense_are_refused() {
-        let refused = |key, value| Hints::parse([(key, value)]).unwrap_err().to_string();
-        assert!(refused("striping_unit", "5000").contains("multiple of 4096"));
-        assert!(refused("striping_factor", "0").contains("from 1 to 4096"));
-        assert!(refused("cb_nodes", "two").contains("cb_nodes=\"two\""));
-        assert!(refused("cb_nodes", "-1").contains("whole number"));
-        assert!(refused("romio_cb_write", "maybe").contains("enable, disable or automatic"));
-        assert!(refused("cb_buffer_size", "").contains("whole number"));
+fn yes(key: &'static str, value: &str) -> Result<bool, HintError> {
+    match value.to_ascii_lowercase().as_str() {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(HintError::Bool { key, value: value.to_owned() }),
     }
 }

@@ -15,7 +15,7 @@
 //! Invariants: every byte is in one window, and a window belongs to one aggregator; an aggregator's windows are numbered in
 //! the order of the file.
 
-use super::Piece;
+use super::{Nodes, Piece};
 use crate::extent::Extent;
 use crate::hints::Hints;
 use crate::layout::Recipe;
@@ -62,17 +62,16 @@ pub struct Round {
 }
 
 impl Exchange {
-    pub(super) fn new(recipe: &Recipe, hints: &Hints, ranks: u32) -> Exchange {
+    pub(super) fn new(recipe: &Recipe, hints: &Hints, nodes: &Nodes) -> Exchange {
         let stripe_unit = recipe.stripe_unit();
-        // As few windows of equal size as fit the buffer.
-        let window_bytes = stripe_unit.div_ceil(stripe_unit.div_ceil(hints.cb_buffer_bytes));
+        let window_bytes = hints.window_bytes(stripe_unit);
         Exchange {
             stripe_unit,
             stripe_count: u64::from(recipe.stripe_count()),
             window_bytes,
             windows_per_unit: stripe_unit.div_ceil(window_bytes),
             windows_per_round: (hints.cb_buffer_bytes / window_bytes).max(1),
-            aggregators: aggregators(hints.aggregators(recipe.stripe_count(), ranks), ranks),
+            aggregators: hints.aggregator_ranks(recipe.stripe_count(), nodes),
         }
     }
 
@@ -159,10 +158,4 @@ impl Exchange {
     pub(super) fn is_aggregator(&self, rank: u32) -> bool {
         self.position_of(rank).is_some()
     }
-}
-
-/// The ranks that are aggregators, spread over all.
-fn aggregators(count: u32, ranks: u32) -> Vec<u32> {
-    let rank = |i: u32| u64::from(i) * u64::from(ranks) / u64::from(count);
-    (0..count).map(|i| u32::try_from(rank(i)).expect("less than the number of ranks")).collect()
 }

@@ -10,7 +10,7 @@ use super::cursor::Cursor;
 use super::{CollectivePlan, Exchange, Message, Method, Round};
 use crate::extent::{Extent, joined};
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeSet, BinaryHeap};
 use std::ops::Range;
 
 /// What one rank does in the rounds of a plan; see [`CollectivePlan::rounds`].
@@ -21,8 +21,8 @@ pub struct Rounds<'a> {
     /// The next round.
     period: u64,
     part: u64,
-    /// No rank has a byte between an offset that was left behind and its offset here.
-    next_bytes: BinaryHeap<Reverse<(u64, u32)>>,
+    /// By rank, an offset that it has, with none between where the rounds were when it was found and there.
+    next_bytes: BTreeSet<(u64, u32)>,
     own: Walk<'a>,
     served: Walk<'a>,
 }
@@ -44,7 +44,7 @@ struct Pair<'a> {
 impl<'a> Rounds<'a> {
     pub(super) fn new(plan: &'a CollectivePlan, rank: u32) -> Self {
         let Method::Exchange(exchange) = &plan.method else { return Rounds::none(plan) };
-        let starts = (0..).zip(&plan.accesses).filter_map(|(peer, access)| Some(Reverse((access.hull()?.start(), peer))));
+        let starts = (0..).zip(&plan.accesses).filter_map(|(peer, access)| Some((access.hull()?.start(), peer)));
         let own = plan.access(rank);
         let aggregators = (0..).zip(&exchange.aggregators()[..]).filter(|_| own.bytes() > 0);
         let own = aggregators.map(|(position, &peer)| Pair { position, peer, cursor: Cursor::new(own, position) });
@@ -64,32 +64,31 @@ impl<'a> Rounds<'a> {
 
     fn none(plan: &'a CollectivePlan) -> Self {
         let (own, served) = (Walk::default(), Walk::default());
-        Rounds { plan, exchange: None, period: 0, part: 0, next_bytes: BinaryHeap::new(), own, served }
+        Rounds { plan, exchange: None, period: 0, part: 0, next_bytes: BTreeSet::new(), own, served }
     }
 
-    /// Goes on to the next period in which any rank has bytes.
+    /// Goes on to the next round in which any rank has bytes.
     fn find(&mut self, exchange: &Exchange) -> Option<()> {
         if self.part > 0 {
             return Some(());
         }
         let bytes = exchange.period_bytes();
         let from = self.period.checked_mul(bytes)?;
-        let near = from.saturating_add(bytes);
-        let offset = loop {
-            let &Reverse((offset, rank)) = self.next_bytes.peek()?;
-            if offset >= from {
-                break offset;
+        let (_, periods, _) = exchange.round(self.period, 0);
+        let near = from.saturating_add(bytes.saturating_mul(periods));
+        loop {
+            let next = self.next_bytes.range((from, 0)..).next().map(|&(offset, _)| offset);
+            // It does not matter whose they are.
+            if next.is_some_and(|next| next < near) {
+                return Some(());
             }
-            self.next_bytes.pop();
-            let Some(offset) = self.plan.access(rank).bytes_from(from) else { continue };
-            self.next_bytes.push(Reverse((offset, rank)));
-            // Mostly there are some in the very next period, and it does not matter whose they are.
-            if offset < near {
-                break offset;
-            }
-        };
-        self.period = offset / bytes;
-        Some(())
+            let Some((_, rank)) = self.next_bytes.first().copied().filter(|&(offset, _)| offset < from) else {
+                self.period = next? / bytes;
+                return Some(());
+            };
+            self.next_bytes.pop_first();
+            self.next_bytes.extend(self.plan.access(rank).bytes_from(from).map(|offset| (offset, rank)));
+        }
     }
 }
 
