@@ -36,9 +36,13 @@ fn scale(criterion: &mut Criterion) {
         for (ranks, pieces) in [(64u64, 64u64), (1024, 64), (8192, 64), (65_536, 64), (4096, 1000)] {
             let accesses = pattern.accesses(ranks, pieces);
             group.throughput(Throughput::Elements(ranks * pieces));
-            group.bench_with_input(BenchmarkId::new("ranks x pieces", format!("{ranks} x {pieces}")), &accesses, |bencher, accesses| {
-                bencher.iter(|| plan_and_walk(black_box(accesses).clone(), &recipe, way));
-            });
+            group.bench_with_input(
+                BenchmarkId::new("ranks x pieces", format!("{ranks} x {pieces}")),
+                &accesses,
+                |bencher, accesses| {
+                    bencher.iter(|| plan_and_walk(black_box(accesses).clone(), &recipe, way));
+                },
+            );
         }
         group.finish();
     }

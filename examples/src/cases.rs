@@ -7,6 +7,7 @@ mod datatypes;
 mod errors;
 mod exchange;
 mod files;
+mod hints;
 mod large;
 mod modes;
 mod requests;
@@ -51,6 +52,7 @@ pub fn all() -> Vec<(&'static str, Case)> {
         modes::CASES,
         datareps::CASES,
         files::CASES,
+        hints::CASES,
         errors::CASES,
     ]
     .concat()

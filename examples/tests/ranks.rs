@@ -44,6 +44,24 @@ fn nonblocking_cases_pass_with_threads() -> Result<()> {
     cluster.stop()
 }
 
+/// The environment's hints count more than the program's, and these more than the site's file. The cases pass with them, and
+/// with ranks that are said to be on several nodes.
+#[test]
+fn hints_come_from_outside_too() -> Result<()> {
+    let cluster = ProcessCluster::start(2)?;
+    let directory = tempfile::tempdir()?;
+    let file = directory.path().join("hints");
+    fs::write(&file, "# of the site\npfs_io_depth 9\nind_wr_buffer_size 262144\ncb_nodes nonsense\n")?;
+    let file = file.to_str().context("a readable name")?;
+    let variables = [("ROMIO_HINTS", file), ("PFS_HINTS", "pfs_io_depth=7"), ("PFS_RANKS_PER_NODE", "2")];
+    let program = env!("CARGO_BIN_EXE_rank_cases");
+    let arguments = ["all", "--prefix", "pfs:/outside-"];
+    let finished = Ranks::launch_with(&cluster, largest_group(), program, &arguments, &variables)?.finish()?;
+    ensure!(finished.status.success(), "{}", finished.errors);
+    ensure!(finished.errors.matches("cb_nodes=\"nonsense\"").count() == 1, "{}", finished.errors);
+    cluster.stop()
+}
+
 /// A hint that nobody knows is told once, by one rank, and the program goes on.
 #[test]
 fn an_unknown_hint_warns_once() -> Result<()> {

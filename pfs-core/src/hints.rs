@@ -156,7 +156,9 @@ pub enum HintError {
         value: String,
     },
     /// Not a list of hosts.
-    #[error("the hint cb_config_list={value:?} must be a list HOST[:MAX],… with * for any host or for all ranks of one")]
+    #[error(
+        "the hint cb_config_list={value:?} must be a list HOST[:MAX],… with * for any host or for all ranks of one"
+    )]
     ConfigList {
         /// What was given.
         value: String,

@@ -8,10 +8,12 @@
 use crate::buffer::{self, Destination, Source};
 use crate::error::Error;
 use crate::file::{File, OpenFile};
+use crate::pieces;
 use crate::status::Status;
 use pfs_client::{FileDescriptor, Token};
 use pfs_core::collective::{Access, Piece};
 use pfs_core::extent::{Extent, ExtentSet};
+use pfs_core::hints::{Hints, Switch};
 use pfs_core::token::message::Mode;
 use std::sync::Arc;
 
@@ -85,10 +87,15 @@ impl OpenFile {
         }
         let pieces: Vec<Piece> = access.pieces().collect();
         let extents: Vec<Extent> = pieces.iter().map(|piece| piece.extent).collect();
-        let parts: Vec<&[u8]> = pieces.iter().map(|piece| &bytes[place(piece)]).collect();
-        let token = Arc::new(io.acquire(Mode::Exclusive, &ranges(&extents, hull)).await?);
-        // SAFETY: as above.
-        Ok(unsafe { io.write_list_under(&token, &extents, &parts).await }?)
+        // Ranks of a group are one holder in non-atomic mode: no token keeps one from writing what another sieves.
+        let is_alone = self.atomic.is_on() || self.group.size() == 1;
+        let is_sieved = self.hints.ds_write == Switch::Enable && self.amode.can_read() && is_alone;
+        let needs = if is_sieved { vec![hull] } else { ranges(&extents, hull) };
+        let token = Arc::new(io.acquire(Mode::Exclusive, &needs).await?);
+        match is_sieved {
+            true => pieces::write_sieved(&io, &token, &self.hints, &pieces, bytes).await,
+            false => pieces::write(&io, &token, &self.hints, &pieces, bytes).await,
+        }
     }
 
     /// Reads the data of an access for this rank alone. Returns how many bytes there were before the end of the file.
@@ -99,12 +106,19 @@ impl OpenFile {
             // SAFETY: this future is not forgotten, see the module.
             return Ok(unsafe { io.read_into(bytes, hull.start()).await }?);
         }
-        let extents = distinct(access);
-        let token = Arc::new(io.acquire(Mode::Shared, &ranges(&extents, hull)).await?);
+        let is_sieved = self.hints.ds_read == Switch::Enable && access.is_disjoint();
+        let needs = if is_sieved { vec![hull] } else { ranges(&distinct(access), hull) };
+        let token = Arc::new(io.acquire(Mode::Shared, &needs).await?);
         let known = io.known_size().bytes;
         let file_bytes = if hull.end() > known { io.size().await? } else { known };
         let there = access.clamped(file_bytes);
-        read_pieces_under(&io, &token, &there, bytes).await?;
+        match is_sieved {
+            true => {
+                let pieces: Vec<Piece> = there.pieces().collect();
+                pieces::read_sieved(&io, &token, &self.hints, &pieces, bytes).await?;
+            }
+            false => read_pieces_under(&io, &token, &self.hints, &there, bytes).await?,
+        }
         Ok(usize::try_from(there.bytes()).expect("at most the buffer's length"))
     }
 }
@@ -113,12 +127,13 @@ impl OpenFile {
 pub(crate) async fn read_pieces_under(
     io: &FileDescriptor,
     token: &Arc<Token>,
+    hints: &Hints,
     access: &Access,
     bytes: &mut [u8],
 ) -> Result<(), Error> {
     if access.is_disjoint() {
         let pieces: Vec<Piece> = access.pieces().collect();
-        return read_list(io, token, &pieces, bytes).await;
+        return pieces::read(io, token, hints, &pieces, bytes).await;
     }
     let mut at = 0;
     let once: Vec<Piece> = distinct(access)
@@ -130,7 +145,7 @@ pub(crate) async fn read_pieces_under(
         })
         .collect();
     let mut packed = vec![0; usize::try_from(at).expect("at most the buffer's length")];
-    read_list(io, token, &once, &mut packed).await?;
+    pieces::read(io, token, hints, &once, &mut packed).await?;
     for piece in access.pieces() {
         let around = &once[once.partition_point(|other| other.extent.start() <= piece.extent.start()) - 1];
         let from = around.at + piece.extent.start() - around.extent.start();

@@ -8,16 +8,16 @@
 //!    so that no other rank waits for it.
 //! 5. The ranks agree about the result and the size, and let go of their pins.
 
-use crate::access::{place, read_pieces_under};
+use crate::access::read_pieces_under;
 use crate::buffer::{self, Bytes, Destination, Source, Target};
 use crate::error::Error;
 use crate::exchange;
 use crate::file::{File, OpenFile};
 use crate::group::{Call, ROOT};
+use crate::pieces;
 use crate::pin::Pinned;
 use crate::status::Status;
-use pfs_core::collective::{Access, CollectivePlan, Direction, Method, Piece};
-use pfs_core::extent::Extent;
+use pfs_core::collective::{Access, CollectivePlan, Direction, Method};
 use pfs_core::token::message::{FileSize, Mode};
 
 /// What all ranks know after they entered.
@@ -169,7 +169,7 @@ impl OpenFile {
     }
 
     fn plan(&self, direction: Direction, entered: Entered) -> CollectivePlan {
-        CollectivePlan::new(direction, entered.accesses, self.file.recipe(), &self.hints)
+        CollectivePlan::with_nodes(direction, entered.accesses, self.file.recipe(), &self.hints, &self.nodes)
     }
 
     /// The size of the file, as far as it matters for a read under the token: exact if the read may pass its end.
@@ -193,10 +193,7 @@ impl OpenFile {
         if pieces.is_empty() {
             return Ok(());
         }
-        let extents: Vec<Extent> = pieces.iter().map(|piece| piece.extent).collect();
-        let parts: Vec<&[u8]> = pieces.iter().map(|piece: &Piece| &bytes[place(piece)]).collect();
-        // SAFETY: this future is not forgotten, see `access`.
-        Ok(unsafe { self.io().write_list_under(pinned.token()?, &extents, &parts).await }?)
+        pieces::write(&self.io(), pinned.token()?, &self.hints, &pieces, bytes).await
     }
 
     async fn read_direct(&self, plan: &CollectivePlan, pinned: &Pinned, bytes: &mut [u8]) -> Result<(), Error> {
@@ -204,7 +201,7 @@ impl OpenFile {
         if own.bytes() == 0 {
             return Ok(());
         }
-        read_pieces_under(&self.io(), pinned.token()?, own, bytes).await
+        read_pieces_under(&self.io(), pinned.token()?, &self.hints, own, bytes).await
     }
 }
 

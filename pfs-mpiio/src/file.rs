@@ -20,8 +20,9 @@ use crate::threads;
 use crate::view::Views;
 use mpi::topology::UserGroup;
 use pfs_client::{CommitSummary, EntryKind, FileDescriptor};
+use pfs_core::collective::Nodes;
 use pfs_core::extent::MAX_FILE_BYTES;
-use pfs_core::hints::Hints;
+use pfs_core::hints::{Hints, OpenFacts};
 use pfs_core::ids::ClientId;
 use pfs_core::path::PfsPath;
 use std::ops::Deref;
@@ -79,6 +80,7 @@ pub(crate) struct OpenFile {
     pub(crate) members: Vec<ClientId>,
     pub(crate) amode: AccessMode,
     pub(crate) hints: Hints,
+    pub(crate) nodes: Nodes,
     pub(crate) views: Views,
     pub(crate) path: PfsPath,
     /// The collective operations.
@@ -96,6 +98,7 @@ pub(crate) struct Terms {
     pub(crate) path: PfsPath,
     pub(crate) amode: AccessMode,
     pub(crate) hints: Hints,
+    pub(crate) nodes: Nodes,
     pub(crate) report: Form,
 }
 
@@ -191,13 +194,8 @@ impl File {
 
     /// Every hint in effect.
     pub fn get_info(&self) -> Info {
-        let (recipe, hints) = (self.open.file.recipe(), &self.open.hints);
-        let aggregators = hints.aggregators(recipe.stripe_count(), self.open.group.size());
-        let mut info: Info = hints.pairs().into_iter().collect();
-        info.set("striping_unit", recipe.stripe_unit());
-        info.set("striping_factor", recipe.stripe_count());
-        info.set("cb_nodes", aggregators);
-        info
+        let OpenFile { file, hints, nodes, path, .. } = &*self.open;
+        hints.in_effect(OpenFacts { path: path.as_str(), recipe: file.recipe(), nodes }).into_iter().collect()
     }
 
     /// The file's place in the file system.
@@ -214,7 +212,7 @@ impl OpenFile {
         file: FileDescriptor,
         terms: Terms,
     ) -> OpenFile {
-        let Terms { path, amode, hints, report } = terms;
+        let Terms { path, amode, hints, nodes, report } = terms;
         let report = Report::begin(report, &client);
         group.watch(file.group_watch());
         let file = Attached { file: Some(file), is_root: group.is_root() };
@@ -230,6 +228,7 @@ impl OpenFile {
             members,
             amode,
             hints,
+            nodes,
             path,
             queue,
             alone,

@@ -8,7 +8,9 @@ use crate::drive::drive;
 use crate::error::{Error, ErrorClass};
 use crate::file::{File, OpenFile, Owner, Terms};
 use crate::group::{Group, ROOT};
+use crate::hints;
 use crate::info::Info;
+use crate::nodes::{self, Place};
 use crate::process::{self, SharedClient};
 use crate::report::Form;
 use crate::threads;
@@ -35,7 +37,8 @@ impl File {
     pub fn open<C: Communicator>(comm: &C, path: &str, amode: AccessMode, info: &Info) -> Result<File, Error> {
         threads::check()?;
         let group = Group::duplicate(comm)?;
-        Ok(File { open: Owner::new(drive(OpenFile::open(group, path, amode, info))?) })
+        let place = Place::find(comm)?;
+        Ok(File { open: Owner::new(drive(OpenFile::open(group, place, path, amode, info))?) })
     }
 
     /// Deletes a file. Not collective: one rank calls it.
@@ -52,8 +55,9 @@ pub fn delete(path: &str) -> Result<(), Error> {
 }
 
 impl OpenFile {
-    async fn open(group: Group, path: &str, amode: AccessMode, info: &Info) -> Result<OpenFile, Error> {
+    async fn open(group: Group, place: Place, path: &str, amode: AccessMode, info: &Info) -> Result<OpenFile, Error> {
         let arguments = agree_arguments(&group, path, amode, info).await?;
+        let nodes = nodes::agree(&group, &place).await?;
         let client = group.agree(process::client(arguments.address.clone())).await?;
         let members = group.all_gather([client.id().get()]).await?;
         let members: Option<Vec<ClientId>> = members.iter().map(|[id]| ClientId::new(*id)).collect();
@@ -62,7 +66,7 @@ impl OpenFile {
         let attached = attach(&client, &opened, &arguments);
         let file = agree_attached(&group, attached).await?;
         let Arguments { path, hints, report, .. } = arguments;
-        let open = OpenFile::new(group, members, client, file, Terms { path, amode, hints, report });
+        let open = OpenFile::new(group, members, client, file, Terms { path, amode, hints, nodes, report });
         open.start_at_end().await?;
         Ok(open)
     }
@@ -89,22 +93,10 @@ async fn agree_arguments(group: &Group, path: &str, amode: AccessMode, info: &In
 fn check_arguments(path: &str, amode: AccessMode, info: &Info, is_root: bool) -> Result<Arguments, Error> {
     let (address, path) = parse(path)?;
     let access = amode.access()?;
-    let (hints, unknown) = Hints::parse(info.iter())?;
-    if is_root {
-        unknown.into_iter().for_each(warn_once);
-    }
+    let hints = if is_root { hints::gathered(info)? } else { Hints::parse(info.iter())?.0 };
     let options = OpenOptions { access, ..OpenOptions::default() };
     let report = if is_root { Form::from_environment()? } else { Form::None };
     Ok(Arguments { address, path, hints, options, report })
-}
-
-/// MPI lets a library pass over hints that it does not know; a misspelt one should not pass unseen.
-fn warn_once(key: &str) {
-    static WARNED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
-    let mut warned = WARNED.lock().unwrap_or_else(PoisonError::into_inner);
-    if warned.insert(key.to_owned()) {
-        eprintln!("pfs: the hint {key} is not known and has no effect");
-    }
 }
 
 fn options(amode: AccessMode, hints: &Hints, own: OpenOptions) -> OpenOptions {

@@ -115,7 +115,8 @@ fn cpu_time() -> Duration {
 fn table(points: &[Point]) -> String {
     let mut text = String::from("pattern    way        ranks  pieces  CPU ms of one rank  MiB at most\n");
     for Point { pattern, way, ranks, pieces, cpu_ms, peak_mib } in points {
-        writeln!(text, "{pattern:9}  {way:8}  {ranks:6}  {pieces:6}  {cpu_ms:18.2}  {peak_mib:11.1}").expect("a string");
+        writeln!(text, "{pattern:9}  {way:8}  {ranks:6}  {pieces:6}  {cpu_ms:18.2}  {peak_mib:11.1}")
+            .expect("a string");
     }
     text
 }

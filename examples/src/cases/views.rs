@@ -55,7 +55,7 @@ impl Part {
 }
 
 /// Calls MPI to make a type, and commits it.
-fn made(make: impl FnOnce(&mut MPI_Datatype) -> c_int) -> UserDatatype {
+pub(super) fn made(make: impl FnOnce(&mut MPI_Datatype) -> c_int) -> UserDatatype {
     let mut raw = i32::equivalent_datatype().as_raw();
     let code = make(&mut raw);
     assert!(code == ffi::MPI_SUCCESS as c_int, "MPI makes no such type");

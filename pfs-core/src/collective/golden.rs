@@ -83,7 +83,9 @@ fn access(line: &str) -> Result<Access, BeyondLimits> {
     let Some((length, blocks)) = rest.split_once(" by ") else { return Access::range(number(offset), number(rest)) };
     let (block, stride) = blocks.split_once(" every ").expect("by BLOCK every STRIDE");
     let view = match stride.split_once(", ").map(|(stride, outer)| (stride, outer.split_once(" every ").unwrap())) {
-        Some((stride, (count, outer))) => nested(number(offset), number(block), number(stride), number(count), number(outer)),
+        Some((stride, (count, outer))) => {
+            nested(number(offset), number(block), number(stride), number(count), number(outer))
+        }
         None => strided(number(offset), number(block), number(stride)),
     };
     Access::new(Arc::new(view), 0, number(length))

@@ -14,17 +14,22 @@ pub struct Nodes {
 impl Nodes {
     /// From the name of each rank's node.
     pub fn new<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> Nodes {
+        Nodes::by_key(names.into_iter().map(|name| (name.as_ref().to_owned(), name.as_ref().to_owned())))
+    }
+
+    /// From what tells each rank's node from others, and the node's name.
+    pub fn by_key<K: Ord>(places: impl IntoIterator<Item = (K, String)>) -> Nodes {
         let mut known = std::collections::BTreeMap::new();
         let mut nodes: Vec<(String, Vec<u32>)> = Vec::new();
-        let mut place = |(rank, name): (u32, S)| {
-            let node = *known.entry(name.as_ref().to_owned()).or_insert_with(|| {
-                nodes.push((name.as_ref().to_owned(), Vec::new()));
+        let place = |(rank, (key, name)): (u32, (K, String))| {
+            let node = *known.entry(key).or_insert_with(|| {
+                nodes.push((name, Vec::new()));
                 nodes.len() - 1
             });
             nodes[node].1.push(rank);
             node
         };
-        let node_of = (0..).zip(names).map(&mut place).collect();
+        let node_of = (0..).zip(places).map(place).collect();
         Nodes { node_of, nodes }
     }
 

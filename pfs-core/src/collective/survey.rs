@@ -27,9 +27,8 @@ impl Survey {
     pub(super) fn of(accesses: &[Access]) -> Survey {
         let bytes = accesses.iter().fold(0u64, |sum, access| sum.saturating_add(access.bytes()));
         let runs = accesses.iter().fold(0u64, |sum, access| sum.saturating_add(access.runs()));
-        let union = (runs <= EXACT_RUNS_MAX).then(|| {
-            joined(accesses.iter().flat_map(Access::pieces).map(|piece| piece.extent).collect())
-        });
+        let union = (runs <= EXACT_RUNS_MAX)
+            .then(|| joined(accesses.iter().flat_map(Access::pieces).map(|piece| piece.extent).collect()));
         let is_disjoint = match &union {
             Some(union) => union.iter().map(|run| run.len()).sum::<u64>() == bytes,
             None => hulls_are_disjoint(accesses) || periods_interleave(accesses),

@@ -39,7 +39,8 @@ impl ConfigList {
         let mut chosen = Vec::new();
         for component in &self.0 {
             let is_meant = |name: &str| component.host.as_ref().is_none_or(|host| host == name);
-            let meant: Vec<usize> = (0..nodes.count()).filter(|&node| left[node] && is_meant(nodes.name(node))).collect();
+            let meant: Vec<usize> =
+                (0..nodes.count()).filter(|&node| left[node] && is_meant(nodes.name(node))).collect();
             let max = component.max.map_or(usize::MAX, |max| max as usize);
             let of = |node: &usize| nodes.ranks_of(*node).take(max).enumerate();
             let mut ranks: Vec<(usize, u32)> = meant.iter().flat_map(of).collect();

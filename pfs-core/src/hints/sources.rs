@@ -36,7 +36,10 @@ mod tests {
 
     #[test]
     fn a_line_of_hints_has_pairs() {
-        assert_eq!(line(" cb_nodes=2; pfs_list_io = disable ;;").unwrap(), [("cb_nodes", "2"), ("pfs_list_io", "disable")]);
+        assert_eq!(
+            line(" cb_nodes=2; pfs_list_io = disable ;;").unwrap(),
+            [("cb_nodes", "2"), ("pfs_list_io", "disable")]
+        );
         assert_eq!(line("").unwrap(), []);
         assert!(line("cb_nodes").unwrap_err().to_string().contains("\"cb_nodes\""));
     }

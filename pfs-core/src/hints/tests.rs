@@ -99,7 +99,8 @@ fn in_effect(hints: &Hints) -> Vec<(&'static str, String)> {
 
 #[test]
 fn what_is_in_effect_is_told_whatever_was_asked_for() {
-    let asked = [("cb_nodes", "99"), ("romio_cb_pfr", "disable"), ("romio_no_indep_rw", "true"), ("cb_buffer_size", "5")];
+    let asked =
+        [("cb_nodes", "99"), ("romio_cb_pfr", "disable"), ("romio_no_indep_rw", "true"), ("cb_buffer_size", "5")];
     let (hints, unknown) = Hints::parse(asked).unwrap();
     assert!(unknown.is_empty());
     let told = in_effect(&hints);

@@ -1,5 +1,6 @@
 //! `bench`: measurements that start what they need, and keep their figures in the source tree.
 
+mod collective;
 mod datapath;
 mod keep;
 
@@ -10,11 +11,13 @@ use clap::Subcommand;
 #[derive(Debug, Clone, Subcommand)]
 pub enum Flags {
     Datapath(datapath::Flags),
+    Collective(collective::Flags),
 }
 
 /// Runs the measurement.
 pub fn run(flags: &Flags) -> Result<()> {
     match flags {
         Flags::Datapath(flags) => datapath::run(flags),
+        Flags::Collective(flags) => collective::run(flags),
     }
 }

@@ -1,0 +1,140 @@
+//! What is measured together, and which ratios are made of it.
+
+use super::access::{Contender, Layout};
+
+/// Accesses that take turns.
+#[derive(Clone, Copy, Debug)]
+pub struct Group {
+    /// Its name.
+    pub name: &'static str,
+    /// Bytes of each rank in one access, about.
+    pub bytes: u64,
+    /// Who takes part.
+    pub contenders: &'static [Contender],
+    /// Which ratios are wanted.
+    pub comparisons: &'static [Comparison],
+}
+
+/// A ratio of one contender to the fastest of others.
+#[derive(Clone, Copy, Debug)]
+pub struct Comparison {
+    /// What it shows.
+    pub name: &'static str,
+    /// The contender.
+    pub of: &'static str,
+    /// Those that it is compared with.
+    pub to: &'static [&'static str],
+    /// The least that is wanted.
+    pub target: f64,
+}
+
+const MIB: u64 = 1 << 20;
+const EXCHANGE: &[(&str, &str)] = &[("romio_cb_write", "enable"), ("romio_cb_read", "enable")];
+const LIST: &[(&str, &str)] = &[("romio_cb_write", "disable"), ("romio_cb_read", "disable")];
+const ONE_BY_ONE: &[(&str, &str)] =
+    &[("romio_cb_write", "disable"), ("romio_cb_read", "disable"), ("pfs_list_io", "disable")];
+const SIXTEEN: &[(&str, &str)] =
+    &[("romio_cb_write", "disable"), ("romio_cb_read", "disable"), ("pfs_list_io", "disable"), ("pfs_io_depth", "16")];
+
+const fn contender(name: &'static str, layout: Layout, hints: &'static [(&'static str, &'static str)]) -> Contender {
+    Contender { name, layout, hints, is_atomic: false }
+}
+
+const fn ratio(name: &'static str, of: &'static str, to: &'static [&'static str], target: f64) -> Comparison {
+    Comparison { name, of, to, target }
+}
+
+/// Pieces in turn, planned in every way.
+macro_rules! pieces {
+    ($bytes:expr) => {
+        [
+            contender("auto", Layout::Pieces($bytes), &[]),
+            contender("exchange", Layout::Pieces($bytes), EXCHANGE),
+            contender("list", Layout::Pieces($bytes), LIST),
+            contender("one by one", Layout::Pieces($bytes), ONE_BY_ONE),
+            contender("16 deep", Layout::Pieces($bytes), SIXTEEN),
+        ]
+    };
+}
+
+const ROWS: &[Comparison] = &[
+    ratio("rows to one by one", "auto", &["one by one"], 5.0),
+    ratio("rows to 16 deep", "auto", &["16 deep"], 2.0),
+    ratio("rows to the best", "auto", &["exchange", "list"], 0.95),
+];
+
+/// All groups.
+pub const ALL: &[Group] = &[
+    Group {
+        name: "segments",
+        bytes: 64 * MIB,
+        contenders: &[
+            contender("shared", Layout::Segments, &[]),
+            contender("per process", Layout::FilePerProcess, &[]),
+            Contender { is_atomic: true, ..contender("atomic", Layout::Segments, &[]) },
+        ],
+        comparisons: &[
+            ratio("shared to file per process", "shared", &["per process"], 0.9),
+            ratio("atomic to non-atomic", "atomic", &["shared"], 0.95),
+        ],
+    },
+    Group {
+        name: "strided",
+        bytes: 64 * MIB,
+        contenders: &[
+            contender("auto", Layout::Pieces(47_008), &[]),
+            contender("exchange", Layout::Pieces(47_008), EXCHANGE),
+            contender("list", Layout::Pieces(47_008), LIST),
+            contender("contiguous", Layout::Segments, &[]),
+        ],
+        comparisons: &[
+            ratio("47008 to contiguous", "auto", &["contiguous"], 0.8),
+            ratio("47008 to the best", "auto", &["exchange", "list"], 0.95),
+        ],
+    },
+    Group {
+        name: "box",
+        bytes: 64 * MIB,
+        contenders: &[
+            contender("auto", Layout::Box, &[]),
+            contender("exchange", Layout::Box, EXCHANGE),
+            contender("list", Layout::Box, LIST),
+            contender("contiguous", Layout::Segments, &[]),
+        ],
+        comparisons: &[
+            ratio("box to contiguous", "auto", &["contiguous"], 0.8),
+            ratio("box to the best", "auto", &["exchange", "list"], 0.95),
+        ],
+    },
+    Group { name: "rows-512", bytes: MIB, contenders: &pieces!(512), comparisons: ROWS },
+    Group { name: "rows-1024", bytes: 2 * MIB, contenders: &pieces!(1024), comparisons: ROWS },
+    Group { name: "rows-4096", bytes: 4 * MIB, contenders: &pieces!(4096), comparisons: ROWS },
+    // Where the plan changes its mind: calibrates the decision, and has no other target than to decide right.
+    Group {
+        name: "pieces-8192",
+        bytes: 16 * MIB,
+        contenders: pieces!(8192).first_chunk::<3>().unwrap(),
+        comparisons: &[ratio("8192 to the best", "auto", &["exchange", "list"], 0.95)],
+    },
+    Group {
+        name: "pieces-20000",
+        bytes: 32 * MIB,
+        contenders: pieces!(20_000).first_chunk::<3>().unwrap(),
+        comparisons: &[ratio("20000 to the best", "auto", &["exchange", "list"], 0.95)],
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_ratio_is_of_contenders_of_its_group() {
+        for group in ALL {
+            let known = |name: &&str| group.contenders.iter().any(|contender| contender.name == *name);
+            for comparison in group.comparisons {
+                assert!(known(&comparison.of) && comparison.to.iter().all(known), "{}", comparison.name);
+            }
+        }
+    }
+}
