@@ -17,7 +17,7 @@ pub(super) const CASES: &[(&str, Case)] = &[
 
 /// Bytes of a piece, of which each rank has `PIECES`, in turn with the others.
 const PIECE_BYTES: usize = 700;
-const PIECES: usize = 60;
+const PIECES: usize = 24;
 
 /// What the pieces' ways are called in hints.
 const WAYS: [&[(&str, &str)]; 6] = [
