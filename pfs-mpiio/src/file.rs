@@ -194,7 +194,7 @@ impl File {
 
     /// Every hint in effect.
     pub fn get_info(&self) -> Info {
-        let OpenFile { file, hints, nodes, path, .. } = &*self.open;
+        let OpenFile { file, hints, nodes, path, .. } = &**self.open;
         hints.in_effect(OpenFacts { path: path.as_str(), recipe: file.recipe(), nodes }).into_iter().collect()
     }
 

@@ -19,8 +19,6 @@ use pfs_client::{EntryKind, FileDescriptor, LayoutRequest, OpenOptions, OpenedFi
 use pfs_core::hints::Hints;
 use pfs_core::ids::ClientId;
 use pfs_core::path::PfsPath;
-use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
 
 /// A rank's arguments, checked.
 struct Arguments {
