@@ -58,7 +58,9 @@ fn hints_come_from_outside_too() -> Result<()> {
     let arguments = ["all", "--prefix", "pfs:/outside-"];
     let finished = Ranks::launch_with(&cluster, largest_group(), program, &arguments, &variables)?.finish()?;
     ensure!(finished.status.success(), "{}", finished.errors);
-    ensure!(finished.errors.matches("cb_nodes=\"nonsense\"").count() == 1, "{}", finished.errors);
+    // Once in a process: each rank is rank 0 of a file of its own in one of the cases.
+    let warnings = finished.errors.matches("cb_nodes=\"nonsense\"").count();
+    ensure!((1..=largest_group() as usize).contains(&warnings), "{}", finished.errors);
     cluster.stop()
 }
 
