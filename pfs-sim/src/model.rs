@@ -200,11 +200,12 @@ impl Model {
         touched.into_iter().for_each(|write| self.writes[write.0].certain = false);
     }
 
-    /// Everything of the client's writes that began before `began` and was effective by then is on disk.
+    /// Everything of the client's writes that was effective before `began` is on disk. What became so at the same moment, as when
+    /// both waited for the end of a pause, may be of after it.
     pub fn synced(&mut self, client: usize, began: u64, file: usize) {
         for number in 0..self.writes.len() {
             let write = &mut self.writes[number];
-            if write.client != client || write.file != file || write.cut || write.effective > began {
+            if write.client != client || write.file != file || write.cut || write.effective >= began {
                 continue;
             }
             write.size_synced = true;
