@@ -144,22 +144,22 @@ impl<'a> Member<'a> {
             Kind::Read => file.read_at_all(offset, &mut buffer[..]).map(|status| seen(buffer, status.bytes())),
             Kind::Sync => file.sync().map(|()| Vec::new()),
         };
-        let error = match ended {
-            Ok(bytes) => {
+        let error = match &ended {
+            Ok(_) => {
                 self.failures = 0;
                 for (operation, text) in std::mem::take(&mut self.untold) {
                     self.told(&Record::End { operation, outcome: Outcome::Error(text) });
                 }
-                self.end(&access, kind, Ok(bytes));
+                self.end(&access, kind, &ended);
                 return Ok(());
             }
-            Err(error) => error,
+            Err(error) => error.clone(),
         };
         self.failures += 1;
         if kind == Kind::Write {
             self.untold.push((access.operation, text(&error)));
         } else {
-            self.end(&access, kind, Err(&error));
+            self.end(&access, kind, &ended);
         }
         if self.failures >= FAILURES_MAX {
             return Err(error);
@@ -177,9 +177,8 @@ impl<'a> Member<'a> {
             Kind::Write => file.write_at(offset, &access.bytes[..]).map(|_| Vec::new()),
             _ => file.read_at(offset, &mut buffer[..]).map(|status| seen(buffer, status.bytes())),
         };
-        let failed = ended.is_err();
-        self.end(&access, kind, ended.as_ref().map(Vec::clone));
-        if failed {
+        self.end(&access, kind, &ended);
+        if ended.is_err() {
             std::thread::sleep(FAILURE_PAUSE);
         }
     }
@@ -204,11 +203,11 @@ impl<'a> Member<'a> {
         Access { operation, first, count, bytes }
     }
 
-    fn end(&mut self, access: &Access, kind: Kind, ended: Result<Vec<u8>, &Error>) {
+    fn end(&mut self, access: &Access, kind: Kind, ended: &Result<Vec<u8>, Error>) {
         let units = |bytes: &[u8]| (bytes.len() / UNIT_BYTES) as u64;
         let outcome = match ended {
-            Ok(bytes) if kind == Kind::Read && units(&bytes) < access.count => Outcome::Short(units(&bytes)),
-            Ok(bytes) => Outcome::Ok(look_at(&bytes, access.first)),
+            Ok(bytes) if kind == Kind::Read && units(bytes) < access.count => Outcome::Short(units(bytes)),
+            Ok(bytes) => Outcome::Ok(look_at(bytes, access.first)),
             Err(error) => Outcome::Error(text(error)),
         };
         self.told(&Record::End { operation: access.operation, outcome });

@@ -46,7 +46,7 @@ impl<'a> Rounds<'a> {
         let Method::Exchange(exchange) = &plan.method else { return Rounds::none(plan) };
         let starts = (0..).zip(&plan.accesses).filter_map(|(peer, access)| Some((access.hull()?.start(), peer)));
         let own = plan.access(rank);
-        let aggregators = (0..).zip(&exchange.aggregators()[..]).filter(|_| own.bytes() > 0);
+        let aggregators = (0..).zip(exchange.aggregators()).filter(|_| own.bytes() > 0);
         let own = aggregators.map(|(position, &peer)| Pair { position, peer, cursor: Cursor::new(own, position) });
         let of_aggregator = |position| {
             let others = (0..).zip(&plan.accesses).filter(|(_, access)| access.bytes() > 0);
