@@ -59,13 +59,29 @@ fn packed(memory: &[u8], count: c_int, datatype: MPI_Datatype) -> Result<Vec<u8>
     Ok(bytes)
 }
 
+/// The same for values of [`mixed`], member by member, as MPICH 4.0.2 dies when it packs such a type.
+fn packed_mixed(memory: &[u8]) -> Result<Vec<u8>> {
+    let (double, byte) = (f64::equivalent_datatype(), u8::equivalent_datatype());
+    let (short, long) = (i16::equivalent_datatype(), i64::equivalent_datatype());
+    let mut bytes = Vec::new();
+    for value in memory.chunks_exact(40) {
+        bytes.extend(packed(&value[..16], 2, double.as_raw())?);
+        bytes.extend(packed(&value[16..17], 1, byte.as_raw())?);
+        bytes.extend(packed(&value[18..24], 3, short.as_raw())?);
+        bytes.extend(packed(&value[32..40], 1, long.as_raw())?);
+    }
+    Ok(bytes)
+}
+
 /// Writes values of memory in `external32`, compares what is in the file with what MPI packs, and reads them back.
 fn check_packed(context: &Context, name: &str, datatype: &dyn AsRaw<Raw = MPI_Datatype>, extent: usize) -> Result<()> {
     let (count, raw) = (257, datatype.as_raw());
     let memory = pattern::bytes(6 + context.rank(), 0, count * extent);
     // Truth values are 0 or 1.
     let memory: Vec<u8> = if name == "bool" { memory.iter().map(|byte| byte & 1).collect() } else { memory };
-    let expected = packed(&memory, c_int::try_from(count)?, raw)?;
+    let count_int = c_int::try_from(count)?;
+    let pack = |memory: &[u8]| if name == "mixed" { packed_mixed(memory) } else { packed(memory, count_int, raw) };
+    let expected = pack(&memory)?;
     let file = context.create(&format!("external-{name}"), &Info::new())?;
     let byte = u8::equivalent_datatype();
     file.set_view(context.rank() * expected.len() as u64, &byte, &byte, "external32")?;
@@ -82,7 +98,7 @@ fn check_packed(context: &Context, name: &str, datatype: &dyn AsRaw<Raw = MPI_Da
     // SAFETY: as above.
     let mut values = unsafe { RawBufferMut::new(back.as_mut_ptr().cast(), count as u64, raw) };
     file.read_at(0, &mut values)?;
-    ensure!(packed(&back, c_int::try_from(count)?, raw)? == expected, "{name} comes back as something else");
+    ensure!(pack(&back)? == expected, "{name} comes back as something else");
     Ok(file.close()?)
 }
 
