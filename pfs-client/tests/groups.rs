@@ -11,25 +11,9 @@ use pfs_testkit::{Cluster, Proxy};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
-use support::{config, path, pattern, read_write};
+use support::{config, open_together, path, pattern, read_write, until};
 
 const PART_BYTES: u64 = 10_000;
-
-fn until(what: &str, reached: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !reached() {
-        assert!(start.elapsed() < Duration::from_secs(60), "{what}");
-        thread::sleep(Duration::from_millis(1));
-    }
-}
-
-/// A file that the first client opens for all.
-fn open_together(clients: &[Client], name: &str) -> Vec<File> {
-    let members: Vec<_> = clients.iter().map(Client::id).collect();
-    let opened = clients[0].open_for_group(&path(name), &read_write(), &members).unwrap().to_bytes();
-    let attach = |client: &Client| client.attach(OpenedFile::from_bytes(&opened).unwrap(), Access::ReadWrite).unwrap();
-    clients.iter().map(attach).collect()
-}
 
 fn part(index: u64) -> Extent {
     Extent::new(index * PART_BYTES, (index + 1) * PART_BYTES).unwrap()

@@ -7,8 +7,7 @@ use pfs_client::{Access, ClientConfig, ErrorKind, OpenOptions};
 use pfs_testkit::{Cluster, Proxy};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
-use support::{config, path, pattern, read_write};
+use support::{config, path, pattern, read_write, until};
 
 /// Where both clients write: many stripes of the small files of these tests, on every server.
 const RANGE_BYTES: usize = 20_000;
@@ -23,15 +22,6 @@ fn config_by(cluster: &Cluster, proxy: &Proxy) -> ClientConfig {
 
 fn client_by(cluster: &Cluster, proxy: &Proxy) -> Client {
     Client::connect(config_by(cluster, proxy)).unwrap()
-}
-
-/// Waits for something that must come.
-fn until(what: &str, reached: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !reached() {
-        assert!(start.elapsed() < Duration::from_secs(60), "{what}");
-        thread::sleep(Duration::from_millis(1));
-    }
 }
 
 /// Two clients that overwrite and read the same bytes as fast as they can.

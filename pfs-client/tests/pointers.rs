@@ -10,22 +10,7 @@ use pfs_testkit::{Cluster, Proxy};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
-use support::{config, path, read_write};
-
-fn until(what: &str, reached: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !reached() {
-        assert!(start.elapsed() < Duration::from_secs(60), "{what}");
-        thread::sleep(Duration::from_millis(1));
-    }
-}
-
-fn open_together(clients: &[Client], name: &str) -> Vec<File> {
-    let members: Vec<_> = clients.iter().map(Client::id).collect();
-    let opened = clients[0].open_for_group(&path(name), &read_write(), &members).unwrap().to_bytes();
-    let attach = |client: &Client| client.attach(OpenedFile::from_bytes(&opened).unwrap(), Access::ReadWrite).unwrap();
-    clients.iter().map(attach).collect()
-}
+use support::{config, open_together, path, read_write, until};
 
 /// Draws until it is stopped; returns what it got as (start, end).
 fn draw(file: &File, step: u64, stop: &AtomicBool, drawn: &AtomicU64) -> Vec<(u64, u64)> {

@@ -10,6 +10,7 @@
 //! A future lies on the stack of [`drive`] and is dropped there, whatever happens: it is never forgotten. Accesses that
 //! lend the memory of the caller rely on that.
 
+use self::turn::Turn;
 use crate::progress::Listening;
 use crate::queue;
 use std::cell::RefCell;
@@ -78,14 +79,7 @@ pub(crate) fn drive<F: Future>(future: F) -> F::Output {
             listening = Some(Listening::begin());
         }
         let turn = own.and(queue::drive_all());
-        if turn.has_moved {
-            pause = Pause::default();
-        } else if turn.is_open {
-            pause.take();
-        } else {
-            thread::park();
-            pause = Pause::default();
-        }
+        pause.after(turn);
     }
 }
 
@@ -141,8 +135,20 @@ impl Pause {
     const YIELD_FOR: Duration = Duration::from_millis(1);
     const SLEEP: Duration = Duration::from_micros(50);
 
+    /// What is done after a turn: nothing if something has moved, a little wait if something must be polled again, and else a
+    /// sleep until this thread is woken.
+    pub(crate) fn after(&mut self, turn: Turn) {
+        if turn.is_open && !turn.has_moved {
+            return self.take();
+        }
+        if !turn.has_moved {
+            thread::park();
+        }
+        *self = Pause::default();
+    }
+
     /// Waits a little; a waker of this thread ends it early.
-    pub(crate) fn take(&mut self) {
+    fn take(&mut self) {
         if self.spins < Self::SPINS {
             self.spins += 1;
             std::hint::spin_loop();

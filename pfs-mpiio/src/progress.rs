@@ -57,13 +57,6 @@ fn run() {
     loop {
         // A callback of the program may panic; the operations go on.
         let turn = catch_unwind(queue::drive_all).unwrap_or_default();
-        if turn.has_moved {
-            pause = Pause::default();
-        } else if turn.is_open {
-            pause.take();
-        } else {
-            thread::park();
-            pause = Pause::default();
-        }
+        pause.after(turn);
     }
 }

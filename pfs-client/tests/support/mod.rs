@@ -2,11 +2,12 @@
 
 #![allow(dead_code)] // every test program uses its own part
 
-use pfs_client::blocking::Client;
-use pfs_client::{Access, ClientConfig, LayoutRequest, OpenOptions};
+use pfs_client::blocking::{Client, File};
+use pfs_client::{Access, ClientConfig, LayoutRequest, OpenOptions, OpenedFile};
 use pfs_core::path::PfsPath;
 use pfs_testkit::Cluster;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// A new client; every call is a new session.
 pub fn client(cluster: &Cluster) -> Client {
@@ -46,4 +47,21 @@ pub fn pattern(seed: u64, length: usize) -> Vec<u8> {
         state.to_le_bytes()
     };
     (0..length.div_ceil(8)).flat_map(|_| next()).take(length).collect()
+}
+
+/// Waits until something is so, for a minute at most.
+pub fn until(what: &str, reached: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !reached() {
+        assert!(start.elapsed() < Duration::from_secs(60), "{what}");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// A file that the first client opens for all.
+pub fn open_together(clients: &[Client], name: &str) -> Vec<File> {
+    let members: Vec<_> = clients.iter().map(Client::id).collect();
+    let opened = clients[0].open_for_group(&path(name), &read_write(), &members).unwrap().to_bytes();
+    let attach = |client: &Client| client.attach(OpenedFile::from_bytes(&opened).unwrap(), Access::ReadWrite).unwrap();
+    clients.iter().map(attach).collect()
 }

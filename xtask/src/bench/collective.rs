@@ -52,7 +52,7 @@ pub fn run(flags: &Flags) -> Result<()> {
     eprintln!("building in release");
     let programs = [("pfs-cli", "pfs"), (PACKAGE, "pfs-collective"), (PACKAGE, "pfs-plan-figures")];
     let built = workspace::build(&Selection::ReleasePrograms(&programs), Mpi::Open)?;
-    let out = directory(flags)?;
+    let out = keep::place("collective", flags.keep.as_deref(), flags.quick, flags.machine.as_deref())?;
     if flags.only.is_none() {
         eprintln!("planning");
         let mut command = Command::new(built.program("pfs-plan-figures")?);
@@ -75,12 +75,4 @@ pub fn run(flags: &Flags) -> Result<()> {
     eprintln!("kept in {}", out.display());
     print!("{}", finished.stdout);
     Ok(())
-}
-
-fn directory(flags: &Flags) -> Result<PathBuf> {
-    match &flags.keep {
-        Some(directory) => Ok(std::path::absolute(directory)?),
-        None if flags.quick => Ok(workspace::target_directory()?.join("bench/collective")),
-        None => keep::directory("collective", flags.machine.as_deref()),
-    }
 }

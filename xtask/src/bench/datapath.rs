@@ -50,7 +50,7 @@ pub fn run(flags: &Flags) -> Result<()> {
     eprintln!("building in release");
     let programs = [("pfs-cli", "pfs"), (PACKAGE, "pfs-raw"), (PACKAGE, "pfs-datapath")];
     let built = workspace::build(&Selection::ReleasePrograms(&programs), Mpi::Open)?;
-    let out = directory(flags)?;
+    let out = keep::place("datapath", flags.keep.as_deref(), flags.quick, flags.machine.as_deref())?;
     let memory = Path::new(MEMORY);
     ensure!(memory.is_dir(), "{MEMORY} is missing; it must be a file system in memory");
     let store = tempfile::Builder::new().prefix("pfs-raw-").tempdir_in(memory).context("making a store for raw TCP")?;
@@ -73,12 +73,4 @@ pub fn run(flags: &Flags) -> Result<()> {
     eprintln!("kept in {}", out.display());
     print!("{}", finished.stdout);
     Ok(())
-}
-
-fn directory(flags: &Flags) -> Result<PathBuf> {
-    match &flags.keep {
-        Some(directory) => Ok(std::path::absolute(directory)?),
-        None if flags.quick => Ok(workspace::target_directory()?.join("bench/datapath")),
-        None => keep::directory("datapath", flags.machine.as_deref()),
-    }
 }

@@ -12,6 +12,16 @@ use crate::workspace;
 
 const GIT_LIMIT: Duration = Duration::from_secs(20);
 
+/// Where the figures of a run go: to `keep` if it is given, into the target directory if it is a quick one, else to the
+/// [`directory`] of the measurement.
+pub fn place(measurement: &str, keep: Option<&Path>, quick: bool, machine: Option<&str>) -> Result<PathBuf> {
+    match keep {
+        Some(directory) => Ok(std::path::absolute(directory)?),
+        None if quick => Ok(workspace::target_directory()?.join("bench").join(measurement)),
+        None => directory(measurement, machine),
+    }
+}
+
 /// The directory of a measurement that is made today on this machine, or on one that `machine` names.
 pub fn directory(measurement: &str, machine: Option<&str>) -> Result<PathBuf> {
     let machine = machine.map_or_else(machine_name, str::to_owned);
