@@ -3,14 +3,14 @@
 mod support;
 
 use pfs_client::blocking::{Client, File};
-use pfs_client::{Access, ClientConfig, ErrorKind, GroupGrant, OpenedFile};
+use pfs_client::{ClientConfig, ErrorKind, GroupGrant};
 use pfs_core::extent::Extent;
 use pfs_core::pattern::RangePattern;
 use pfs_core::token::message::Mode;
 use pfs_testkit::{Cluster, Proxy};
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use support::{config, open_together, path, pattern, read_write, until};
 
 const PART_BYTES: u64 = 10_000;

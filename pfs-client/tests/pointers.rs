@@ -4,13 +4,12 @@
 mod support;
 
 use pfs_client::blocking::{Client, File};
-use pfs_client::{Access, ClientConfig, ErrorKind, OpenedFile};
+use pfs_client::{ClientConfig, ErrorKind};
 use pfs_core::pointer::PointerChange;
 use pfs_testkit::{Cluster, Proxy};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
-use support::{config, open_together, path, read_write, until};
+use support::{config, open_together, until};
 
 /// Draws until it is stopped; returns what it got as (start, end).
 fn draw(file: &File, step: u64, stop: &AtomicBool, drawn: &AtomicU64) -> Vec<(u64, u64)> {
