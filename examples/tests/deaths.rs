@@ -50,6 +50,7 @@ fn outlive(signal: Signal, options: &[&str]) -> Result<()> {
         group.wait_for_start(&format!("rank {rank} went on"))?;
     }
     ensure!(start.elapsed() < ERROR_TIME_MAX, "the others were told after {:?}", start.elapsed());
+    group.go_on()?;
     // Also if it was stopped: the launcher ends it when the others have.
     group.finish()?;
     cluster.stop()
