@@ -13,6 +13,7 @@ mod modes;
 mod requests;
 mod shared;
 mod split;
+mod start;
 mod views;
 
 pub use large::large;
@@ -47,6 +48,7 @@ pub fn all() -> Vec<(&'static str, Case)> {
         exchange::CASES,
         requests::CASES,
         split::CASES,
+        start::CASES,
         atomic::CASES,
         shared::CASES,
         modes::CASES,

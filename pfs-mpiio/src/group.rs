@@ -33,6 +33,10 @@ pub(crate) enum Call {
     SeekShared,
     ReadOrdered,
     WriteOrdered,
+    ReadOrderedBegin,
+    WriteOrderedBegin,
+    IreadOrdered,
+    IwriteOrdered,
 }
 
 impl Call {
@@ -54,6 +58,10 @@ impl Call {
         Call::SeekShared,
         Call::ReadOrdered,
         Call::WriteOrdered,
+        Call::ReadOrderedBegin,
+        Call::WriteOrderedBegin,
+        Call::IreadOrdered,
+        Call::IwriteOrdered,
     ];
 
     /// As programs call it.
@@ -76,6 +84,10 @@ impl Call {
             Call::SeekShared => "seek_shared",
             Call::ReadOrdered => "read_ordered",
             Call::WriteOrdered => "write_ordered",
+            Call::ReadOrderedBegin => "read_ordered_begin",
+            Call::WriteOrderedBegin => "write_ordered_begin",
+            Call::IreadOrdered => "iread_ordered",
+            Call::IwriteOrdered => "iwrite_ordered",
         }
     }
 

@@ -1,50 +1,21 @@
 //! Nonblocking access.
 //!
 //! The access of one rank runs on the thread of its client, so it goes on whatever the program does. A collective one
-//! waits for its turn in the [`queue`](crate::queue) of its file. Where a file pointer is used, it moves at the call, by
-//! what was asked for. Memory with gaps is packed at the call for a write, and filled at the end of a read.
+//! waits for its turn in the [`queue`](crate::queue) of its file.
 //!
-//! The functions of [`OpenFile`] take memory without its lifetime, and return the operation that uses it. Their callers
-//! keep the memory until it is complete: [`Request`] does by its borrow.
+//! The functions of [`OpenFile`] take memory without its lifetime, and return the operation that uses it; their callers
+//! see to it that the memory is kept, see [`start`](crate::start).
 
-use crate::buffer::{self, Bytes, Destination, Source, Target};
+use crate::buffer::{Bytes, Destination, Source, Target};
 use crate::error::Error;
 use crate::file::{File, OpenFile};
 use crate::group::Call;
 use crate::operation::{Operation, Outcome, Outstanding};
 use crate::request::Request;
-use crate::threads;
+use crate::start::At;
 use mpi::request::Scope;
 use pfs_core::collective::Access;
-use std::mem::transmute;
 use std::sync::Arc;
-
-/// Where an access begins.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum At {
-    /// So many etypes from the view's start.
-    Offset(u64),
-    /// At the individual file pointer, which moves on by the access.
-    Pointer,
-}
-
-/// The bytes of a write, without their lifetime.
-///
-/// # Safety
-/// The memory is there, and is not changed, until what is returned is dropped.
-unsafe fn without_lifetime(bytes: Bytes<'_>) -> Bytes<'static> {
-    // SAFETY: only the lifetime changes, for which the caller speaks.
-    unsafe { transmute::<Bytes<'_>, Bytes<'static>>(bytes) }
-}
-
-/// The place of a read, without its lifetime.
-///
-/// # Safety
-/// The memory is there, and is not used otherwise, until what is returned is dropped.
-unsafe fn target_without_lifetime(target: Target<'_>) -> Target<'static> {
-    // SAFETY: only the lifetime changes, for which the caller speaks.
-    unsafe { transmute::<Target<'_>, Target<'static>>(target) }
-}
 
 impl File {
     /// Begins to write `buf` from an offset in etypes of the view on.
@@ -81,6 +52,24 @@ impl File {
         self.begin_read(scope, At::Pointer, buf)
     }
 
+    /// Begins to write `buf` from where the shared file pointer is, which moves on by it now.
+    pub fn iwrite_shared<'a, B: Source + ?Sized, S: Scope<'a>>(
+        &self,
+        scope: S,
+        buf: &'a B,
+    ) -> Result<Request<'a, S>, Error> {
+        self.begin_write(scope, At::SharedPointer, buf)
+    }
+
+    /// Begins to read into `buf` from where the shared file pointer is, which moves on by the whole buffer now.
+    pub fn iread_shared<'a, B: Destination + ?Sized, S: Scope<'a>>(
+        &self,
+        scope: S,
+        buf: &'a mut B,
+    ) -> Result<Request<'a, S>, Error> {
+        self.begin_read(scope, At::SharedPointer, buf)
+    }
+
     /// Begins to write every rank's `buf` from its `offset` on, in etypes of its view. Collective; see [`File::write_at_all`].
     pub fn iwrite_at_all<'a, B: Source + ?Sized, S: Scope<'a>>(
         &self,
@@ -88,7 +77,7 @@ impl File {
         offset: u64,
         buf: &'a B,
     ) -> Result<Request<'a, S>, Error> {
-        self.begin_write_all(scope, Call::IwriteAtAll, At::Offset(offset), buf)
+        self.begin_write_all(scope, At::Offset(offset), buf)
     }
 
     /// Begins to read into every rank's `buf` from its `offset` on, in etypes of its view. Collective; see
@@ -99,7 +88,7 @@ impl File {
         offset: u64,
         buf: &'a mut B,
     ) -> Result<Request<'a, S>, Error> {
-        self.begin_read_all(scope, Call::IreadAtAll, At::Offset(offset), buf)
+        self.begin_read_all(scope, At::Offset(offset), buf)
     }
 
     /// Begins to write every rank's `buf` from where its individual file pointer is, which moves on by it now. Collective.
@@ -108,7 +97,7 @@ impl File {
         scope: S,
         buf: &'a B,
     ) -> Result<Request<'a, S>, Error> {
-        self.begin_write_all(scope, Call::IwriteAtAll, At::Pointer, buf)
+        self.begin_write_all(scope, At::Pointer, buf)
     }
 
     /// Begins to read into every rank's `buf` from where its individual file pointer is, which moves on by the whole buffer
@@ -118,7 +107,7 @@ impl File {
         scope: S,
         buf: &'a mut B,
     ) -> Result<Request<'a, S>, Error> {
-        self.begin_read_all(scope, Call::IreadAtAll, At::Pointer, buf)
+        self.begin_read_all(scope, At::Pointer, buf)
     }
 
     fn begin_write<'a, B: Source + ?Sized, S: Scope<'a>>(
@@ -127,10 +116,8 @@ impl File {
         at: At,
         buf: &'a B,
     ) -> Result<Request<'a, S>, Error> {
-        threads::check()?;
         // SAFETY: the request keeps the buffer borrowed until the operation is complete.
-        let (access, bytes) = unsafe { self.open.outgoing(at, buf) }?;
-        Ok(Request::start(scope, || self.open.start_write(access, bytes)))
+        Request::start(scope, || unsafe { self.start_write(at, buf) })
     }
 
     fn begin_read<'a, B: Destination + ?Sized, S: Scope<'a>>(
@@ -139,82 +126,32 @@ impl File {
         at: At,
         buf: &'a mut B,
     ) -> Result<Request<'a, S>, Error> {
-        threads::check()?;
         // SAFETY: the request keeps the buffer borrowed until the operation is complete.
-        let (access, place) = unsafe { self.open.incoming(at, buf) }?;
-        Ok(Request::start(scope, || self.open.start_read(access, place)))
+        Request::start(scope, || unsafe { self.start_read(at, buf) })
     }
 
-    /// An error of this rank is told when the operation is complete, to all ranks.
-    pub(crate) fn begin_write_all<'a, B: Source + ?Sized, S: Scope<'a>>(
+    fn begin_write_all<'a, B: Source + ?Sized, S: Scope<'a>>(
         &self,
         scope: S,
-        call: Call,
         at: At,
         buf: &'a B,
     ) -> Result<Request<'a, S>, Error> {
-        threads::check()?;
         // SAFETY: the request keeps the buffer borrowed until the operation is complete.
-        let own = self.open.check_free(call).and_then(|()| unsafe { self.open.outgoing(at, buf) });
-        Ok(Request::start(scope, || self.open.start_write_all(call, own)))
+        Request::start(scope, || unsafe { self.start_write_all(at, buf) })
     }
 
-    /// The same for a read.
-    pub(crate) fn begin_read_all<'a, B: Destination + ?Sized, S: Scope<'a>>(
+    fn begin_read_all<'a, B: Destination + ?Sized, S: Scope<'a>>(
         &self,
         scope: S,
-        call: Call,
         at: At,
         buf: &'a mut B,
     ) -> Result<Request<'a, S>, Error> {
-        threads::check()?;
         // SAFETY: the request keeps the buffer borrowed until the operation is complete.
-        let own = self.open.check_free(call).and_then(|()| unsafe { self.open.incoming(at, buf) });
-        Ok(Request::start(scope, || self.open.start_read_all(call, own)))
+        Request::start(scope, || unsafe { self.start_read_all(at, buf) })
     }
 }
 
 impl OpenFile {
-    /// What a write of `buf` needs.
-    ///
-    /// # Safety
-    /// The memory is there, and is not changed, until what is returned is dropped.
-    unsafe fn outgoing<B: Source + ?Sized>(&self, at: At, buf: &B) -> Result<(Access, Bytes<'static>), Error> {
-        self.check_writable()?;
-        let bytes = buffer::bytes(buf, &self.views.representation())?;
-        let access = self.access_to(at, bytes.len())?;
-        // SAFETY: the caller's promise.
-        Ok((access, unsafe { without_lifetime(bytes) }))
-    }
-
-    /// What a read into `buf` needs.
-    ///
-    /// # Safety
-    /// The memory is there, and is not used otherwise, until what is returned is dropped.
-    unsafe fn incoming<B: Destination + ?Sized>(
-        &self,
-        at: At,
-        buf: &mut B,
-    ) -> Result<(Access, Target<'static>), Error> {
-        self.check_readable()?;
-        let mut target = buffer::target(buf, &self.views.representation())?;
-        let access = self.access_to(at, target.bytes().len())?;
-        // SAFETY: the caller's promise.
-        Ok((access, unsafe { target_without_lifetime(target) }))
-    }
-
-    /// The access of so many bytes from a place on. A file pointer moves now.
-    pub(crate) fn access_to(&self, at: At, bytes: usize) -> Result<Access, Error> {
-        match at {
-            At::Offset(offset) => self.access_at(offset, bytes),
-            At::Pointer => {
-                let access = self.access_here(bytes)?;
-                self.move_on(access.bytes());
-                Ok(access)
-            }
-        }
-    }
-
     /// Writes for this rank alone.
     pub(crate) fn start_write(self: &Arc<Self>, access: Access, bytes: Bytes<'static>) -> Operation {
         let open = self.clone();

@@ -28,9 +28,16 @@ pub struct Request<'a, S: Scope<'a> = StaticScope> {
 
 impl<'a, S: Scope<'a>> Request<'a, S> {
     /// The request of what `start` starts. The memory that it uses is borrowed for `'a`.
-    pub(crate) fn start(scope: S, start: impl FnOnce() -> Operation) -> Request<'a, S> {
+    pub(crate) fn start(scope: S, start: impl FnOnce() -> Result<Operation, Error>) -> Result<Request<'a, S>, Error> {
         scope.register();
-        Request { operation: start(), scope, borrow: PhantomData }
+        match start() {
+            Ok(operation) => Ok(Request { operation, scope, borrow: PhantomData }),
+            Err(error) => {
+                // SAFETY: registered once, above; there is no operation.
+                unsafe { scope.unregister() };
+                Err(error)
+            }
+        }
     }
 
     /// Waits until the access is complete.
@@ -138,7 +145,7 @@ mod tests {
     fn begin(number: usize) -> (Vec<Request<'static>>, Vec<Completion>) {
         let begin = |_| {
             let (operation, completion) = Operation::begin();
-            (Request::start(StaticScope, || operation), completion)
+            (Request::start(StaticScope, || Ok(operation)).unwrap(), completion)
         };
         (0..number).map(begin).unzip()
     }
@@ -182,7 +189,7 @@ mod tests {
         let (operation, completion) = Operation::begin();
         let buffer = [0u8; 4];
         let finishing = mpi::request::scope(|scope| {
-            let request = Request::start(scope, || operation.clone());
+            let request = Request::start(scope, || Ok(operation.clone())).unwrap();
             let finishing = thread::spawn(move || completion.finish(done(buffer.len() as u64)));
             drop(request);
             assert!(operation.is_complete());

@@ -107,6 +107,18 @@ impl Signature {
         Ok(at)
     }
 
+    /// How many values the first `bytes` bytes of packed memory are, if they are whole values.
+    pub(crate) fn elements_in(&self, bytes: u64) -> Result<Option<u64>, Error> {
+        let (mut rest, mut elements) = (bytes, 0);
+        let _stopped = self.runs(&mut |element, count| {
+            let whole = (rest / element.bytes()).min(count);
+            rest -= whole * element.bytes();
+            elements += whole;
+            Ok(if whole < count { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        })?;
+        Ok((rest == 0).then_some(elements))
+    }
+
     /// Calls `run` for values of one kind that follow each other, until it breaks off.
     fn runs(
         &self,

@@ -5,12 +5,15 @@ use crate::pattern;
 use anyhow::{Result, ensure};
 use mpi::collective::SystemOperation;
 use mpi::datatype::UserDatatype;
+use mpi::request::scope;
 use mpi::traits::*;
-use pfs_mpiio::{ErrorClass, File, Info, Whence};
+use pfs_mpiio::{ErrorClass, File, Info, Whence, wait_all};
 
 pub(super) const CASES: &[(&str, Case)] = &[
     ("a log by the shared pointer", log),
     ("ordered accesses", ordered),
+    ("a log by requests at the shared pointer", log_by_requests),
+    ("split ordered accesses", split_ordered),
     ("the shared pointer of a view", in_a_view),
     ("seeking the shared pointer", seeks),
     ("impossible uses of the shared pointer", refused),
@@ -25,7 +28,7 @@ fn record(rank: u64, number: u64) -> [u64; 3] {
 }
 
 /// What all ranks have written is seen by all.
-fn settle(context: &Context, file: &File) -> Result<()> {
+pub(super) fn settle(context: &Context, file: &File) -> Result<()> {
     file.sync()?;
     context.world.barrier();
     Ok(file.sync()?)
@@ -89,6 +92,85 @@ fn ordered(context: &Context) -> Result<()> {
     let read = usize::try_from(file.read_ordered(&mut part[..])?.bytes())?;
     ensure!(read as u64 == (own as u64).min(all.saturating_sub(start)), "{read} bytes");
     check_bytes(&part[..read], &pattern::bytes(9, start, read))?;
+    Ok(file.close()?)
+}
+
+/// Records are in the order in which their rank began them, also when several are under way.
+fn log_by_requests(context: &Context) -> Result<()> {
+    let file = context.create("log-requests", &Info::new())?;
+    let records: Vec<_> = (0..RECORDS).map(|number| record(context.rank(), number)).collect();
+    scope(|scope| {
+        let begun = records.iter().map(|record| file.iwrite_shared(scope, &record[..]));
+        wait_all(begun.collect::<Result<Vec<_>, _>>()?).into_iter().try_for_each(|result| result.map(drop))
+    })?;
+    settle(context, &file)?;
+    let all = RECORDS * context.ranks();
+    ensure!(file.get_position_shared()? == 24 * all);
+    let mut seen = vec![0u64; 3 * usize::try_from(all)?];
+    file.read_at_all(0, &mut seen[..])?;
+    for rank in 0..context.ranks() {
+        let of_rank = seen.chunks_exact(3).filter(|found| found[0] == rank).map(|found| found[1]);
+        ensure!(of_rank.eq(0..RECORDS), "the records of rank {rank} are not all there in their order");
+    }
+    file.seek_shared(0, Whence::Set)?;
+    let mut read = vec![[0u64; 3]; RECORDS as usize];
+    scope(|scope| {
+        let begun = read.iter_mut().map(|record| file.iread_shared(scope, &mut record[..]));
+        wait_all(begun.collect::<Result<Vec<_>, _>>()?).into_iter().try_for_each(|result| result.map(drop))
+    })?;
+    // One more, of which nothing is there.
+    context.world.barrier();
+    let mut none = [0u8; 5];
+    let nothing = scope(|scope| file.iread_shared(scope, &mut none[..])?.wait())?;
+    ensure!(nothing.bytes() == 0);
+    let sum = read.iter().map(|record| record[2]).sum::<u64>();
+    let mut sums = 0;
+    context.world.all_reduce_into(&sum, &mut sums, SystemOperation::sum());
+    ensure!(
+        sums == seen.chunks_exact(3).map(|found| found[2]).sum::<u64>(),
+        "the ranks have not read each record once"
+    );
+    Ok(file.close()?)
+}
+
+/// Ranks lie behind each other as in what blocks, behind what was begun before, and one split access is under way at a time.
+fn split_ordered(context: &Context) -> Result<()> {
+    let file = context.create("split-ordered", &Info::new())?;
+    let length = |rank: u64| if rank == 1 { 0 } else { 40_000 + 777 * rank };
+    let place = |rank: u64| (0..rank).map(length).sum::<u64>();
+    let (own, all) = (place(context.rank()), place(context.ranks()));
+    let bytes = |turn| pattern::bytes(11, turn * all + own, length(context.rank()) as usize);
+    let data = [bytes(0), bytes(1), bytes(2)];
+    scope(|scope| {
+        let before = file.iwrite_at_all(scope, 2 * all + own, &data[2][..])?;
+        for (turn, bytes) in (1..).zip(&data[..2]) {
+            let begun = file.write_ordered_begin(scope, &bytes[..])?;
+            ensure!(file.get_position_shared()? == turn * all, "it has moved when the begin has returned");
+            context.same_error(ErrorClass::Io, || file.write_ordered(&bytes[..]))?;
+            context.same_error(ErrorClass::Io, || file.write_ordered_begin(scope, &bytes[..]).map(drop))?;
+            ensure!(begun.end()?.bytes() == length(context.rank()));
+        }
+        ensure!(before.wait()?.bytes() == length(context.rank()));
+        Ok(())
+    })?;
+    file.seek_shared(0, Whence::Set)?;
+    for (turn, expected) in (1..).zip(&data) {
+        let mut back = vec![0; expected.len()];
+        scope(|scope| {
+            let begun = file.read_ordered_begin(scope, &mut back[..])?;
+            ensure!(file.get_position_shared()? == turn * all);
+            ensure!(begun.end()?.bytes() == expected.len() as u64);
+            Ok(())
+        })?;
+        check_bytes(&back, expected)?;
+    }
+    // An error of one rank is one of all, from the begin, and nothing was drawn.
+    let (int, last) = (i32::equivalent_datatype(), context.rank() + 1 == context.ranks());
+    file.set_view(0, &int, &int, "native")?;
+    let odd = [1u8; 8];
+    let odd = if last { &odd[..6] } else { &odd[..] };
+    context.same_error(ErrorClass::Arg, || scope(|scope| file.write_ordered_begin(scope, odd).map(drop)))?;
+    ensure!(file.get_position_shared()? == 0);
     Ok(file.close()?)
 }
 
