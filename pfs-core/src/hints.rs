@@ -187,6 +187,23 @@ impl Hints {
         Ok((hints, unknown))
     }
 
+    /// These hints with others of an open file: what acts on the creation of a file is passed over, and what is not named stays.
+    /// Returns the keys that it does not know beside them.
+    pub fn changed<'a>(
+        &self,
+        pairs: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<(Hints, Vec<&'a str>), HintError> {
+        let mut hints = self.clone();
+        let mut unknown = Vec::new();
+        let is_too_late = |key| find(key).is_some_and(|known| known.acts == Acts::Creation);
+        for (key, value) in pairs.into_iter().filter(|(key, _)| !is_too_late(key)) {
+            if !hints.set(key, value.trim())? {
+                unknown.push(key);
+            }
+        }
+        Ok((hints, unknown))
+    }
+
     /// Takes over one pair; false if the key is not known.
     fn set(&mut self, key: &str, value: &str) -> Result<bool, HintError> {
         match key {

@@ -89,12 +89,13 @@ impl OpenFile {
         let extents: Vec<Extent> = pieces.iter().map(|piece| piece.extent).collect();
         // Ranks of a group are one holder in non-atomic mode: no token keeps one from writing what another sieves.
         let is_alone = self.atomic.is_on() || self.group.size() == 1;
-        let is_sieved = self.hints.ds_write == Switch::Enable && self.amode.can_read() && is_alone;
+        let hints = self.hints();
+        let is_sieved = hints.ds_write == Switch::Enable && self.amode.can_read() && is_alone;
         let needs = if is_sieved { vec![hull] } else { ranges(&extents, hull) };
         let token = Arc::new(io.acquire(Mode::Exclusive, &needs).await?);
         match is_sieved {
-            true => pieces::write_sieved(&io, &token, &self.hints, &pieces, bytes).await,
-            false => pieces::write(&io, &token, &self.hints, &pieces, bytes).await,
+            true => pieces::write_sieved(&io, &token, &hints, &pieces, bytes).await,
+            false => pieces::write(&io, &token, &hints, &pieces, bytes).await,
         }
     }
 
@@ -106,7 +107,8 @@ impl OpenFile {
             // SAFETY: this future is not forgotten, see the module.
             return Ok(unsafe { io.read_into(bytes, hull.start()).await }?);
         }
-        let is_sieved = self.hints.ds_read == Switch::Enable && access.is_disjoint();
+        let hints = self.hints();
+        let is_sieved = hints.ds_read == Switch::Enable && access.is_disjoint();
         let needs = if is_sieved { vec![hull] } else { ranges(&distinct(access), hull) };
         let token = Arc::new(io.acquire(Mode::Shared, &needs).await?);
         let known = io.known_size().bytes;
@@ -115,9 +117,9 @@ impl OpenFile {
         match is_sieved {
             true => {
                 let pieces: Vec<Piece> = there.pieces().collect();
-                pieces::read_sieved(&io, &token, &self.hints, &pieces, bytes).await?;
+                pieces::read_sieved(&io, &token, &hints, &pieces, bytes).await?;
             }
-            false => read_pieces_under(&io, &token, &self.hints, &there, bytes).await?,
+            false => read_pieces_under(&io, &token, &hints, &there, bytes).await?,
         }
         Ok(usize::try_from(there.bytes()).expect("at most the buffer's length"))
     }

@@ -169,7 +169,7 @@ impl OpenFile {
     }
 
     fn plan(&self, direction: Direction, entered: Entered) -> CollectivePlan {
-        CollectivePlan::with_nodes(direction, entered.accesses, self.file.recipe(), &self.hints, &self.nodes)
+        CollectivePlan::with_nodes(direction, entered.accesses, self.file.recipe(), &self.hints(), &self.nodes)
     }
 
     /// The size of the file, as far as it matters for a read under the token: exact if the read may pass its end.
@@ -193,7 +193,7 @@ impl OpenFile {
         if pieces.is_empty() {
             return Ok(());
         }
-        pieces::write(&self.io(), pinned.token()?, &self.hints, &pieces, bytes).await
+        pieces::write(&self.io(), pinned.token()?, &self.hints(), &pieces, bytes).await
     }
 
     async fn read_direct(&self, plan: &CollectivePlan, pinned: &Pinned, bytes: &mut [u8]) -> Result<(), Error> {
@@ -201,7 +201,7 @@ impl OpenFile {
         if own.bytes() == 0 {
             return Ok(());
         }
-        read_pieces_under(&self.io(), pinned.token()?, &self.hints, own, bytes).await
+        read_pieces_under(&self.io(), pinned.token()?, &self.hints(), own, bytes).await
     }
 }
 

@@ -10,7 +10,7 @@ use crate::collective::{decode_size, encode_size};
 use crate::drive::drive;
 use crate::error::{Error, ErrorClass};
 use crate::group::{Call, Group, ROOT};
-use crate::info::Info;
+use crate::hints::Current;
 use crate::operation::Outstanding;
 use crate::process::SharedClient;
 use crate::queue::Queue;
@@ -22,7 +22,7 @@ use mpi::topology::UserGroup;
 use pfs_client::{CommitSummary, EntryKind, FileDescriptor};
 use pfs_core::collective::Nodes;
 use pfs_core::extent::MAX_FILE_BYTES;
-use pfs_core::hints::{Hints, OpenFacts};
+use pfs_core::hints::Hints;
 use pfs_core::ids::ClientId;
 use pfs_core::path::PfsPath;
 use std::ops::Deref;
@@ -79,7 +79,7 @@ pub(crate) struct OpenFile {
     /// The ranks' clients, by rank.
     pub(crate) members: Vec<ClientId>,
     pub(crate) amode: AccessMode,
-    pub(crate) hints: Hints,
+    pub(crate) hints: Current,
     pub(crate) nodes: Nodes,
     pub(crate) views: Views,
     pub(crate) path: PfsPath,
@@ -192,12 +192,6 @@ impl File {
         self.open.amode
     }
 
-    /// Every hint in effect.
-    pub fn get_info(&self) -> Info {
-        let OpenFile { file, hints, nodes, path, .. } = &**self.open;
-        hints.in_effect(OpenFacts { path: path.as_str(), recipe: file.recipe(), nodes }).into_iter().collect()
-    }
-
     /// The file's place in the file system.
     pub fn path(&self) -> &PfsPath {
         &self.open.path
@@ -227,7 +221,7 @@ impl OpenFile {
             group,
             members,
             amode,
-            hints,
+            hints: Current::new(hints),
             nodes,
             path,
             queue,

@@ -37,6 +37,7 @@ pub(crate) enum Call {
     WriteOrderedBegin,
     IreadOrdered,
     IwriteOrdered,
+    SetInfo,
 }
 
 impl Call {
@@ -62,6 +63,7 @@ impl Call {
         Call::WriteOrderedBegin,
         Call::IreadOrdered,
         Call::IwriteOrdered,
+        Call::SetInfo,
     ];
 
     /// As programs call it.
@@ -88,6 +90,7 @@ impl Call {
             Call::WriteOrderedBegin => "write_ordered_begin",
             Call::IreadOrdered => "iread_ordered",
             Call::IwriteOrdered => "iwrite_ordered",
+            Call::SetInfo => "set_info",
         }
     }
 

@@ -147,17 +147,13 @@ async fn agree_attached(group: &Group, own: Result<FileDescriptor, Error>) -> Re
     }
 }
 
-/// What the others take over from rank 0 travels as lines: the form of the report, then `key=value` for each hint.
-/// None of them has a line's end in it.
+/// What the others take over from rank 0 travels as lines: the form of the report, then the hints.
 fn encode_terms(report: Form, hints: &Hints) -> Vec<u8> {
-    let hints = hints.pairs();
-    let lines = hints.iter().map(|(key, value)| format!("{key}={value}"));
-    std::iter::once(report.name().to_owned()).chain(lines).collect::<Vec<_>>().join("\n").into_bytes()
+    format!("{}\n{}", report.name(), hints::lines(hints)).into_bytes()
 }
 
 fn decode_terms(bytes: &[u8]) -> Result<(Form, Hints), Error> {
     let text = String::from_utf8_lossy(bytes);
     let (report, hints) = text.split_once('\n').unwrap_or((&text, ""));
-    let (hints, _) = Hints::parse(hints.lines().filter_map(|line| line.split_once('=')))?;
-    Ok((Form::parse(report)?, hints))
+    Ok((Form::parse(report)?, hints::from_lines(hints)?))
 }

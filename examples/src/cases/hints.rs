@@ -6,13 +6,15 @@ use crate::pattern;
 use anyhow::{Context as _, Result, ensure};
 use mpi::datatype::UserDatatype;
 use mpi::ffi::{self, MPI_Aint};
+use mpi::request::scope;
 use mpi::traits::*;
-use pfs_mpiio::{File, Info};
+use pfs_mpiio::{ErrorClass, File, Info};
 
 pub(super) const CASES: &[(&str, Case)] = &[
     ("pieces go in every way", pieces_go_in_every_way),
     ("a sieved write keeps what lies between", sieved_write_keeps_the_rest),
     ("hints of the environment", hints_of_the_environment),
+    ("hints that change", hints_that_change),
 ];
 
 /// Bytes of a piece, of which each rank has `PIECES`, in turn with the others.
@@ -111,4 +113,41 @@ fn hints_of_the_environment(context: &Context) -> Result<()> {
     ensure!(info.get("ind_wr_buffer_size") == Some(of_site), "{info:?}");
     file.close()?;
     Ok(())
+}
+
+/// One file goes through all ways, one after the other; a bad value changes nothing, and what acts on creation is passed over.
+fn hints_that_change(context: &Context) -> Result<()> {
+    let file = context.create("changing", &Info::new().with("cb_nodes", 1))?;
+    for way in WAYS {
+        let hints: Info = way.iter().copied().collect();
+        // Rank 0's count; the other ranks may say less.
+        let own = if context.rank() == 0 { hints.clone() } else { Info::new() };
+        file.set_info(&own)?;
+        let info = file.get_info();
+        let is_in_effect =
+            |key: &str, value: &str| std::env::var_os("PFS_HINTS").is_some() || info.get(key) == Some(value);
+        ensure!(way.iter().all(|(key, value)| is_in_effect(key, value)), "{info:?} after {way:?}");
+        ensure!(info.get("cb_nodes") == Some("1"), "what is not named stays");
+        one_way(context, &file).with_context(|| format!("with {way:?}"))?;
+    }
+    let before = file.get_info();
+    file.set_info(&Info::new().with("striping_unit", 4096).with("striping_factor", 77).with("nb_proc", 99))?;
+    ensure!(file.get_info() == before, "{:?}", file.get_info());
+    let bad = |key: &str| Info::new().with("pfs_list_io", "automatic").with(key, "none");
+    context.same_error(ErrorClass::InfoValue, || file.set_info(&bad("cb_nodes")))?;
+    let last = context.rank() + 1 == context.ranks();
+    let of_last = if last { bad("cb_buffer_size") } else { Info::new() };
+    context.same_error(ErrorClass::InfoValue, || file.set_info(&of_last))?;
+    ensure!(file.get_info() == before, "a change that was refused has changed {:?}", file.get_info());
+    // What was begun before a change has the hints of before, on all ranks.
+    let data = pattern::bytes(30, context.rank() * 90_000, 90_000);
+    scope(|scope| {
+        let begun = file.iwrite_at_all(scope, context.rank() * 90_000, &data[..])?;
+        file.set_info(&Info::new().with("cb_config_list", "*:*").with("cb_nodes", context.ranks()))?;
+        begun.wait()
+    })?;
+    let mut read = vec![0; data.len()];
+    file.read_at_all(context.rank() * 90_000, &mut read[..])?;
+    check_bytes(&read, &data)?;
+    Ok(file.close()?)
 }

@@ -30,6 +30,16 @@ fn hints_come_back_as_they_were_given() {
 }
 
 #[test]
+fn hints_of_an_open_file_change_without_the_others() {
+    let (before, _) = Hints::parse([("striping_factor", "2"), ("cb_nodes", "3"), ("pfs_io_depth", "7")]).unwrap();
+    let change =
+        [("cb_nodes", "1"), ("striping_factor", "9"), ("striping_unit", "12"), ("other", "1"), ("nb_proc", "5")];
+    let (after, unknown) = before.changed(change).unwrap();
+    assert_eq!((after, unknown), (Hints { cb_nodes: Some(1), ..before.clone() }, vec!["other"]));
+    assert!(before.changed([("pfs_io_depth", "0")]).is_err());
+}
+
+#[test]
 fn values_that_make_no_sense_are_refused() {
     let refused = |key, value| Hints::parse([(key, value)]).unwrap_err().to_string();
     assert!(refused("striping_unit", "5000").contains("multiple of 4096"));
