@@ -1,8 +1,12 @@
 //! Writes the inputs that the targets begin with into the corpus: `cargo run -p pfs-fuzz --example seeds`.
 
 use pfs_core::checksum::Checksum;
+use pfs_core::extent::ObjectOffset;
 use pfs_fuzz::frames::with_prefix;
 use pfs_fuzz::messages::{DETAILS, KINDS};
+use pfs_fuzz::store::{Ended, Ending};
+use pfs_fuzz::{open_marks, read_reply};
+use pfs_proto::data::{ObjectExtent, pieces};
 use pfs_proto::v1;
 use prost::Message;
 use std::fs;
@@ -22,6 +26,23 @@ fn main() -> Result<()> {
     for (cuts, choices, name) in [(0, 0, "whole"), (1, 0, "bytes"), (77, 0, "frames"), (78, 1, "broken")] {
         keep("small", name, &[&[cuts, choices], &small()[..]].concat())?;
     }
+    for (cuts, choices, name) in [(0, 0, "whole"), (1, 2, "bytes"), (77, 2, "frames")] {
+        keep("read_reply", name, &[&[cuts, choices], &read_replies()[..]].concat())?;
+    }
+    let ended = Ended::new(Ending::KilledWhileOpen);
+    let (sums, marks) = (ended.file(&ended.sums_path()), ended.file(&ended.marks_path()));
+    for (choices, name) in [(0, "shut-down"), (1, "killed"), (2, "killed-while-open")] {
+        keep("checksum_file", name, &[&[choices], &sums[..]].concat())?;
+        keep("checksum_file", &format!("{name}-cut"), &[&[choices], &sums[..6]].concat())?;
+    }
+    keep("open_marks", "whole", &[&[0], &marks[..]].concat())?;
+    let header = &marks[..open_marks::HEADER_BYTES];
+    keep("open_marks", "damaged-header", &[&[0], &header[..9], &[0xff], &header[10..]].concat())?;
+    // File 1, slot 3, from region 5 on; and a file that there is not.
+    let mut mark = [0; open_marks::MARK_BYTES];
+    (mark[0], mark[8], mark[15], mark[16]) = (1, 5, 0x80, 3);
+    let other = [9; open_marks::MARK_BYTES];
+    keep("open_marks", "of-choices", &[&[3], &mark[..], &other[..], &mark[..20]].concat())?;
     for (kind, message) in messages() {
         let number = KINDS.iter().position(|(name, _)| *name == kind).expect("a kind of message");
         let name = format!("{kind}-{}", message.len());
@@ -71,6 +92,21 @@ fn write() -> v1::WriteRequest {
 
 fn read() -> v1::ReadRequest {
     v1::ReadRequest { stamp: stamp(), sequence: 9, object: object(), extents: extents(), must_exist: true }
+}
+
+/// The answer to the read of the target, in two messages.
+fn read_replies() -> Vec<u8> {
+    let extents = read_reply::EXTENTS.map(|(offset, end)| ObjectExtent::new(ObjectOffset(offset), end - offset));
+    let extents: Vec<_> = extents.into_iter().map(|extent| extent.expect("it is valid")).collect();
+    let lengths: Vec<_> = pieces(&extents).map(|piece| piece.length).collect();
+    let (first, last) = lengths.split_at(2);
+    let reply = |lengths: &[usize]| {
+        let part = |length: &usize| vec![*length as u8; *length];
+        let checksums = lengths.iter().map(|length| Checksum::of(&part(length)).0).collect();
+        let payload = lengths.iter().flat_map(part).collect::<Vec<u8>>().into();
+        with_prefix(&v1::ReadReply { instance: 4, checksums, payload }.encode_to_vec())
+    };
+    [reply(first), reply(last)].concat()
 }
 
 /// A write, a read, one that is refused, one that is neither.

@@ -9,14 +9,24 @@
 //! * the same result however the input is cut into frames, and whether it is read as it arrives or as a whole.
 
 pub mod bounded;
+pub mod checksum_file;
 pub mod frames;
 pub mod messages;
+pub mod open_marks;
+pub mod read_reply;
 pub mod small;
+pub mod store;
 pub mod write_body;
 
 /// A target by its name, which is that of its program and of its folder in the corpus.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: &[Target] =
-    &[("messages", messages::check), ("small", small::check), ("write_body", write_body::check)];
+pub const TARGETS: &[Target] = &[
+    ("checksum_file", checksum_file::check),
+    ("messages", messages::check),
+    ("open_marks", open_marks::check),
+    ("read_reply", read_reply::check),
+    ("small", small::check),
+    ("write_body", write_body::check),
+];

@@ -20,6 +20,8 @@ mod data;
 mod descriptor;
 mod error;
 mod executor;
+#[doc(hidden)]
+pub mod fuzzing;
 mod group;
 mod links;
 mod member;
