@@ -48,6 +48,16 @@ fn out_of_core_matrix() -> Result<()> {
     runs("out_of_core_matrix", &[], "transposed and checked")
 }
 
+#[test]
+fn overlap_compute() -> Result<()> {
+    runs("overlap_compute", &[], "are written and checked")
+}
+
+#[test]
+fn overlap_compute_with_threads() -> Result<()> {
+    runs("overlap_compute", &["--threads", "--blocks", "300", "--block", "100"], "are written and checked")
+}
+
 /// The second run goes on behind the first one's records.
 #[test]
 fn shared_log() -> Result<()> {
