@@ -16,8 +16,8 @@ use mpi::datatype::{MutView, View};
 use mpi::ffi;
 use mpi::topology::SimpleCommunicator;
 use mpi::traits::*;
-use pfs_examples::agree;
 use pfs_examples::types::{share, subarray};
+use pfs_examples::{agree, program};
 use pfs_mpiio::{AccessMode, File, Info};
 use std::process::ExitCode;
 
@@ -82,18 +82,7 @@ fn value([x, y, z]: [usize; 3]) -> f64 {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let Some(universe) = mpi::initialize() else {
-        eprintln!("checkpoint_3d: MPI did not start; run it by mpirun");
-        return ExitCode::FAILURE;
-    };
-    let world = universe.world();
-    match run(&world, &cli) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("checkpoint_3d: rank {}: {error:#}", world.rank());
-            world.abort(1)
-        }
-    }
+    program::run("checkpoint_3d", false, |world| run(world, &cli))
 }
 
 fn run(world: &SimpleCommunicator, cli: &Cli) -> Result<()> {

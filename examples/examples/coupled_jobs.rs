@@ -15,8 +15,8 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::{Parser, ValueEnum};
 use mpi::topology::{Color, SimpleCommunicator};
 use mpi::traits::*;
-use pfs_examples::agree;
 use pfs_examples::types::share;
+use pfs_examples::{agree, program};
 use pfs_mpiio::{AccessMode, File, Info};
 use std::process::ExitCode;
 use std::thread;
@@ -59,18 +59,7 @@ const WAIT_MAX: Duration = Duration::from_secs(120);
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let Some(universe) = mpi::initialize() else {
-        eprintln!("coupled_jobs: MPI did not start; run it by mpirun");
-        return ExitCode::FAILURE;
-    };
-    let world = universe.world();
-    match run(&world, &cli) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("coupled_jobs: rank {}: {error:#}", world.rank());
-            world.abort(1)
-        }
-    }
+    program::run("coupled_jobs", false, |world| run(world, &cli))
 }
 
 fn run(world: &SimpleCommunicator, cli: &Cli) -> Result<()> {

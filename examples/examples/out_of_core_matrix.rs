@@ -13,8 +13,8 @@ use anyhow::{Result, ensure};
 use clap::Parser;
 use mpi::topology::SimpleCommunicator;
 use mpi::traits::*;
-use pfs_examples::agree;
 use pfs_examples::types::{share, subarray};
+use pfs_examples::{agree, program};
 use pfs_mpiio::{AccessMode, File, Info};
 use std::process::ExitCode;
 
@@ -98,18 +98,7 @@ fn value(row: usize, column: usize) -> f64 {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let Some(universe) = mpi::initialize() else {
-        eprintln!("out_of_core_matrix: MPI did not start; run it by mpirun");
-        return ExitCode::FAILURE;
-    };
-    let world = universe.world();
-    match run(&world, &cli) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("out_of_core_matrix: rank {}: {error:#}", world.rank());
-            world.abort(1)
-        }
-    }
+    program::run("out_of_core_matrix", false, |world| run(world, &cli))
 }
 
 fn run(world: &SimpleCommunicator, cli: &Cli) -> Result<()> {

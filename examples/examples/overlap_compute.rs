@@ -12,12 +12,11 @@
 
 use anyhow::{Result, ensure};
 use clap::Parser;
-use mpi::Threading;
 use mpi::request::scope;
 use mpi::topology::SimpleCommunicator;
 use mpi::traits::*;
-use pfs_examples::agree;
 use pfs_examples::types::subarray;
+use pfs_examples::{agree, program};
 use pfs_mpiio::{AccessMode, File, Info, Operation};
 use std::process::ExitCode;
 
@@ -156,20 +155,5 @@ fn run(cli: &Cli, world: &SimpleCommunicator) -> Result<()> {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let wanted = if cli.threads { Threading::Multiple } else { Threading::Single };
-    let universe = match mpi::initialize_with_threading(wanted) {
-        Some((universe, granted)) if granted == Threading::Multiple || !cli.threads => universe,
-        _ => {
-            eprintln!("overlap_compute: MPI did not start as it should; run it by mpirun");
-            return ExitCode::FAILURE;
-        }
-    };
-    let world = universe.world();
-    match run(&cli, &world) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("overlap_compute: rank {}: {error:#}", world.rank());
-            world.abort(1)
-        }
-    }
+    program::run("overlap_compute", cli.threads, |world| run(&cli, world))
 }

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use mpi::topology::SimpleCommunicator;
 use mpi::traits::*;
-use pfs_examples::agree;
+use pfs_examples::{agree, program};
 use pfs_mpiio::{AccessMode, File, Info, Whence};
 use std::process::ExitCode;
 
@@ -33,18 +33,7 @@ const RECORD_BYTES: usize = 48;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let Some(universe) = mpi::initialize() else {
-        eprintln!("shared_log: MPI did not start; run it by mpirun");
-        return ExitCode::FAILURE;
-    };
-    let world = universe.world();
-    match run(&world, &cli) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("shared_log: rank {}: {error:#}", world.rank());
-            world.abort(1)
-        }
-    }
+    program::run("shared_log", false, |world| run(world, &cli))
 }
 
 fn record(rank: usize, number: usize) -> Vec<u8> {

@@ -3,6 +3,7 @@
 pub mod agree;
 pub mod cases;
 pub mod pattern;
+pub mod program;
 pub mod random;
 pub mod sizes;
 pub mod types;

@@ -4,8 +4,8 @@ use pfs_core::checksum::Checksum;
 use pfs_core::extent::ObjectOffset;
 use pfs_core::ids::{FileId, ObjectId};
 use pfs_file_server::store::disk::{Disk, DiskFile, SimDisk};
-use pfs_file_server::store::{ObjectStore, PosixOptions, PosixStore, StoreError};
-use pfs_proto::data::{ObjectExtent, pieces};
+use pfs_file_server::store::{ObjectStore, PosixOptions, PosixStore, StoreError, checksums_of};
+use pfs_proto::data::ObjectExtent;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -47,9 +47,7 @@ fn extent(offset: u64, length: u64) -> ObjectExtent {
 
 fn write(store: &PosixStore<SimDisk>, offset: u64, bytes: &[u8]) {
     let extents = [extent(offset, bytes.len() as u64)];
-    let mut rest = bytes;
-    let mut of = |length| Checksum::of(rest.split_off(..length).expect("pieces are the extent"));
-    let checksums: Vec<_> = pieces(&extents).map(|piece| of(piece.length)).collect();
+    let checksums: Vec<_> = checksums_of(&extents, bytes).collect();
     store.write(object(), &extents, &[bytes], &checksums).expect("the disk is good");
 }
 

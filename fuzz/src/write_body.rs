@@ -14,6 +14,7 @@ use crate::frames::{Cuts, End, body, single, with_prefix};
 use futures::executor::block_on;
 use pfs_core::checksum::Checksum;
 use pfs_file_server::fuzzing::{Arrived, Parsed, parse_write};
+use pfs_file_server::store::checksums_of;
 use pfs_proto::data::{ObjectExtent, Write, WriteHead, pieces, total_bytes, wire_checksums};
 use pfs_proto::v1;
 use prost::Message;
@@ -63,13 +64,8 @@ fn summed(message: &[u8]) -> Option<Vec<u8>> {
     Some(v1::WriteRequest { checksums, ..request }.encode_to_vec())
 }
 
-fn sums(extents: &[ObjectExtent], mut bytes: &[u8]) -> Vec<Checksum> {
-    let sum = |piece: pfs_core::checksum::Piece| {
-        let (piece, rest) = bytes.split_at(piece.length);
-        bytes = rest;
-        Checksum::of(piece)
-    };
-    pieces(extents).map(sum).collect()
+fn sums(extents: &[ObjectExtent], bytes: &[u8]) -> Vec<Checksum> {
+    checksums_of(extents, bytes).collect()
 }
 
 /// What went on to be stored is consistent, and a beginning of what was announced.

@@ -14,7 +14,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
-use support::{config, path, pattern, read_write};
+use support::{check, config, path, pattern, read_write};
 
 fn by(cluster: &Cluster, data_path: DataPath) -> Client {
     Client::connect(config_by(cluster, data_path)).unwrap()
@@ -26,12 +26,6 @@ fn config_by(cluster: &Cluster, data_path: DataPath) -> ClientConfig {
 
 fn large_stripes() -> OpenOptions {
     OpenOptions { layout: LayoutRequest { stripe_unit: Some(1 << 20), ..LayoutRequest::default() }, ..read_write() }
-}
-
-fn check(file: &File, offset: u64, expected: &[u8]) {
-    let mut seen = vec![0xee; expected.len()];
-    assert_eq!(file.read_at(&mut seen, offset).unwrap(), expected.len());
-    assert!(seen == expected, "{} bytes at {offset}", expected.len());
 }
 
 /// S1, S8: whatever the way, the sizes, and the edges, what was written is read, by whatever way.

@@ -3,12 +3,11 @@
 mod support;
 
 use pfs_client::ErrorKind;
-use pfs_client::blocking::File;
 use pfs_testkit::Cluster;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use support::{client, path, pattern, read_write};
+use support::{check, client, path, pattern, read_write};
 
 const SERVERS: usize = 3;
 const MIB: u64 = 1 << 20;
@@ -20,12 +19,6 @@ fn on_disk(cluster: &Cluster) -> u64 {
         entries.map(|path| if path.is_dir() { of(&path) } else { fs::metadata(&path).unwrap().blocks() * 512 }).sum()
     }
     (0..SERVERS).map(|index| of(&cluster.files().file_server_store(index))).sum()
-}
-
-fn check(file: &File, offset: u64, expected: &[u8]) {
-    let mut seen = vec![0xee; expected.len()];
-    assert_eq!(file.read_at(&mut seen, offset).unwrap(), expected.len());
-    assert!(seen == expected, "{} bytes at {offset}", expected.len());
 }
 
 #[test]

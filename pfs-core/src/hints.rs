@@ -177,14 +177,7 @@ pub enum HintError {
 impl Hints {
     /// Reads `(key, value)` pairs; a later pair wins. Returns the keys that it does not know beside the hints.
     pub fn parse<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<(Hints, Vec<&'a str>), HintError> {
-        let mut hints = Hints::default();
-        let mut unknown = Vec::new();
-        for (key, value) in pairs {
-            if !hints.set(key, value.trim())? {
-                unknown.push(key);
-            }
-        }
-        Ok((hints, unknown))
+        Hints::default().with(pairs)
     }
 
     /// These hints with others of an open file: what acts on the creation of a file is passed over, and what is not named stays.
@@ -193,15 +186,22 @@ impl Hints {
         &self,
         pairs: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Result<(Hints, Vec<&'a str>), HintError> {
-        let mut hints = self.clone();
-        let mut unknown = Vec::new();
         let is_too_late = |key| find(key).is_some_and(|known| known.acts == Acts::Creation);
-        for (key, value) in pairs.into_iter().filter(|(key, _)| !is_too_late(key)) {
-            if !hints.set(key, value.trim())? {
+        self.clone().with(pairs.into_iter().filter(|(key, _)| !is_too_late(key)))
+    }
+
+    /// Takes over pairs, and returns the keys that are not known beside the hints.
+    fn with<'a>(
+        mut self,
+        pairs: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<(Hints, Vec<&'a str>), HintError> {
+        let mut unknown = Vec::new();
+        for (key, value) in pairs {
+            if !self.set(key, value.trim())? {
                 unknown.push(key);
             }
         }
-        Ok((hints, unknown))
+        Ok((self, unknown))
     }
 
     /// Takes over one pair; false if the key is not known.

@@ -2,13 +2,13 @@
 
 use super::memory::{Existence, Memory, ObjectMemory};
 use super::recorded::{Timeline, perform_all};
-use super::steps::{FILES, Step, Steps, checksums, objects};
+use super::steps::{FILES, Step, Steps, objects};
 use crate::random::Random;
 use pfs_core::checksum::BLOCK_BYTES;
 use pfs_core::extent::ObjectOffset;
 use pfs_core::ids::ObjectId;
 use pfs_file_server::store::disk::{Change, Disk, Platter, SECTOR_BYTES, SimDisk, Survivors};
-use pfs_file_server::store::{ObjectStore, PosixOptions, PosixStore};
+use pfs_file_server::store::{ObjectStore, PosixOptions, PosixStore, checksums_of};
 use pfs_proto::data::ObjectExtent;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -266,7 +266,8 @@ fn read(store: &impl ObjectStore, id: ObjectId, offset: u64) -> Result<Vec<u8>, 
     let mut bytes = vec![0xaa; WINDOW_BYTES as usize];
     let mut stored = Vec::new();
     store.read(id, &extents, &mut bytes, &mut stored).map_err(|error| error.to_string())?;
-    match stored.iter().zip(checksums(&extents, &bytes)).position(|(stored, summed)| *stored != summed) {
+    let wrong = stored.iter().zip(checksums_of(&extents, &bytes)).position(|(stored, summed)| *stored != summed);
+    match wrong {
         Some(block) => {
             Err(format!("block {} of {id} is not what its checksum says", offset / BLOCK_BYTES + block as u64))
         }

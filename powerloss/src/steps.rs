@@ -1,11 +1,10 @@
 //! What is done to a store, from a seed.
 
 use crate::random::Random;
-use pfs_core::checksum::Checksum;
 use pfs_core::extent::ObjectOffset;
 use pfs_core::ids::{FileId, ObjectId};
-use pfs_file_server::store::{ObjectStore, StoreError};
-use pfs_proto::data::{ObjectExtent, pieces};
+use pfs_file_server::store::{ObjectStore, StoreError, checksums_of};
+use pfs_proto::data::ObjectExtent;
 
 /// Files; each has [`SLOTS`] objects.
 pub const FILES: u64 = 4;
@@ -123,7 +122,7 @@ pub fn perform(store: &impl ObjectStore, step: &Step) -> Result<(), StoreError> 
         Step::Write(object, extents, number) => {
             let bytes = payload(*number, extents);
             store.create(*object)?;
-            store.write(*object, extents, &[&bytes], &checksums(extents, &bytes))
+            store.write(*object, extents, &[&bytes], &checksums_of(extents, &bytes).collect::<Vec<_>>())
         }
         Step::Punch(object, extent) => forgiving(store.punch(*object, *extent)),
         Step::Allocate(object, extent) => forgiving(store.allocate(*object, *extent)),
@@ -131,15 +130,4 @@ pub fn perform(store: &impl ObjectStore, step: &Step) -> Result<(), StoreError> 
         Step::Commit(object) => store.commit(*object).map(|_| ()),
         Step::Remove(file) => store.remove_file(*file).map(|_| ()),
     }
-}
-
-/// The checksums of these bytes, piece by piece.
-pub fn checksums(extents: &[ObjectExtent], bytes: &[u8]) -> Vec<Checksum> {
-    let mut rest = bytes;
-    let next = |piece: pfs_core::checksum::Piece| {
-        let (this, after) = rest.split_at(piece.length);
-        rest = after;
-        Checksum::of(this)
-    };
-    pieces(extents).map(next).collect()
 }

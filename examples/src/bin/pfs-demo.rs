@@ -12,7 +12,7 @@ use clap::{Args, Parser, Subcommand};
 use crc_fast::{CrcAlgorithm, Digest, checksum_combine};
 use mpi::topology::SimpleCommunicator;
 use mpi::traits::*;
-use pfs_examples::{agree, sizes};
+use pfs_examples::{agree, program, sizes};
 use pfs_mpiio::{AccessMode, File, Info};
 use std::fs;
 use std::os::unix::fs::FileExt;
@@ -64,22 +64,10 @@ fn hint(text: &str) -> Result<(String, String), String> {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let Some(universe) = mpi::initialize() else {
-        eprintln!("pfs-demo: MPI did not start; run it by mpirun");
-        return ExitCode::FAILURE;
-    };
-    let world = universe.world();
-    let result = match &cli.command {
-        Command::Write(options) => run(options, &world, write),
-        Command::Read(options) => run(options, &world, read),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("pfs-demo: rank {}: {error:#}", world.rank());
-            world.abort(1)
-        }
-    }
+    program::run("pfs-demo", false, |world| match &cli.command {
+        Command::Write(options) => run(options, world, write),
+        Command::Read(options) => run(options, world, read),
+    })
 }
 
 /// One rank's part of the input, and how it is cut.

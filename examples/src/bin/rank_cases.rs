@@ -21,12 +21,11 @@
 
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::{Args, Parser, Subcommand};
-use mpi::Threading;
 use mpi::request::scope;
 use mpi::topology::{Color, SimpleCommunicator};
 use mpi::traits::*;
 use pfs_examples::cases::{self, Context, ERROR_TIME_MAX};
-use pfs_examples::{agree, pattern, sizes};
+use pfs_examples::{agree, pattern, program, sizes};
 use pfs_mpiio::{AccessMode, Error, File, Info, wait_all};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -127,32 +126,16 @@ struct Failing {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let wanted = if cli.threads { Threading::Multiple } else { Threading::Single };
-    let universe = match mpi::initialize_with_threading(wanted) {
-        Some((universe, granted)) if granted == Threading::Multiple || !cli.threads => universe,
-        _ => {
-            eprintln!("rank_cases: MPI did not start as it should; run it by mpirun");
-            return ExitCode::FAILURE;
-        }
-    };
-    let world = universe.world();
-    let result = match &cli.command {
-        Command::All { prefix, only } => all(&world, prefix, only),
-        Command::Large { file, bytes } => large(&world, file, *bytes),
-        Command::OpenFails(failing) => open_fails(&world, failing),
-        Command::WriteFails { failing, limit, wait } => write_fails(&world, failing, *limit, *wait),
-        Command::Latency { file, turns } => latency(&world, file, *turns),
-        Command::Outlive { file, nonblocking } => outlive(&world, file, *nonblocking),
-        Command::Endure { file, turns, atomic } => endure(&world, file, *turns, *atomic),
-        Command::Hold { file, turns } => hold(&world, file, *turns),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("rank_cases: rank {}: {error:#}", world.rank());
-            world.abort(1)
-        }
-    }
+    program::run("rank_cases", cli.threads, |world| match &cli.command {
+        Command::All { prefix, only } => all(world, prefix, only),
+        Command::Large { file, bytes } => large(world, file, *bytes),
+        Command::OpenFails(failing) => open_fails(world, failing),
+        Command::WriteFails { failing, limit, wait } => write_fails(world, failing, *limit, *wait),
+        Command::Latency { file, turns } => latency(world, file, *turns),
+        Command::Outlive { file, nonblocking } => outlive(world, file, *nonblocking),
+        Command::Endure { file, turns, atomic } => endure(world, file, *turns, *atomic),
+        Command::Hold { file, turns } => hold(world, file, *turns),
+    })
 }
 
 fn say(world: &SimpleCommunicator, text: &str) {

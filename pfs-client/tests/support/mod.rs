@@ -49,6 +49,13 @@ pub fn pattern(seed: u64, length: usize) -> Vec<u8> {
     (0..length.div_ceil(8)).flat_map(|_| next()).take(length).collect()
 }
 
+/// The file has these bytes at `offset`.
+pub fn check(file: &File, offset: u64, expected: &[u8]) {
+    let mut seen = vec![0xee; expected.len()];
+    assert_eq!(file.read_at(&mut seen, offset).unwrap(), expected.len());
+    assert!(seen == expected, "{} bytes at {offset}", expected.len());
+}
+
 /// Waits until something is so, for a minute at most.
 pub fn until(what: &str, reached: impl Fn() -> bool) {
     let start = Instant::now();

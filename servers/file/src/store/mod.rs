@@ -148,7 +148,7 @@ pub trait ObjectStore: Send + Sync + 'static {
 }
 
 /// The checksums of the pieces of `extents`, whose bytes are `bytes`.
-pub(crate) fn checksums_of<'a>(extents: &'a [ObjectExtent], bytes: &'a [u8]) -> impl Iterator<Item = Checksum> + 'a {
+pub fn checksums_of<'a>(extents: &'a [ObjectExtent], bytes: &'a [u8]) -> impl Iterator<Item = Checksum> + 'a {
     pieces(extents).scan(0, move |at, piece| {
         let start = *at;
         *at += piece.length;
