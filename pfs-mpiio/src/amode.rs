@@ -23,7 +23,7 @@ impl AccessMode {
     pub const DELETE_ON_CLOSE: AccessMode = AccessMode(16);
     /// The caller promises that nobody else opens the file meanwhile.
     pub const UNIQUE_OPEN: AccessMode = AccessMode(32);
-    /// With [`CREATE`](Self::CREATE): an error if the file exists.
+    /// With [`CREATE`](Self::CREATE): an error if the file exists. Without it nothing is made, and this says nothing.
     pub const EXCL: AccessMode = AccessMode(64);
 
     /// All file pointers start at the end of the file. Setting a view puts them to its start, as always.
@@ -87,9 +87,6 @@ impl AccessMode {
         if makes && self.contains(Self::RDONLY) {
             return refused("can not make a file that is only read");
         }
-        if self.contains(Self::EXCL) && !self.contains(Self::CREATE) {
-            return refused("has MPI_MODE_EXCL, which needs MPI_MODE_CREATE");
-        }
         if self.contains(Self::SEQUENTIAL) && self.contains(Self::RDWR) {
             return refused("can not both read and write a file that is sequential");
         }
@@ -128,12 +125,12 @@ mod tests {
         let class = |mode: AccessMode| mode.access().err().map(|error| error.class());
         assert_eq!(class(AccessMode::RDONLY), None);
         assert_eq!(class(AccessMode::CREATE | AccessMode::EXCL | AccessMode::WRONLY), None);
+        assert_eq!(class(AccessMode::EXCL | AccessMode::RDWR), None);
         assert_eq!(class(AccessMode::RDONLY | AccessMode::SEQUENTIAL | AccessMode::APPEND), None);
         for wrong in [
             AccessMode::CREATE,
             AccessMode::RDONLY | AccessMode::RDWR,
             AccessMode::RDONLY | AccessMode::CREATE,
-            AccessMode::EXCL | AccessMode::RDWR,
             AccessMode::EXCL | AccessMode::RDONLY,
             AccessMode::RDONLY | AccessMode::WRONLY | AccessMode::RDWR,
             AccessMode::CREATE | AccessMode::RDWR | AccessMode::SEQUENTIAL,

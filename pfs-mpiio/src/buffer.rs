@@ -9,7 +9,7 @@ use crate::datatype;
 use crate::error::Error;
 use crate::signature::Signature;
 use crate::status::Status;
-use mpi::ffi::MPI_Datatype;
+use mpi::ffi::{self, MPI_Datatype};
 use mpi::traits::*;
 use pfs_core::datatype::Datatype;
 use std::borrow::Cow;
@@ -23,6 +23,11 @@ use std::slice::{from_raw_parts, from_raw_parts_mut};
 /// # Safety
 /// The values that are described are there, initialised, and do not change as long as the borrow of `self` lasts.
 pub unsafe trait Source {
+    /// Whether this is memory at all. An access fails with the error; one of all ranks does on all of them.
+    fn check(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// Says where the values are, how many, and of which datatype, whose handle is alive during the call of `to`.
     fn describe<R>(&self, to: impl FnOnce(*const c_void, u64, MPI_Datatype) -> R) -> R;
 }
@@ -33,6 +38,11 @@ pub unsafe trait Source {
 /// The values that are described are there and are nobody else's as long as the borrow of `self` lasts; any bytes may be
 /// put there.
 pub unsafe trait Destination {
+    /// Whether this is memory at all. An access fails with the error; one of all ranks does on all of them.
+    fn check_mut(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// Says where the values are, how many, and of which datatype, whose handle is alive during the call of `to`.
     fn describe_mut<R>(&mut self, to: impl FnOnce(*mut c_void, u64, MPI_Datatype) -> R) -> R;
 }
@@ -79,11 +89,12 @@ unsafe impl<T: Equivalence> Destination for LargeMut<'_, T> {
 }
 
 /// Values of an MPI datatype at an address, to be written.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct RawBuffer {
     pointer: *const c_void,
     count: u64,
     datatype: MPI_Datatype,
+    checked: Result<(), Error>,
 }
 
 /// Values of an MPI datatype at an address, to be read into.
@@ -92,6 +103,7 @@ pub struct RawBufferMut {
     pointer: *mut c_void,
     count: u64,
     datatype: MPI_Datatype,
+    checked: Result<(), Error>,
 }
 
 impl RawBuffer {
@@ -102,7 +114,14 @@ impl RawBuffer {
     /// As long as the value is used, the datatype is a handle that is alive, and the values are there, initialised, and do not
     /// change.
     pub unsafe fn new(pointer: *const c_void, count: u64, datatype: MPI_Datatype) -> Self {
-        RawBuffer { pointer, count, datatype }
+        RawBuffer { pointer, count, datatype, checked: Ok(()) }
+    }
+
+    /// No memory: what a rank gives for its part in an access of all ranks if its arguments are wrong, so that all learn of it.
+    pub fn invalid(error: Error) -> Self {
+        // SAFETY: a constant of MPI. Nothing of it is used.
+        let datatype = unsafe { ffi::RSMPI_DATATYPE_NULL };
+        RawBuffer { pointer: std::ptr::null(), count: 0, datatype, checked: Err(error) }
     }
 }
 
@@ -112,12 +131,23 @@ impl RawBufferMut {
     /// # Safety
     /// As long as the value is used, the datatype is a handle that is alive, and the values are there and are nobody else's.
     pub unsafe fn new(pointer: *mut c_void, count: u64, datatype: MPI_Datatype) -> Self {
-        RawBufferMut { pointer, count, datatype }
+        RawBufferMut { pointer, count, datatype, checked: Ok(()) }
+    }
+
+    /// No memory; see [`RawBuffer::invalid`].
+    pub fn invalid(error: Error) -> Self {
+        // SAFETY: a constant of MPI. Nothing of it is used.
+        let datatype = unsafe { ffi::RSMPI_DATATYPE_NULL };
+        RawBufferMut { pointer: std::ptr::null_mut(), count: 0, datatype, checked: Err(error) }
     }
 }
 
 // SAFETY: promised to `new`.
 unsafe impl Source for RawBuffer {
+    fn check(&self) -> Result<(), Error> {
+        self.checked.clone()
+    }
+
     fn describe<R>(&self, to: impl FnOnce(*const c_void, u64, MPI_Datatype) -> R) -> R {
         to(self.pointer, self.count, self.datatype)
     }
@@ -125,6 +155,10 @@ unsafe impl Source for RawBuffer {
 
 // SAFETY: promised to `new`.
 unsafe impl Destination for RawBufferMut {
+    fn check_mut(&self) -> Result<(), Error> {
+        self.checked.clone()
+    }
+
     fn describe_mut<R>(&mut self, to: impl FnOnce(*mut c_void, u64, MPI_Datatype) -> R) -> R {
         to(self.pointer, self.count, self.datatype)
     }
@@ -168,6 +202,7 @@ pub(crate) fn bytes<'a, S: Source + ?Sized>(
     buffer: &'a S,
     representation: &Representation,
 ) -> Result<Bytes<'a>, Error> {
+    buffer.check()?;
     buffer.describe(|place, count, datatype| {
         let layout = Datatype::contiguous(count, &datatype::flatten_raw(datatype)?)?;
         // SAFETY: a `Source` promises that the values are there and stay as long as the borrow.
@@ -238,6 +273,7 @@ pub(crate) fn target<'a, D: Destination + ?Sized>(
     buffer: &'a mut D,
     representation: &Representation,
 ) -> Result<Target<'a>, Error> {
+    buffer.check_mut()?;
     buffer.describe_mut(|place, count, datatype| {
         let layout = Datatype::contiguous(count, &datatype::flatten_raw(datatype)?)?;
         let converted = match representation.is_native() {

@@ -76,6 +76,11 @@ pub(crate) struct Envelope {
 
 impl Envelope {
     pub(crate) fn of(datatype: MPI_Datatype) -> Result<Envelope, Error> {
+        // MPI would take it to an error handler of the program's, which by default ends it.
+        // SAFETY: a constant of MPI.
+        if datatype == unsafe { ffi::RSMPI_DATATYPE_NULL } {
+            return Err(Error::new(ErrorClass::Type, "MPI_DATATYPE_NULL is no datatype"));
+        }
         let (mut integers, mut addresses, mut types, mut combiner) = (0, 0, 0, 0);
         // SAFETY: the caller's datatype is alive, the variables live during the call.
         check(unsafe {

@@ -49,6 +49,8 @@ classes! {
     BadFile = MPI_ERR_BAD_FILE;
     /// A communicator that can not open files.
     Comm = MPI_ERR_COMM;
+    /// A number of values that no buffer has.
+    Count = MPI_ERR_COUNT;
     /// A conversion function of a data representation failed.
     Conversion = MPI_ERR_CONVERSION;
     /// A data representation of this name exists.

@@ -92,18 +92,30 @@ pub(crate) fn gathered(info: &Info) -> Result<Hints, Error> {
 }
 
 fn merged(file: &str, info: &Info, environment: &str) -> Result<Hints, Error> {
-    let usable = |pair: &(&str, &str)| match Hints::parse([*pair]) {
-        Ok(_) => true,
-        Err(error) => {
-            warn_once(&format!("{error}; it is in the file of hints and has no effect"));
-            false
-        }
-    };
-    let file: Vec<_> = romio_file(file).into_iter().filter(usable).collect();
+    let file: Vec<_> =
+        romio_file(file).into_iter().filter(|pair| is_possible(*pair, " in the file of hints")).collect();
     let environment = line(environment)?;
     let (hints, unknown) = Hints::parse(file.into_iter().chain(info.iter()).chain(environment))?;
     warn_of_unknown(unknown);
     Ok(hints)
+}
+
+/// Whether a value makes sense; tells of it if not, once in a process.
+fn is_possible(pair: (&str, &str), place: &str) -> bool {
+    let checked = Hints::parse([pair]);
+    if let Err(error) = &checked {
+        warn_once(&format!("{error}; the hint{place} has no effect"));
+    }
+    checked.is_ok()
+}
+
+impl Info {
+    /// The same without values that make no sense, which are an error otherwise; tells of each, once in a process. For programs
+    /// that were not written for this library: other ones pass over such values.
+    pub fn possible(mut self) -> Info {
+        self.retain(|key, value| is_possible((key, value), ""));
+        self
+    }
 }
 
 fn warn_of_unknown(keys: Vec<&str>) {

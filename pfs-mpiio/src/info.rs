@@ -30,6 +30,10 @@ impl Info {
         self.pairs.get(key).map(String::as_str)
     }
 
+    pub(crate) fn retain(&mut self, keep: impl Fn(&str, &str) -> bool) {
+        self.pairs.retain(|key, value| keep(key, value));
+    }
+
     /// All pairs, by key.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.pairs.iter().map(|(key, value)| (key.as_str(), value.as_str()))

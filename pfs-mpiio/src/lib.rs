@@ -73,7 +73,7 @@ pub use element::Element;
 pub use error::{Error, ErrorClass};
 pub use file::File;
 pub use info::Info;
-pub use open::delete;
+pub use open::{delete, make_parents};
 pub use operation::Operation;
 pub use process::finalize;
 pub use request::{Request, test_all, test_any, test_some, wait_all, wait_any, wait_some};

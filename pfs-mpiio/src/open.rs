@@ -39,6 +39,16 @@ impl File {
         Ok(File { open: Owner::new(drive(OpenFile::open(group, place, path, amode, info))?) })
     }
 
+    /// Takes part in an open with the error that this rank has found before: all ranks get it, or that of a lower rank.
+    pub fn refuse_open<C: Communicator>(comm: &C, error: Error) -> Error {
+        let agreed = threads::check().and_then(|()| {
+            let group = Group::duplicate(comm)?;
+            Place::find(comm)?;
+            drive(group.agree(Err::<(), Error>(error.clone())))
+        });
+        agreed.err().unwrap_or(error)
+    }
+
     /// Deletes a file. Not collective: one rank calls it.
     pub fn delete(path: &str) -> Result<(), Error> {
         let (address, path) = parse(path)?;
@@ -50,6 +60,13 @@ impl File {
 /// Deletes a file. Not collective: one rank calls it. A file that is open goes when the last one closes it.
 pub fn delete(path: &str) -> Result<(), Error> {
     File::delete(path)
+}
+
+/// Makes the folders that a file of this name would lie in, as far as they are missing. Not collective: one rank calls it.
+pub fn make_parents(path: &str) -> Result<(), Error> {
+    let (address, path) = parse(path)?;
+    let (parent, _) = path.split_last()?;
+    Ok(process::client(address)?.make_directory(&parent, true)?)
 }
 
 impl OpenFile {
@@ -105,7 +122,7 @@ fn options(amode: AccessMode, hints: &Hints, own: OpenOptions) -> OpenOptions {
     };
     OpenOptions {
         create: amode.contains(AccessMode::CREATE),
-        exclusive: amode.contains(AccessMode::EXCL),
+        exclusive: amode.contains(AccessMode::CREATE | AccessMode::EXCL),
         truncate: false,
         layout,
         ..own

@@ -6,8 +6,8 @@ use crate::signature::Signature;
 use mpi::ffi::MPI_Datatype;
 use mpi::traits::Equivalence;
 
-/// The result of an access that worked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The result of an access that worked. By default nothing was moved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Status {
     bytes: u64,
     file_bytes: u64,

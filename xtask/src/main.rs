@@ -4,6 +4,7 @@
 //! which nothing is installed yet.
 
 mod bench;
+mod capi;
 mod cluster;
 mod demo;
 mod faults;
@@ -37,6 +38,7 @@ enum Task {
     /// Install what is missing, through apt
     Setup,
     Demo(demo::Flags),
+    Capi(capi::Flags),
     Test(test::Flags),
     Faults(faults::Flags),
     Fuzz(fuzz::Flags),
@@ -60,6 +62,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         Task::Setup => setup::run(&setup::Need::ALL).map(|()| ExitCode::SUCCESS),
         Task::Demo(flags) => demo::run(&flags).map(|()| ExitCode::SUCCESS),
+        Task::Capi(flags) => capi::run(&flags).map(|()| ExitCode::SUCCESS),
         Task::Test(flags) => test::run(&flags),
         Task::Faults(flags) => faults::run(&flags),
         Task::Fuzz(flags) => fuzz::run(&flags),

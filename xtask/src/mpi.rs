@@ -4,19 +4,29 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::Result;
+use clap::ValueEnum;
 
 use crate::workspace;
 
 /// An MPI implementation as Debian names it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Mpi {
-    /// Open MPI.
+    /// Open MPI
+    #[value(name = "openmpi")]
     Open,
-    /// MPICH.
+    /// MPICH
     Mpich,
 }
 
 impl Mpi {
+    /// The name of its folders.
+    pub fn name(self) -> &'static str {
+        match self {
+            Mpi::Open => "openmpi",
+            Mpi::Mpich => "mpich",
+        }
+    }
+
     /// The compiler wrapper that names this MPI's headers and libraries.
     pub fn compiler(self) -> &'static str {
         match self {

@@ -18,7 +18,7 @@ const BUILD_LIMIT: Duration = Duration::from_secs(2400);
 const METADATA_LIMIT: Duration = Duration::from_secs(120);
 
 /// The packages that link MPI.
-pub const MPI_PACKAGES: [&str; 4] = ["pfs-mpiio", "pfs-examples", "pfs-bench", "pfs-fault-ranks"];
+pub const MPI_PACKAGES: [&str; 5] = ["pfs-mpiio", "pfs-mpiio-capi", "pfs-examples", "pfs-bench", "pfs-fault-ranks"];
 
 /// The folder that holds the workspace's `Cargo.toml`.
 pub fn root() -> Result<PathBuf> {
@@ -59,6 +59,10 @@ pub enum Selection<'a> {
     Programs(&'a [(&'a str, &'a str)]),
     /// The same in release.
     ReleasePrograms(&'a [(&'a str, &'a str)]),
+    /// The library of this package, unoptimised.
+    Library(&'a str),
+    /// The same in release.
+    ReleaseLibrary(&'a str),
 }
 
 impl Selection<'_> {
@@ -71,6 +75,8 @@ impl Selection<'_> {
             }
             Selection::Programs(programs) => named(programs).collect(),
             Selection::ReleasePrograms(programs) => std::iter::once("--release").chain(named(programs)).collect(),
+            Selection::Library(package) => vec!["--package", package, "--lib"],
+            Selection::ReleaseLibrary(package) => vec!["--release", "--package", package, "--lib"],
         }
     }
 }
@@ -98,6 +104,7 @@ pub struct Built {
     /// Test programs, by package and target.
     pub tests: Vec<TestProgram>,
     programs: BTreeMap<String, PathBuf>,
+    libraries: BTreeMap<String, PathBuf>,
 }
 
 impl Built {
@@ -105,6 +112,12 @@ impl Built {
     pub fn program(&self, name: &str) -> Result<&Path> {
         let found = self.programs.get(name).map(PathBuf::as_path);
         found.with_context(|| format!("the build made no program `{name}`, only {:?}", self.programs.keys()))
+    }
+
+    /// Where the shared library of the target `name` is.
+    pub fn library(&self, name: &str) -> Result<&Path> {
+        let found = self.libraries.get(name).map(PathBuf::as_path);
+        found.with_context(|| format!("the build made no library `{name}`, only {:?}", self.libraries.keys()))
     }
 }
 
@@ -125,6 +138,9 @@ pub fn build_what_compiles(selection: &Selection<'_>, mpi: Mpi) -> Result<(Built
     let finished = Step::new("cargo build", command, BUILD_LIMIT).showing_stderr().run_any_status()?;
     let mut built = Built::default();
     for artifact in finished.stdout.lines().filter_map(artifact) {
+        if let Some(library) = artifact.library() {
+            built.libraries.insert(artifact.target.name.clone(), library.clone());
+        }
         let Some(executable) = artifact.executable else { continue };
         if artifact.profile.test {
             let directory = artifact.manifest_path.parent().map(Path::to_path_buf).unwrap_or_default();
@@ -144,12 +160,22 @@ struct Artifact {
     manifest_path: PathBuf,
     target: Target,
     profile: Profile,
+    filenames: Vec<PathBuf>,
     executable: Option<PathBuf>,
+}
+
+impl Artifact {
+    /// The shared library for programs in other languages, if this is one.
+    fn library(&self) -> Option<&PathBuf> {
+        let is_shared = self.target.kind.iter().any(|kind| kind == "cdylib");
+        self.filenames.iter().find(|name| is_shared && name.extension().is_some_and(|extension| extension == "so"))
+    }
 }
 
 #[derive(Deserialize)]
 struct Target {
     name: String,
+    kind: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -190,7 +216,7 @@ mod tests {
     fn only_artifacts_are_taken_from_cargos_messages() {
         assert!(artifact(r#"{"reason":"build-finished","success":true}"#).is_none());
         let line = r#"{"reason":"compiler-artifact","manifest_path":"/x/Cargo.toml","target":{"name":"pfs","kind":["bin"]},
-            "profile":{"test":false,"opt_level":"0"},"executable":"/x/target/debug/pfs","fresh":true}"#;
+            "profile":{"test":false,"opt_level":"0"},"filenames":["/x/target/debug/pfs"],"executable":"/x/target/debug/pfs","fresh":true}"#;
         let artifact = artifact(line).unwrap();
         assert_eq!((artifact.target.name.as_str(), artifact.profile.test), ("pfs", false));
     }
