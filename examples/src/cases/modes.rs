@@ -87,7 +87,6 @@ fn impossible(context: &Context) -> Result<()> {
         Mode::RDONLY | Mode::WRONLY | Mode::RDWR,
         Mode::RDONLY | Mode::CREATE,
         Mode::RDONLY | Mode::CREATE | Mode::EXCL,
-        Mode::RDWR | Mode::EXCL,
         Mode::RDWR | Mode::CREATE | Mode::SEQUENTIAL,
         Mode::APPEND | Mode::UNIQUE_OPEN | Mode::DELETE_ON_CLOSE,
     ] {
