@@ -3,7 +3,7 @@
 use crate::commands;
 use crate::connection::Connection;
 use crate::failure::{Failure, Outcome};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use pfs_server_runtime::{LogFormat, init_logging};
 use std::env;
 
@@ -35,6 +35,7 @@ enum Command {
     Server(commands::server::Flags),
     Start(commands::start::Flags),
     Stop(commands::stop::Flags),
+    Run(commands::run::Flags),
     Status(commands::status::Flags),
     Df(commands::df::Flags),
     Ls(commands::ls::Flags),
@@ -48,6 +49,7 @@ enum Command {
     Tokens(commands::tokens::Flags),
     #[command(subcommand)]
     Bench(commands::bench::Flags),
+    Man(commands::man::Flags),
 }
 
 impl Cli {
@@ -61,6 +63,7 @@ impl Cli {
             Command::Server(flags) => commands::server::run(flags, &connection),
             Command::Start(flags) => commands::start::run(flags, &connection),
             Command::Stop(flags) => commands::stop::run(flags),
+            Command::Run(flags) => commands::run::run(flags, &connection),
             Command::Status(flags) => commands::status::run(flags, &connection),
             Command::Df(flags) => commands::df::run(flags, &connection),
             Command::Ls(flags) => commands::ls::run(flags, &connection),
@@ -73,6 +76,7 @@ impl Cli {
             Command::Scrub(flags) => commands::scrub::run(flags, &connection),
             Command::Tokens(flags) => commands::tokens::run(flags, &connection),
             Command::Bench(flags) => commands::bench::run(flags, &connection),
+            Command::Man(flags) => commands::man::run(flags, Cli::command()),
         }
     }
 }
@@ -89,7 +93,6 @@ fn log_if_wished() -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {

@@ -45,7 +45,8 @@ impl Connection {
         Ok(addresses)
     }
 
-    fn secret_file(&self) -> Result<PathBuf, Failure> {
+    /// The file with the secret, from the flag or the environment.
+    pub fn secret_file(&self) -> Result<PathBuf, Failure> {
         let from_environment =
             || env::var_os(SECRET_FILE_VARIABLE).filter(|value| !value.is_empty()).map(PathBuf::from);
         self.secret_file.clone().or_else(from_environment).ok_or_else(|| {
@@ -58,6 +59,11 @@ impl Connection {
     /// The secret itself.
     pub fn secret(&self) -> Result<Secret, Failure> {
         load_secret(&self.secret_file()?)
+    }
+
+    /// Whether `--metadata` was given.
+    pub fn has_metadata_flag(&self) -> bool {
+        !self.metadata.is_empty()
     }
 
     /// Fails when `--metadata` was given to a command that has no use for it.

@@ -28,6 +28,8 @@ pub enum Failure {
     },
     /// Every problem was reported when it came up: exit status 1 without another word.
     Reported,
+    /// The same with an exit status of its own, such as that of a program that was run.
+    Exit(u8),
 }
 
 /// What a command returns.
@@ -82,6 +84,7 @@ impl Failure {
                 ExitCode::from(INTERRUPTED_STATUS)
             }
             Failure::Reported => ExitCode::FAILURE,
+            Failure::Exit(status) => ExitCode::from(*status),
         }
     }
 }

@@ -16,6 +16,8 @@
 //! cluster's. A process is signalled only after it was recognised as the one that was started.
 
 pub mod directory;
+pub mod ending;
+pub mod formation;
 pub mod launch;
 pub mod process;
 pub mod settings;

@@ -1,14 +1,10 @@
 //! `pfs stop`: ends the background servers of a cluster on this machine. Running it again changes nothing.
 
-use crate::cluster::directory::{ClusterDirectory, Removal};
-use crate::cluster::process::{Presence, ServerProcess};
-use crate::failure::{Failure, Outcome};
+use crate::cluster::ending;
+use crate::failure::Outcome;
 use clap::Args;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
-
-/// How long the kernel may take to end a process that was killed.
-const KILL_GRACE: Duration = Duration::from_secs(30);
+use std::time::Duration;
 
 /// Stop the servers that `pfs start` started
 #[derive(Debug, Args)]
@@ -30,64 +26,5 @@ pub struct Flags {
 
 /// Runs the subcommand.
 pub fn run(flags: Flags) -> Outcome {
-    let Some(directory) = ClusterDirectory::open(&flags.dir)? else {
-        eprintln!("note: there is no {}; nothing to stop", flags.dir.display());
-        return Ok(());
-    };
-    let tried = format!("stop the cluster in {}", directory.path().display());
-    let settings = directory.settings()?.ok_or_else(|| Failure::because(&tried, "its settings are gone"))?;
-
-    let mut running = Vec::new();
-    // File servers first: what they still report must find the metadata server.
-    for server in settings.servers().rev() {
-        match directory.presence(&server.name)? {
-            Presence::Running(process) => running.push((server.name.as_str(), process)),
-            Presence::OtherHost(host) => {
-                return Err(Failure::because(&tried, format_args!("{} runs on the host {host}", server.name))
-                    .next("run `pfs stop` there"));
-            }
-            Presence::Gone => eprintln!("note: {} had ended already", server.name),
-            Presence::NeverStarted => {}
-        }
-    }
-    let (metadata, file_servers): (Vec<_>, Vec<_>) =
-        running.into_iter().partition(|(name, _)| *name == settings.metadata.name);
-    let stopped = file_servers.len() + metadata.len();
-    for servers in [file_servers, metadata] {
-        end(&servers, Duration::from_secs(flags.grace_s))?;
-    }
-    for server in settings.servers() {
-        directory.remove_run_files(&server.name)?;
-    }
-    let path = directory.path().display().to_string();
-    eprintln!("stopped {stopped} servers in {path}");
-
-    if flags.remove {
-        match directory.remove(&settings)? {
-            Removal::Whole => eprintln!("removed {path}"),
-            Removal::OthersLeft => eprintln!("removed the cluster; other files are left in {path}"),
-        }
-    }
-    Ok(())
-}
-
-/// Asks the servers to end, waits, and kills those that do not.
-fn end(servers: &[(&str, ServerProcess)], grace: Duration) -> Outcome {
-    let cannot = |name: &str, error: std::io::Error| Failure::cannot(format_args!("stop {name}"), &error);
-    for (name, process) in servers {
-        process.terminate().map_err(|error| cannot(name, error))?;
-    }
-    let deadline = Instant::now() + grace;
-    for (name, process) in servers {
-        if process.wait_until(deadline).map_err(|error| cannot(name, error))? {
-            continue;
-        }
-        eprintln!("note: {name} (process {}) did not end within {} s and is killed", process.pid(), grace.as_secs());
-        process.kill().map_err(|error| cannot(name, error))?;
-        if !process.wait_until(Instant::now() + KILL_GRACE).map_err(|error| cannot(name, error))? {
-            let problem = format!("process {} is still there after SIGKILL", process.pid());
-            return Err(Failure::because(format_args!("stop {name}"), problem).next("look for a disk that hangs"));
-        }
-    }
-    Ok(())
+    ending::stop(&flags.dir, flags.remove, Duration::from_secs(flags.grace_s))
 }

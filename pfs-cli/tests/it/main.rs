@@ -7,4 +7,5 @@ mod failures;
 mod files;
 mod harness;
 mod lifecycle;
+mod run;
 mod scrub;
