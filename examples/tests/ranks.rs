@@ -79,17 +79,51 @@ fn an_unknown_hint_warns_once() -> Result<()> {
     cluster.stop()
 }
 
-/// `PFS_REPORT` asks for one report for all ranks at a file's close.
+/// `PFS_REPORT` asks for a report of each file at its close, and one of all files when MPI ends.
 #[test]
-fn a_report_is_printed_on_request() -> Result<()> {
+fn reports_are_printed_on_request() -> Result<()> {
     let cluster = ProcessCluster::start(2)?;
     let program = env!("CARGO_BIN_EXE_hello_pfs");
-    for (form, count) in [("json", "\"read_misses\": "), ("text", "read misses")] {
+    let reports = |form| {
         let variables = [("PFS_REPORT", form)];
         let finished = Ranks::launch_with(&cluster, 2, program, &["pfs:/hello"], &variables)?.finish()?;
         ensure!(finished.status.success(), "{}", finished.errors);
-        ensure!(finished.errors.matches(count).count() == 1, "{}", finished.errors);
+        Ok(finished.errors)
+    };
+    let text = reports("text")?;
+    for wanted in ["pfs: /hello, 2 ranks\n", "pfs: all files of 2 ranks\n"] {
+        ensure!(text.matches(wanted).count() == 1, "{text}");
     }
+    let json = reports("json")?;
+    let lines = json.lines().filter(|line| line.starts_with('{')).map(serde_json::from_str);
+    let lines: Vec<serde_json::Value> = lines.collect::<Result<_, _>>()?;
+    ensure!(lines.len() == 2 && lines[0]["file"] == "/hello" && lines[1]["job"] == true, "{json}");
+    for line in &lines {
+        let count = |name: &str| line["counters"][name].as_u64().context(name.to_owned());
+        ensure!(count("MPIIO_COLL_WRITES")? == 2 && count("MPIIO_COLL_OPENS")? >= 2, "{line}");
+        ensure!(count("MPIIO_BYTES_WRITTEN")? > 0 && count("MPIIO_BYTES_READ")? > 0, "{line}");
+        let time = |name: &str, part: &str| line["times"][name][part].as_f64().context(name.to_owned());
+        let whole = time("MPIIO_F_WRITE_TIME", "sum")?;
+        let parts = ["AGREE", "PLAN", "TOKEN_WAIT"].map(|phase| time(&format!("PFS_F_{phase}_TIME"), "sum"));
+        ensure!(whole > 0.0 && parts.into_iter().sum::<Result<f64>>()? > 0.0, "{line}");
+        ensure!(time("PFS_F_SYNC_TIME", "max")? <= time("PFS_F_SYNC_TIME", "sum")?, "{line}");
+    }
+    cluster.stop()
+}
+
+/// Processes that never open a file together do not know who else is there: each reports for itself.
+#[test]
+fn each_process_reports_for_itself_without_a_common_file() -> Result<()> {
+    let cluster = ProcessCluster::start(2)?;
+    let variables = [("PFS_REPORT", "json")];
+    let arguments = ["all", "--prefix", "pfs:/alone-", "--only", "a file of one rank"];
+    let program = env!("CARGO_BIN_EXE_rank_cases");
+    let finished = Ranks::launch_with(&cluster, 2, program, &arguments, &variables)?.finish()?;
+    ensure!(finished.status.success(), "{}{}", finished.output, finished.errors);
+    for rank in 0..2 {
+        ensure!(finished.errors.matches(&format!("{{\"process\":{rank},")).count() == 1, "{}", finished.errors);
+    }
+    ensure!(!finished.errors.contains("\"job\":true"), "{}", finished.errors);
     cluster.stop()
 }
 

@@ -21,12 +21,27 @@ impl FileDescriptor {
     pub async unsafe fn read_into(&self, buffer: &mut [u8], offset: u64) -> Result<usize, Error> {
         let Some(range) = self.range(offset, buffer.len() as u64, Mode::Shared)? else { return Ok(0) };
         let token = Arc::new(self.acquire(Mode::Shared, &[range]).await?);
+        // SAFETY: the caller's promise.
+        unsafe { self.read_through(&token, buffer, offset).await }
+    }
+
+    /// The same under a token that covers it.
+    ///
+    /// # Safety
+    /// As for [`read_into`](Self::read_into).
+    pub async unsafe fn read_through(
+        &self,
+        token: &Arc<Token>,
+        buffer: &mut [u8],
+        offset: u64,
+    ) -> Result<usize, Error> {
+        let Some(range) = self.range(offset, buffer.len() as u64, Mode::Shared)? else { return Ok(0) };
         let Some(range) = self.before_end(range).await? else { return Ok(0) };
         let buffer = &mut buffer[..length(range)];
         match self.client().state().cache.takes(range.len()) {
-            true => self.read_cached(&token, range, buffer).await?,
+            true => self.read_cached(token, range, buffer).await?,
             // SAFETY: the caller's promise.
-            false => unsafe { self.read_extents(&token, &[range], &mut [buffer]).await }?,
+            false => unsafe { self.read_extents(token, &[range], &mut [buffer]).await }?,
         }
         Ok(length(range))
     }
@@ -38,14 +53,24 @@ impl FileDescriptor {
     pub async unsafe fn write_from(&self, buffer: &[u8], offset: u64) -> Result<(), Error> {
         let Some(range) = self.range(offset, buffer.len() as u64, Mode::Exclusive)? else { return Ok(()) };
         let token = Arc::new(self.acquire(Mode::Exclusive, &[range]).await?);
+        // SAFETY: the caller's promise.
+        unsafe { self.write_through(&token, buffer, offset).await }
+    }
+
+    /// The same under a token that covers it.
+    ///
+    /// # Safety
+    /// As for [`read_into`](Self::read_into).
+    pub async unsafe fn write_through(&self, token: &Arc<Token>, buffer: &[u8], offset: u64) -> Result<(), Error> {
+        let Some(range) = self.range(offset, buffer.len() as u64, Mode::Exclusive)? else { return Ok(()) };
         match self.write_cached(range, buffer).await? {
             true => Ok(()),
             // SAFETY: the caller's promise.
-            false => unsafe { self.write_extents(&token, &[range], &[buffer]).await },
+            false => unsafe { self.write_extents(token, &[range], &[buffer]).await },
         }
     }
 
-    /// Writes `buffer` at `offset` under a token that covers it.
+    /// Writes `buffer` at `offset` under a token that covers it, past the cache.
     ///
     /// # Safety
     /// As for [`read_into`](Self::read_into).
@@ -55,7 +80,7 @@ impl FileDescriptor {
         unsafe { self.write_extents(token, &[range], &[buffer]).await }
     }
 
-    /// Reads into `buffer` from `offset` under a token that covers it; fewer bytes only at the end of the file.
+    /// Reads into `buffer` from `offset` under a token that covers it, past the cache; fewer bytes only at the end of the file.
     ///
     /// # Safety
     /// As for [`read_into`](Self::read_into).

@@ -14,6 +14,7 @@
 //! Invariants:
 //! * every byte that any rank writes is written once, with the bytes of the highest rank that has it;
 //! * every byte of every rank's read arrives, and no byte is read from the servers twice in an exchange;
+//! * messages between nodes go straight, or all by way of the first rank of the node of the rank that is no aggregator ([`Relay`]);
 //! * in one round an aggregator holds at most `cb_buffer_size` bytes;
 //! * what a rank reads or writes at the servers lies inside the plan's token ranges, and these have at most
 //!   [`TOKEN_PATTERNS_MAX`] patterns.
@@ -22,6 +23,7 @@ mod access;
 mod cursor;
 mod exchange;
 mod nodes;
+mod relay;
 mod rounds;
 mod survey;
 mod tokens;
@@ -40,6 +42,7 @@ use survey::Survey;
 pub use access::{Access, BeyondLimits, Piece, Pieces};
 pub use exchange::{Exchange, Message, Round};
 pub use nodes::Nodes;
+pub use relay::{RELAYED_BYTES_MAX, Relay, Relayed};
 pub use rounds::Rounds;
 pub use tokens::TOKEN_PATTERNS_MAX;
 
@@ -95,7 +98,7 @@ impl CollectivePlan {
     ) -> CollectivePlan {
         let survey = Survey::of(&accesses);
         let method = if wants_exchange(direction, &survey, recipe, hints) {
-            Method::Exchange(Exchange::new(recipe, hints, nodes))
+            Method::Exchange(Exchange::new(recipe, hints, nodes, &survey))
         } else {
             Method::Direct
         };

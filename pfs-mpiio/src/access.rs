@@ -5,11 +5,12 @@
 //! Futures of this crate are never forgotten: [`drive`](crate::drive) has them on its stack, and operations that nobody
 //! waits for are dropped when they are done, before anybody is told. So memory can be lent to the client here.
 
-use crate::buffer::{self, Destination, Source};
+use crate::buffer::{self, Bytes, Destination, Source, Target};
 use crate::error::Error;
 use crate::file::{File, OpenFile};
 use crate::pieces;
 use crate::status::Status;
+use crate::times::{Counter, Phase};
 use pfs_client::{FileDescriptor, Token};
 use pfs_core::collective::{Access, Piece};
 use pfs_core::extent::{Extent, ExtentSet};
@@ -50,11 +51,13 @@ impl File {
         buf: &mut B,
         access: impl FnOnce(usize) -> Result<Access, Error>,
     ) -> Result<Status, Error> {
-        self.open.check_readable()?;
-        let mut target = buffer::target(buf, &self.open.views.representation())?;
+        let open = &self.open;
+        open.check_readable()?;
+        open.times.note(Counter::IndependentReads);
+        let mut target = open.target(buf)?;
         let access = access(target.bytes().len())?;
-        let read = self.run(self.open.read_access(&access, target.bytes()))?;
-        target.finish(read)
+        let read = self.run(open.read_access(&access, target.bytes()))?;
+        open.finish(target, read)
     }
 
     fn write_some<B: Source + ?Sized>(
@@ -62,15 +65,32 @@ impl File {
         buf: &B,
         access: impl FnOnce(usize) -> Result<Access, Error>,
     ) -> Result<Status, Error> {
-        self.open.check_writable()?;
-        let bytes = buffer::bytes(buf, &self.open.views.representation())?;
+        let open = &self.open;
+        open.check_writable()?;
+        open.times.note(Counter::IndependentWrites);
+        let bytes = open.bytes(buf)?;
         let access = access(bytes.len())?;
-        self.run(self.open.write_access(&access, &bytes))?;
+        self.run(open.write_access(&access, &bytes))?;
         Ok(bytes.status())
     }
 }
 
 impl OpenFile {
+    /// The bytes of this file that a buffer to be written makes.
+    pub(crate) fn bytes<'b, B: Source + ?Sized>(&self, buf: &'b B) -> Result<Bytes<'b>, Error> {
+        self.times.within(Phase::Pack, || buffer::bytes(buf, &self.views.representation()))
+    }
+
+    /// The bytes of this file that a buffer to be read into takes.
+    pub(crate) fn target<'b, B: Destination + ?Sized>(&self, buf: &'b mut B) -> Result<Target<'b>, Error> {
+        self.times.within(Phase::Pack, || buffer::target(buf, &self.views.representation()))
+    }
+
+    /// So many bytes were read into what [`target`](Self::target) has given.
+    pub(crate) fn finish(&self, target: Target<'_>, read: usize) -> Result<Status, Error> {
+        self.times.within(Phase::Pack, || target.finish(read))
+    }
+
     /// Moves the individual file pointer on, to the start of an etype.
     pub(crate) fn move_on(&self, bytes: u64) {
         let etype = self.views.own().etype_bytes();
@@ -79,11 +99,17 @@ impl OpenFile {
 
     /// Writes the data of an access for this rank alone.
     pub(crate) async fn write_access(&self, access: &Access, bytes: &[u8]) -> Result<(), Error> {
+        let mut watch = self.times.watch(Phase::Write);
         let io = self.own_io()?;
         let Some(hull) = access.hull() else { return Ok(()) };
         if hull.len() == access.bytes() {
+            let token = Arc::new(io.acquire(Mode::Exclusive, &[hull]).await?);
+            watch.end(Phase::TokenWait);
             // SAFETY: this future is not forgotten, see the module.
-            return Ok(unsafe { io.write_from(bytes, hull.start()).await }?);
+            unsafe { io.write_through(&token, bytes, hull.start()).await }?;
+            watch.end(Phase::ServerWrite);
+            self.note_written(access, bytes.len());
+            return Ok(());
         }
         let pieces: Vec<Piece> = access.pieces().collect();
         let extents: Vec<Extent> = pieces.iter().map(|piece| piece.extent).collect();
@@ -92,25 +118,50 @@ impl OpenFile {
         let hints = self.hints();
         let is_sieved = hints.ds_write == Switch::Enable && self.amode.can_read() && is_alone;
         let needs = if is_sieved { vec![hull] } else { ranges(&extents, hull) };
+        watch.end(Phase::Plan);
         let token = Arc::new(io.acquire(Mode::Exclusive, &needs).await?);
+        watch.end(Phase::TokenWait);
         match is_sieved {
-            true => pieces::write_sieved(&io, &token, &hints, &pieces, bytes).await,
-            false => pieces::write(&io, &token, &hints, &pieces, bytes).await,
+            true => pieces::write_sieved(&io, &token, &hints, &pieces, bytes).await?,
+            false => pieces::write(&io, &token, &hints, &pieces, bytes).await?,
         }
+        watch.end(Phase::ServerWrite);
+        self.note_written(access, bytes.len());
+        Ok(())
+    }
+
+    /// So many bytes of an access of this rank alone were written.
+    fn note_written(&self, access: &Access, bytes: usize) {
+        self.times.add(Counter::BytesWritten, access.bytes());
+        self.times.add(Counter::ServerBytesWritten, bytes as u64);
+    }
+
+    /// The same of a read; returns them.
+    fn note_read(&self, bytes: u64) -> usize {
+        self.times.add(Counter::BytesRead, bytes);
+        self.times.add(Counter::ServerBytesRead, bytes);
+        usize::try_from(bytes).expect("at most the buffer's length")
     }
 
     /// Reads the data of an access for this rank alone. Returns how many bytes there were before the end of the file.
     pub(crate) async fn read_access(&self, access: &Access, bytes: &mut [u8]) -> Result<usize, Error> {
+        let mut watch = self.times.watch(Phase::Read);
         let io = self.own_io()?;
         let Some(hull) = access.hull() else { return Ok(0) };
         if hull.len() == access.bytes() && access.is_disjoint() {
+            let token = Arc::new(io.acquire(Mode::Shared, &[hull]).await?);
+            watch.end(Phase::TokenWait);
             // SAFETY: this future is not forgotten, see the module.
-            return Ok(unsafe { io.read_into(bytes, hull.start()).await }?);
+            let read = unsafe { io.read_through(&token, bytes, hull.start()).await }?;
+            watch.end(Phase::ServerRead);
+            return Ok(self.note_read(read as u64));
         }
         let hints = self.hints();
         let is_sieved = hints.ds_read == Switch::Enable && access.is_disjoint();
         let needs = if is_sieved { vec![hull] } else { ranges(&distinct(access), hull) };
+        watch.end(Phase::Plan);
         let token = Arc::new(io.acquire(Mode::Shared, &needs).await?);
+        watch.end(Phase::TokenWait);
         let known = io.known_size().bytes;
         let file_bytes = if hull.end() > known { io.size().await? } else { known };
         let there = access.clamped(file_bytes);
@@ -121,7 +172,8 @@ impl OpenFile {
             }
             false => read_pieces_under(&io, &token, &hints, &there, bytes).await?,
         }
-        Ok(usize::try_from(there.bytes()).expect("at most the buffer's length"))
+        watch.end(Phase::ServerRead);
+        Ok(self.note_read(there.bytes()))
     }
 }
 

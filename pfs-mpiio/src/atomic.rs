@@ -11,6 +11,7 @@
 use crate::error::{Error, ErrorClass};
 use crate::file::{File, OpenFile};
 use crate::group::Call;
+use crate::times::Phase;
 use pfs_client::{FileDescriptor, OpenOptions};
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -79,7 +80,7 @@ impl File {
     /// Switches atomic mode on or off; all ranks say the same. Collective. In atomic mode every access of a rank is seen
     /// whole or not at all by every other rank, and at once. A file begins in non-atomic mode.
     pub fn set_atomicity(&self, is_atomic: bool) -> Result<(), Error> {
-        self.run_in_turn(self.open.set_atomicity(is_atomic))
+        self.run_in_turn(self.open.times.during(Phase::Meta, self.open.set_atomicity(is_atomic)))
     }
 }
 

@@ -9,7 +9,7 @@
 //! 5. The ranks agree about the result and the size, and let go of their pins.
 
 use crate::access::read_pieces_under;
-use crate::buffer::{self, Bytes, Destination, Source, Target};
+use crate::buffer::{Bytes, Destination, Source, Target};
 use crate::error::Error;
 use crate::exchange;
 use crate::file::{File, OpenFile};
@@ -17,6 +17,7 @@ use crate::group::{Call, ROOT};
 use crate::pieces;
 use crate::pin::Pinned;
 use crate::status::Status;
+use crate::times::{Counter, Phase, Watch};
 use pfs_core::collective::{Access, CollectivePlan, Direction, Method};
 use pfs_core::token::message::{FileSize, Mode};
 
@@ -62,7 +63,8 @@ impl File {
     ) -> Result<Status, Error> {
         let open = &self.open;
         let checked = open.check_free(Call::WriteAtAll).and_then(|()| open.check_writable());
-        let bytes = checked.and_then(|()| buffer::bytes(buf, &open.views.representation()));
+        open.times.note(Counter::CollectiveWrites);
+        let bytes = checked.and_then(|()| open.bytes(buf));
         let own = bytes.and_then(|bytes| Ok((access(bytes.len())?, bytes)));
         self.run_in_turn(open.write_buffers(Call::WriteAtAll, own))
     }
@@ -74,7 +76,8 @@ impl File {
     ) -> Result<Status, Error> {
         let open = &self.open;
         let checked = open.check_free(Call::ReadAtAll).and_then(|()| open.check_readable());
-        let target = checked.and_then(|()| buffer::target(buf, &open.views.representation()));
+        open.times.note(Counter::CollectiveReads);
+        let target = checked.and_then(|()| open.target(buf));
         let own = target.and_then(|mut target| Ok((access(target.bytes().len())?, target)));
         self.run_in_turn(open.read_buffers(Call::ReadAtAll, own))
     }
@@ -101,7 +104,7 @@ impl OpenFile {
         let given = own.as_mut().map_err(|error| error.clone());
         let given = given.map(|(access, target)| (access.clone(), target.bytes()));
         let read = self.read_collective(call, given).await?;
-        let finished = own?.1.finish(usize::try_from(read).expect("at most the buffer's length"));
+        let finished = self.finish(own?.1, usize::try_from(read).expect("at most the buffer's length"));
         match self.views.representation().can_fail() {
             true => self.group.agree(finished).await,
             false => finished,
@@ -111,15 +114,28 @@ impl OpenFile {
     /// Writes the data of every rank's access, or tells the ranks of this one's error.
     pub(crate) async fn write_collective(&self, call: Call, own: Result<(Access, &[u8]), Error>) -> Result<(), Error> {
         let (access, bytes) = own.map_or_else(|error| (Err(error), &[][..]), |(access, bytes)| (Ok(access), bytes));
-        let entered = self.enter(call, access).await?;
+        let mut watch = self.times.watch(Phase::Write);
+        let entered = self.enter(call, access, &mut watch).await?;
         let size = entered.size;
-        let plan = self.plan(Direction::Write, entered);
-        let pinned = self.pin(Mode::Exclusive, &plan).await?;
+        let plan = self.plan(Direction::Write, entered, &mut watch);
+        let (pinned, _) = self.pin(Mode::Exclusive, &plan, size, &mut watch).await?;
         let written = match plan.method() {
-            Method::Direct => self.write_direct(&plan, &pinned, bytes).await,
-            Method::Exchange(_) => exchange::write(self, &plan, &pinned, bytes).await,
+            Method::Direct => {
+                let written = self.write_direct(&plan, &pinned, bytes).await;
+                watch.end(Phase::ServerWrite);
+                written
+            }
+            Method::Exchange(_) => {
+                let written = exchange::write(self, &plan, &pinned, bytes).await;
+                watch.skip();
+                written
+            }
         };
+        if written.is_ok() {
+            self.times.add(Counter::BytesWritten, bytes.len() as u64);
+        }
         let (agreed, bytes_known) = self.group.agree_with_max(written, self.size_in(size.generation)).await;
+        watch.end(Phase::Agree);
         self.io().learn_size(FileSize { generation: size.generation, bytes: bytes_known });
         agreed
     }
@@ -132,28 +148,45 @@ impl OpenFile {
         own: Result<(Access, &mut [u8]), Error>,
     ) -> Result<u64, Error> {
         let (access, bytes) = own.map_or_else(|error| (Err(error), &mut [][..]), |(access, bytes)| (Ok(access), bytes));
-        let entered = self.enter(call, access).await?;
-        let plan = self.plan(Direction::Read, entered);
-        let pinned = self.pin(Mode::Shared, &plan).await?;
-        let file_bytes = self.size_for(&plan).await?;
+        let mut watch = self.times.watch(Phase::Read);
+        let entered = self.enter(call, access, &mut watch).await?;
+        let size = entered.size;
+        let plan = self.plan(Direction::Read, entered, &mut watch);
+        let (pinned, size) = self.pin(Mode::Shared, &plan, size, &mut watch).await?;
+        let file_bytes = self.size_for(&plan, size).await?;
+        watch.end(Phase::Agree);
         let plan = plan.clamped(file_bytes);
         let read = match plan.method() {
-            Method::Direct => self.read_direct(&plan, &pinned, bytes).await,
-            Method::Exchange(_) => exchange::read(self, &plan, &pinned, bytes).await,
+            Method::Direct => {
+                let read = self.read_direct(&plan, &pinned, bytes).await;
+                watch.end(Phase::ServerRead);
+                read
+            }
+            Method::Exchange(_) => {
+                let read = exchange::read(self, &plan, &pinned, bytes).await;
+                watch.skip();
+                read
+            }
         };
         self.group.agree(read).await?;
-        Ok(plan.access(self.group.rank()).bytes())
+        watch.end(Phase::Agree);
+        let read = plan.access(self.group.rank()).bytes();
+        self.times.add(Counter::BytesRead, read);
+        Ok(read)
     }
 
-    async fn enter(&self, call: Call, mut own: Result<Access, Error>) -> Result<Entered, Error> {
+    async fn enter(&self, call: Call, mut own: Result<Access, Error>, watch: &mut Watch<'_>) -> Result<Entered, Error> {
         let known = self.io().known_size();
         if own.is_ok() {
             // Others may write what this rank has collected or read: nothing of it stays.
             let emptied = self.empty_cache().await;
             own = own.and_then(|access| emptied.map(|()| access));
+            watch.end(Phase::ServerWrite);
         }
         let own = own.map(|access| [access.position(), access.bytes(), known.generation, known.bytes]);
-        let entries = self.group.enter(call, own).await?;
+        let entries = self.group.enter(call, own).await;
+        watch.end(Phase::Agree);
+        let entries = entries?;
         let access = |(rank, &[position, length, ..]): (usize, &[u64; 4])| self.views.access(rank, position, length);
         let accesses = entries.iter().enumerate().map(access).collect::<Result<Vec<_>, Error>>()?;
         let sizes = entries.iter().map(|&[_, _, generation, bytes]| FileSize { generation, bytes });
@@ -168,14 +201,23 @@ impl OpenFile {
         if known.generation == generation { known.bytes } else { 0 }
     }
 
-    fn plan(&self, direction: Direction, entered: Entered) -> CollectivePlan {
-        CollectivePlan::with_nodes(direction, entered.accesses, self.file.recipe(), &self.hints(), &self.nodes)
+    fn plan(&self, direction: Direction, entered: Entered, watch: &mut Watch<'_>) -> CollectivePlan {
+        let (hints, recipe) = (self.hints(), self.file.recipe());
+        let plan = CollectivePlan::with_nodes(direction, entered.accesses, recipe, &hints, &self.nodes);
+        self.times.note(if *plan.method() == Method::Direct { Counter::Direct } else { Counter::Exchanges });
+        watch.end(Phase::Plan);
+        plan
     }
 
-    /// The size of the file, as far as it matters for a read under the token: exact if the read may pass its end.
-    /// Rank 0 decides whether the servers must be asked, as ranks can know different bounds.
-    async fn size_for(&self, plan: &CollectivePlan) -> Result<u64, Error> {
+    /// The size of the file, as far as it matters for a read under the token: exact if the read may pass its end. `known` is
+    /// what all ranks know together, if they have said so under their pins. Else rank 0 decides whether the servers must be
+    /// asked, as ranks can know different bounds.
+    async fn size_for(&self, plan: &CollectivePlan, known: Option<FileSize>) -> Result<u64, Error> {
         let Some(hull) = plan.hull() else { return Ok(0) };
+        if let Some(size) = known.filter(|size| hull.end() <= size.bytes) {
+            self.io().learn_size(size);
+            return Ok(size.bytes);
+        }
         let ask = async {
             if hull.end() > self.io().known_size().bytes {
                 self.io().size().await?;
@@ -193,6 +235,7 @@ impl OpenFile {
         if pieces.is_empty() {
             return Ok(());
         }
+        self.times.add(Counter::ServerBytesWritten, pieces.iter().map(|piece| piece.extent.len()).sum());
         pieces::write(&self.io(), pinned.token()?, &self.hints(), &pieces, bytes).await
     }
 
@@ -201,6 +244,7 @@ impl OpenFile {
         if own.bytes() == 0 {
             return Ok(());
         }
+        self.times.add(Counter::ServerBytesRead, own.bytes());
         read_pieces_under(&self.io(), pinned.token()?, &self.hints(), own, bytes).await
     }
 }

@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorClass};
 use crate::pending::{Pending, check};
 use mpi::collective::SystemOperation;
 use mpi::ffi::{self, MPI_Comm, MPI_Datatype};
-use mpi::topology::{SimpleCommunicator, UserGroup};
+use mpi::topology::{CommunicatorRelation, SimpleCommunicator, UserGroup};
 use mpi::traits::*;
 use pfs_client::GroupWatch;
 use std::mem::ManuallyDrop;
@@ -30,6 +30,13 @@ const PATIENCE_VARIABLE: &str = "PFS_GROUP_PATIENCE_S";
 const PATIENCE_DEFAULT: Duration = Duration::from_secs(300);
 /// All messages between two ranks; those of several rounds are told apart by their order.
 const TAG: c_int = 1;
+/// Up to this many bytes of each rank come with their lengths.
+const INLINE_BYTES: usize = 248;
+/// In larger groups that would be much for every rank to hear.
+const INLINE_RANKS_MAX: u32 = 256;
+/// Up to this many ranks each tells all others its numbers to find the largest: that is one hop. A reduction has fewer
+/// messages, and a hop for each doubling of the ranks and back, each of which waits for a rank to get a core.
+const TOLD_RANKS_MAX: u32 = 16;
 /// A broadcast of up to this many bytes takes one message.
 const SHORT_BYTES: usize = 248;
 
@@ -107,6 +114,11 @@ impl Comm {
         self.comm.0.group()
     }
 
+    /// Whether it has all processes of `MPI_COMM_WORLD`, in whatever order.
+    pub(crate) fn is_world(&self) -> bool {
+        self.comm.0.compare(&SimpleCommunicator::world()) != CommunicatorRelation::Unequal
+    }
+
     /// From now on this tells when the group is lost. Nothing changes at a second call.
     pub(crate) fn watch(&self, watch: GroupWatch) {
         let _ = self.watch.set(watch);
@@ -130,6 +142,9 @@ impl Comm {
 
     /// Every rank's values, by rank.
     pub(crate) async fn all_gather<const N: usize>(&self, own: [u64; N]) -> Result<Vec<[u64; N]>, Error> {
+        if self.size == 1 {
+            return self.check().map(|()| vec![own]);
+        }
         let (_, all) = self.complete(self.start_all_gather(own.to_vec())).await?;
         Ok(all.chunks_exact(N).map(|chunk| chunk.try_into().expect("chunks have N values")).collect())
     }
@@ -150,6 +165,10 @@ impl Comm {
     /// The largest of all ranks' values in each place. They are below 2^63, as MPICH 4.0 takes unsigned numbers for signed
     /// ones in reductions.
     pub(crate) async fn largest<const N: usize>(&self, own: [u64; N]) -> Result<[u64; N], Error> {
+        if self.size <= TOLD_RANKS_MAX {
+            let all = self.all_gather(own).await?;
+            return Ok(std::array::from_fn(|at| all.iter().map(|numbers| numbers[at]).max().unwrap_or(own[at])));
+        }
         let (_, all) = self.complete(self.start_largest(own.to_vec())).await?;
         Ok(all.try_into().expect("MPI changes no lengths"))
     }
@@ -171,6 +190,9 @@ impl Comm {
     /// `rank`'s bytes on every rank. A short message has its length in front and its bytes with it; of a long one the
     /// bytes follow.
     pub(crate) async fn broadcast(&self, rank: u32, bytes: Vec<u8>) -> Result<Vec<u8>, Error> {
+        if self.size == 1 {
+            return self.check().map(|()| bytes);
+        }
         let mut first = Vec::new();
         if rank == self.rank {
             first.extend((bytes.len() as u64).to_le_bytes());
@@ -199,8 +221,34 @@ impl Comm {
         }
     }
 
+    /// Every rank's bytes, by rank, if all have few; it is the same on all ranks whether they have.
+    pub(crate) async fn all_gather_short(&self, own: &[u8]) -> Result<Option<Vec<Vec<u8>>>, Error> {
+        const WORDS: usize = 1 + INLINE_BYTES / size_of::<u64>();
+        if self.size > INLINE_RANKS_MAX {
+            return Ok(None);
+        }
+        let mut words = [0; WORDS];
+        words[0] = own.len() as u64;
+        let inline = &own[..own.len().min(INLINE_BYTES)];
+        for (word, part) in words[1..].iter_mut().zip(inline.chunks(size_of::<u64>())) {
+            let mut bytes = [0; size_of::<u64>()];
+            bytes[..part.len()].copy_from_slice(part);
+            *word = u64::from_le_bytes(bytes);
+        }
+        let bytes = |words: [u64; WORDS]| {
+            let length = usize::try_from(words[0]).ok().filter(|length| *length <= INLINE_BYTES)?;
+            let mut bytes: Vec<u8> = words[1..].iter().flat_map(|word| word.to_le_bytes()).collect();
+            bytes.truncate(length);
+            Some(bytes)
+        };
+        Ok(self.all_gather(words).await?.into_iter().map(bytes).collect())
+    }
+
     /// Every rank's bytes at `root`, by rank; nothing elsewhere.
     pub(crate) async fn gather(&self, root: u32, own: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
+        if let Some(all) = self.all_gather_short(own).await? {
+            return Ok(if root == self.rank { all } else { Vec::new() });
+        }
         // The address of an empty buffer can be 1, which is Open MPI's MPI_IN_PLACE: a byte in front avoids it.
         let own = [&[0], own].concat();
         let counts = self.all_gather([own.len() as u64]).await?;

@@ -1,7 +1,7 @@
 //! The rounds of a planned exchange.
 //!
-//! In each round every rank sends at most one message to each aggregator, or gets one from it; ranks that have
-//! nothing for each other do not talk. Errors of I/O are kept to the end: all messages of all rounds are passed
+//! In each round every rank has at most one message for each aggregator, or gets one from it; ranks that have
+//! nothing for each other do not talk. How messages go from node to node is in [`relay`](crate::relay). Errors of I/O are kept to the end: all messages of all rounds are passed
 //! whatever happens, unless the group is lost.
 //!
 //! An aggregator has two blocks, each as large as one round: while the bytes of one are read or written at the servers,
@@ -13,6 +13,8 @@ use crate::comm::Parcel;
 use crate::error::Error;
 use crate::file::OpenFile;
 use crate::pin::Pinned;
+use crate::relay::{self, Route};
+use crate::times::{Counter, Phase};
 use futures::future::join;
 use pfs_core::collective::{CollectivePlan, Message, Piece, Round};
 use pfs_core::extent::Extent;
@@ -22,11 +24,12 @@ use std::mem::swap;
 pub(crate) async fn write(file: &OpenFile, plan: &CollectivePlan, pinned: &Pinned, bytes: &[u8]) -> Result<(), Error> {
     let mut result = Ok(());
     let (mut filling, mut leaving) = (Block::default(), Block::default());
-    for round in plan.rounds(file.group.rank()) {
+    let route = Route::of(plan, file.group.rank());
+    for round in plan.rounds(route.rank) {
         filling.reset(&round.io);
         // The write is polled first, so its bytes are on their way while this rank packs.
         let write = write_block(file, pinned, &leaving, result);
-        let (written, gathered) = join(write, gather(file, &round, bytes, &mut filling)).await;
+        let (written, gathered) = join(write, gather(file, &route, &round, bytes, &mut filling)).await;
         result = written;
         gathered?;
         swap(&mut filling, &mut leaving);
@@ -41,7 +44,8 @@ pub(crate) async fn read(
     pinned: &Pinned,
     bytes: &mut [u8],
 ) -> Result<(), Error> {
-    let mut rounds = plan.rounds(file.group.rank());
+    let route = Route::of(plan, file.group.rank());
+    let mut rounds = plan.rounds(route.rank);
     let (mut filling, mut leaving) = (Block::default(), Block::default());
     let mut next = rounds.next();
     filling.reset(io_of(next.as_ref()));
@@ -51,7 +55,7 @@ pub(crate) async fn read(
         next = rounds.next();
         filling.reset(io_of(next.as_ref()));
         let read = read_block(file, pinned, &mut filling, result);
-        let (read, spread) = join(read, spread(file, &round, &leaving, bytes)).await;
+        let (read, spread) = join(read, spread(file, &route, &round, &leaving, bytes)).await;
         result = read;
         spread?;
     }
@@ -63,10 +67,19 @@ fn io_of(round: Option<&Round>) -> &[Extent] {
 }
 
 /// Passes the messages of one round of a write; the block gets what this rank writes.
-async fn gather(file: &OpenFile, round: &Round, bytes: &[u8], block: &mut Block) -> Result<(), Error> {
-    let rank = file.group.rank();
-    let outgoing = pack(&round.own, rank, |piece| &bytes[place(piece)]);
-    let incoming = file.group.pass(outgoing, empty(&round.served, rank)).await?;
+async fn gather(
+    file: &OpenFile,
+    route: &Route<'_>,
+    round: &Round,
+    bytes: &[u8],
+    block: &mut Block,
+) -> Result<(), Error> {
+    let mut watch = file.times.laps();
+    let own = pack(&round.own, route.rank, |piece| &bytes[place(piece)]);
+    watch.end(Phase::Pack);
+    let incoming = relay::gather(file, route, round, own).await;
+    watch.end(Phase::Exchange);
+    let incoming = incoming?;
     for message in &round.served {
         match incoming.iter().find(|parcel| parcel.peer == message.peer) {
             Some(parcel) => {
@@ -77,14 +90,24 @@ async fn gather(file: &OpenFile, round: &Round, bytes: &[u8], block: &mut Block)
             }),
         }
     }
+    watch.end(Phase::Pack);
     Ok(())
 }
 
 /// Passes the messages of one round of a read; the block has what this rank has read.
-async fn spread(file: &OpenFile, round: &Round, block: &Block, bytes: &mut [u8]) -> Result<(), Error> {
-    let rank = file.group.rank();
-    let outgoing = pack(&round.served, rank, |piece| block.bytes(piece.extent));
-    let incoming = file.group.pass(outgoing, empty(&round.own, rank)).await?;
+async fn spread(
+    file: &OpenFile,
+    route: &Route<'_>,
+    round: &Round,
+    block: &Block,
+    bytes: &mut [u8],
+) -> Result<(), Error> {
+    let mut watch = file.times.laps();
+    let served = pack(&round.served, route.rank, |piece| block.bytes(piece.extent));
+    watch.end(Phase::Pack);
+    let incoming = relay::spread(file, route, round, served).await;
+    watch.end(Phase::Exchange);
+    let incoming = incoming?;
     for message in &round.own {
         match incoming.iter().find(|parcel| parcel.peer == message.peer) {
             Some(parcel) => unpack(message, &parcel.bytes, |piece, part| bytes[place(piece)].copy_from_slice(part)),
@@ -93,6 +116,7 @@ async fn spread(file: &OpenFile, round: &Round, block: &Block, bytes: &mut [u8])
             }),
         }
     }
+    watch.end(Phase::Pack);
     Ok(())
 }
 
@@ -104,8 +128,11 @@ async fn write_block(file: &OpenFile, pinned: &Pinned, block: &Block, before: Re
     }
     let extents: Vec<Extent> = block.extents.iter().map(|&(extent, _)| extent).collect();
     let parts: Vec<&[u8]> = extents.iter().map(|&extent| block.bytes(extent)).collect();
+    file.times.add(Counter::ServerBytesWritten, block.bytes.len() as u64);
+    let (io, token) = (file.io(), pinned.token()?);
     // SAFETY: this future is not forgotten, see `access`.
-    Ok(unsafe { file.io().write_list_under(pinned.token()?, &extents, &parts).await }?)
+    let write = unsafe { io.write_list_under(token, &extents, &parts) };
+    Ok(file.times.during(Phase::ServerWrite, write).await?)
 }
 
 /// Reads a block, unless something has failed before.
@@ -120,7 +147,9 @@ async fn read_block(
         return Ok(());
     }
     let pieces: Vec<Piece> = block.extents.iter().map(|&(extent, at)| Piece { extent, at: at as u64 }).collect();
-    read_list(&file.io(), pinned.token()?, &pieces, &mut block.bytes).await
+    file.times.add(Counter::ServerBytesRead, block.bytes.len() as u64);
+    let (io, token) = (file.io(), pinned.token()?);
+    file.times.during(Phase::ServerRead, read_list(&io, token, &pieces, &mut block.bytes)).await
 }
 
 /// The bytes of one round at an aggregator: its extents one after the other.
@@ -171,13 +200,6 @@ fn pack<'a>(messages: &[Message], own: u32, bytes: impl Fn(&Piece) -> &'a [u8]) 
         Parcel { peer: message.peer, bytes: parts.concat() }
     };
     others.map(parcel).collect()
-}
-
-/// Room for the messages of other ranks.
-fn empty(messages: &[Message], own: u32) -> Vec<Parcel> {
-    let others = messages.iter().filter(|message| message.peer != own);
-    let length = |message: &Message| usize::try_from(message.bytes()).expect("a round fits in memory");
-    others.map(|message| Parcel { peer: message.peer, bytes: vec![0; length(message)] }).collect()
 }
 
 fn unpack(message: &Message, bytes: &[u8], mut put: impl FnMut(&Piece, &[u8])) {

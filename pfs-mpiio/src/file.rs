@@ -17,6 +17,7 @@ use crate::queue::Queue;
 use crate::report::{Form, Report};
 use crate::split::Active;
 use crate::threads;
+use crate::times::{Counter, Phase, Recorder, Times};
 use crate::view::Views;
 use mpi::topology::UserGroup;
 use pfs_client::{CommitSummary, EntryKind, FileDescriptor};
@@ -27,6 +28,7 @@ use pfs_core::ids::ClientId;
 use pfs_core::path::PfsPath;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 /// A file that all ranks of a communicator have open. [`close`](File::close) it on all of them: a file that is
 /// dropped instead loses what was not synced.
@@ -91,6 +93,7 @@ pub(crate) struct OpenFile {
     /// At rank 0: what was made durable and could not be reported yet.
     unreported: Mutex<Option<CommitSummary>>,
     report: Report,
+    pub(crate) times: Recorder,
 }
 
 /// What the ranks have agreed about an open.
@@ -155,18 +158,18 @@ impl File {
 
     /// The file's size in bytes. Not collective.
     pub fn get_size(&self) -> Result<u64, Error> {
-        self.run(async { Ok(self.open.own_io()?.size().await?) })
+        self.run(self.open.times.during(Phase::Meta, async { Ok(self.open.own_io()?.size().await?) }))
     }
 
     /// Cuts or extends the file to `bytes`. Collective: all ranks give the same size.
     pub fn set_size(&self, bytes: u64) -> Result<(), Error> {
-        self.run_in_turn(self.open.set_size(bytes))
+        self.run_in_turn(self.open.times.during(Phase::Meta, self.open.set_size(bytes)))
     }
 
     /// Reserves space for the first `bytes` bytes, so that writes there find room; bytes stay as they are, and the file has at
     /// least this size afterwards. Collective: all ranks give the same size.
     pub fn preallocate(&self, bytes: u64) -> Result<(), Error> {
-        self.run_in_turn(self.open.preallocate(bytes))
+        self.run_in_turn(self.open.times.during(Phase::Meta, self.open.preallocate(bytes)))
     }
 
     /// The ranks that have the file open, as a group of MPI.
@@ -176,6 +179,7 @@ impl File {
 
     /// Makes what all ranks have written durable. Collective.
     pub fn sync(&self) -> Result<(), Error> {
+        self.open.times.note(Counter::Syncs);
         self.run_in_turn(self.open.sync())
     }
 
@@ -190,6 +194,11 @@ impl File {
     /// The access mode of the open.
     pub fn get_amode(&self) -> AccessMode {
         self.open.amode
+    }
+
+    /// What this rank has done with the file since it was opened, and how long each phase of it took.
+    pub fn times(&self) -> Times {
+        self.open.times.times()
     }
 
     /// The file's place in the file system.
@@ -229,6 +238,7 @@ impl OpenFile {
             split,
             unreported,
             report,
+            times: Recorder::of_file(),
         }
     }
 
@@ -277,13 +287,14 @@ impl OpenFile {
     }
 
     async fn sync(&self) -> Result<(), Error> {
-        self.group.enter(Call::Sync, Ok([0; 4])).await?;
+        self.times.during(Phase::Agree, self.group.enter(Call::Sync, Ok([0; 4]))).await?;
         self.make_durable().await
     }
 
     /// Every rank commits its objects, and rank 0 reports them and the size. What was committed is reported even
     /// if another rank's commit failed, so that the next sync need not do it again.
     async fn make_durable(&self) -> Result<(), Error> {
+        let _watch = self.times.watch(Phase::Sync);
         let (summary, committed) = self.commit().await;
         let summaries = self.group.gather(&summary.to_bytes()).await?;
         let report = async { self.report(&summaries).await.map(|()| Vec::new()) };
@@ -325,22 +336,22 @@ impl OpenFile {
     }
 
     async fn close(self) -> Result<(), Error> {
-        let entered = self.group.enter(Call::Close, Ok([0; 4])).await;
+        let entered = self.times.during(Phase::Agree, self.group.enter(Call::Close, Ok([0; 4]))).await;
         let durable = match entered {
             Ok(_) => self.make_durable().await,
             Err(error) => Err(error),
         };
+        let closing = Instant::now();
         if let Some(lost) = self.group.lost().cloned() {
             return Err(self.close_alone(lost).await);
         }
         let own = self.atomic.close().await;
-        let OpenFile { file, client, group, amode, path, report, .. } = self;
+        let OpenFile { file, client, group, amode, path, report, times, .. } = self;
         // The root closes for the group when nobody uses the file any more. From here on a dead rank is not told: the
         // group is no more. But nobody waits for anything that is not bounded in time.
         group.bounded();
         let (file, detached) = file.into_roots().await;
-        let detached = group.agree(detached).await;
-        let own = group.agree(own).await;
+        let (detached, own) = group.agree_both(detached, own).await;
         let is_detached = detached.is_ok();
         let close = async {
             let closed = match file {
@@ -356,7 +367,8 @@ impl OpenFile {
             Ok(Vec::new())
         };
         let closed = group.ask(ROOT, close).await;
-        let reported = report.print(&group, &client, path.as_str()).await;
+        times.book(Phase::Meta, closing.elapsed());
+        let reported = report.print(&group, &client, path.as_str(), times.times()).await;
         durable.and(own).and(detached).and(closed.map(drop)).and(reported)
     }
 

@@ -6,6 +6,7 @@ use crate::error::Error;
 use crate::file::{File, OpenFile};
 use crate::group::{Call, ROOT};
 use crate::info::Info;
+use crate::times::{Counter, Phase};
 use pfs_core::hints::{Hints, OpenFacts, line, romio_file};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -45,7 +46,8 @@ impl File {
     /// Changes hints. Collective; those of rank 0 count. Hints that act on the creation of a file are passed over, and those
     /// that `info` does not name stay; so do those that the environment sets.
     pub fn set_info(&self, info: &Info) -> Result<(), Error> {
-        self.run_in_turn(self.open.set_info(info))
+        self.open.times.add(Counter::Hints, u64::from(info.iter().next().is_some()));
+        self.run_in_turn(self.open.times.during(Phase::Meta, self.open.set_info(info)))
     }
 }
 

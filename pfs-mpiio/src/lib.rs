@@ -32,6 +32,7 @@
 mod access;
 mod amode;
 mod atomic;
+mod attribute;
 mod buffer;
 mod collective;
 mod comm;
@@ -46,6 +47,7 @@ mod file;
 mod group;
 mod hints;
 mod info;
+mod job;
 mod nodes;
 mod nonblocking;
 mod open;
@@ -56,6 +58,7 @@ mod pin;
 mod process;
 mod progress;
 mod queue;
+mod relay;
 mod report;
 mod request;
 mod shared;
@@ -64,6 +67,7 @@ mod split;
 mod start;
 mod status;
 mod threads;
+mod times;
 mod view;
 
 pub use amode::AccessMode;
@@ -80,4 +84,5 @@ pub use request::{Request, test_all, test_any, test_some, wait_all, wait_any, wa
 pub use split::{Split, SplitOperation};
 pub use start::At;
 pub use status::Status;
+pub use times::{Counter, Phase, Times, process_times};
 pub use view::{DISPLACEMENT_CURRENT, Whence};

@@ -3,10 +3,12 @@
 //! MPI tells which ranks can share memory. `PFS_RANKS_PER_NODE=N` in the environment of rank 0 says instead that each N ranks
 //! that follow each other are a node, named `node0`, `node1` and so on, so that one machine plays several in tests.
 
+use crate::attribute::{self, Key};
 use crate::error::{Error, ErrorClass};
 use crate::group::{Group, ROOT};
 use mpi::traits::*;
 use pfs_core::collective::Nodes;
+use std::sync::{Mutex, PoisonError};
 
 const VARIABLE: &str = "PFS_RANKS_PER_NODE";
 
@@ -17,14 +19,34 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// Asks MPI. Collective.
+    /// Asks MPI, once for each communicator: it makes another one to find out. Collective.
     pub(crate) fn find<C: Communicator>(comm: &C) -> Result<Place, Error> {
-        let shared = comm.split_shared(comm.rank());
-        let mut leader = comm.rank();
-        shared.process_at_rank(0).broadcast_into(&mut leader);
-        let leader = u64::try_from(leader).map_err(|_| Error::new(ErrorClass::Comm, "a rank is negative"))?;
-        Ok(Place { leader, name: mpi::environment::processor_name().unwrap_or_default() })
+        let key = key()?;
+        // SAFETY: the handle is alive. It is the same on all ranks whether the communicator knows it.
+        let leader = match unsafe { key.get(comm.as_raw()) }? {
+            Some(leader) => leader,
+            None => {
+                let shared = comm.split_shared(comm.rank());
+                let mut leader = comm.rank();
+                shared.process_at_rank(0).broadcast_into(&mut leader);
+                let leader = usize::try_from(leader).map_err(|_| Error::new(ErrorClass::Comm, "a rank is negative"))?;
+                // SAFETY: as above.
+                unsafe { key.set(comm.as_raw(), leader) }?;
+                leader
+            }
+        };
+        Ok(Place { leader: leader as u64, name: mpi::environment::processor_name().unwrap_or_default() })
     }
+}
+
+/// Under which key communicators know the lowest rank on this rank's node.
+fn key() -> Result<Key, Error> {
+    static KEY: Mutex<Option<Key>> = Mutex::new(None);
+    let mut known = KEY.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(key) = *known {
+        return Ok(key);
+    }
+    Ok(*known.insert(Key::new(attribute::forget)?))
 }
 
 /// The nodes of all ranks. Collective.

@@ -166,7 +166,7 @@ impl OpenFile {
         let open = self.clone();
         self.start_alone(async move {
             let read = open.read_access(&access, place.bytes()).await?;
-            place.finish(read)
+            open.finish(place, read)
         })
     }
 

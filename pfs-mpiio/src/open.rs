@@ -10,15 +10,18 @@ use crate::file::{File, OpenFile, Owner, Terms};
 use crate::group::{Group, ROOT};
 use crate::hints;
 use crate::info::Info;
+use crate::job;
 use crate::nodes::{self, Place};
 use crate::process::{self, SharedClient};
 use crate::report::Form;
 use crate::threads;
+use crate::times::{Counter, Phase};
 use mpi::traits::*;
 use pfs_client::{EntryKind, FileDescriptor, LayoutRequest, OpenOptions, OpenedFile, parse_url};
 use pfs_core::hints::Hints;
 use pfs_core::ids::ClientId;
 use pfs_core::path::PfsPath;
+use std::time::Instant;
 
 /// A rank's arguments, checked.
 struct Arguments {
@@ -34,9 +37,15 @@ impl File {
     /// hints are those of rank 0. The name is `pfs://host:port/path`, or `pfs:/path` with `PFS_METADATA` set.
     pub fn open<C: Communicator>(comm: &C, path: &str, amode: AccessMode, info: &Info) -> Result<File, Error> {
         threads::check()?;
+        let begun = Instant::now();
         let group = Group::duplicate(comm)?;
         let place = Place::find(comm)?;
-        Ok(File { open: Owner::new(drive(OpenFile::open(group, place, path, amode, info))?) })
+        let open = drive(OpenFile::open(group, place, path, amode, info))?;
+        let kind = if open.group.size() == 1 { Counter::IndependentOpens } else { Counter::CollectiveOpens };
+        open.times.note(kind);
+        open.times.add(Counter::Hints, u64::from(info.iter().next().is_some()));
+        open.times.book(Phase::Meta, begun.elapsed());
+        Ok(File { open: Owner::new(open) })
     }
 
     /// Takes part in an open with the error that this rank has found before: all ranks get it, or that of a lower rank.
@@ -73,16 +82,16 @@ impl OpenFile {
     async fn open(group: Group, place: Place, path: &str, amode: AccessMode, info: &Info) -> Result<OpenFile, Error> {
         let arguments = agree_arguments(&group, path, amode, info).await?;
         let nodes = nodes::agree(&group, &place).await?;
-        let client = group.agree(process::client(arguments.address.clone())).await?;
-        let members = group.all_gather([client.id().get()]).await?;
-        let members: Option<Vec<ClientId>> = members.iter().map(|[id]| ClientId::new(*id)).collect();
-        let members = members.ok_or_else(|| Error::new(ErrorClass::Io, "a rank sent the client id 0"))?;
+        let (client, members) = agree_clients(&group, process::client(arguments.address.clone())).await?;
         let opened = group.ask(ROOT, open_for_all(&client, &arguments, &members)).await?;
         let attached = attach(&client, &opened, &arguments);
         let file = agree_attached(&group, attached).await?;
         let Arguments { path, hints, report, .. } = arguments;
         let open = OpenFile::new(group, members, client, file, Terms { path, amode, hints, nodes, report });
         open.start_at_end().await?;
+        if report != Form::None {
+            open.group.agree(job::opened(report, &open.group)).await?;
+        }
         Ok(open)
     }
 }
@@ -90,18 +99,15 @@ impl OpenFile {
 /// Checks the arguments on every rank, and that the ranks agree about them.
 async fn agree_arguments(group: &Group, path: &str, amode: AccessMode, info: &Info) -> Result<Arguments, Error> {
     let own = group.agree(check_arguments(path, amode, info, group.is_root())).await?;
-    let first_open = group.ask(ROOT, async { Ok(format!("{} with {amode}", own.path).into_bytes()) }).await?;
-    let first_terms = group.ask(ROOT, async { Ok(encode_terms(own.report, &own.hints)) }).await?;
     let own_open = format!("{} with {amode}", own.path);
-    let same = if first_open == own_open.as_bytes() {
-        decode_terms(&first_terms).map(|(report, hints)| {
-            let options = options(amode, &hints, own.options);
-            Arguments { options, hints, report, ..own }
-        })
-    } else {
-        let first = String::from_utf8_lossy(&first_open);
-        Err(Error::new(ErrorClass::NotSame, format!("opens {own_open}, and rank 0 opens {first}")))
-    };
+    let first = group.ask(ROOT, async { Ok(encode_terms(&own_open, own.report, &own.hints)) }).await?;
+    let same = decode_terms(&first).and_then(|(first_open, report, hints)| {
+        if first_open != own_open {
+            return Err(Error::new(ErrorClass::NotSame, format!("opens {own_open}, and rank 0 opens {first_open}")));
+        }
+        let options = options(amode, &hints, own.options);
+        Ok(Arguments { options, hints, report, ..own })
+    });
     group.agree(same).await
 }
 
@@ -164,13 +170,33 @@ async fn agree_attached(group: &Group, own: Result<FileDescriptor, Error>) -> Re
     }
 }
 
-/// What the others take over from rank 0 travels as lines: the form of the report, then the hints.
-fn encode_terms(report: Form, hints: &Hints) -> Vec<u8> {
-    format!("{}\n{}", report.name(), hints::lines(hints)).into_bytes()
+/// Every rank's client, by rank; an error of one is an error on all.
+async fn agree_clients(
+    group: &Group,
+    own: Result<SharedClient, Error>,
+) -> Result<(SharedClient, Vec<ClientId>), Error> {
+    let id = own.as_ref().map_or(0, |client| client.id().get());
+    let members = group.all_gather([id]).await?;
+    let members: Option<Vec<ClientId>> = members.iter().map(|[id]| ClientId::new(*id)).collect();
+    match members {
+        Some(members) => Ok((own?, members)),
+        None => Err(match group.agree(own).await {
+            Err(error) => error,
+            Ok(_) => Error::new(ErrorClass::Io, "a rank sent the client id 0"),
+        }),
+    }
 }
 
-fn decode_terms(bytes: &[u8]) -> Result<(Form, Hints), Error> {
+/// What rank 0 opens, and what the others take over from it, travels as lines: the form of the report, what is opened, which is
+/// one line as paths have no control characters, and the hints.
+fn encode_terms(open: &str, report: Form, hints: &Hints) -> Vec<u8> {
+    format!("{}\n{open}\n{}", report.name(), hints::lines(hints)).into_bytes()
+}
+
+fn decode_terms(bytes: &[u8]) -> Result<(String, Form, Hints), Error> {
     let text = String::from_utf8_lossy(bytes);
-    let (report, hints) = text.split_once('\n').unwrap_or((&text, ""));
-    Ok((Form::parse(report)?, hints::from_lines(hints)?))
+    let mut parts = text.splitn(3, '\n');
+    let mut part = || parts.next().unwrap_or_default();
+    let (report, open, hints) = (part(), part(), part());
+    Ok((open.to_owned(), Form::parse(report)?, hints::from_lines(hints)?))
 }

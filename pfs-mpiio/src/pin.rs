@@ -13,10 +13,11 @@ use crate::drive;
 use crate::error::{Error, ErrorClass};
 use crate::file::OpenFile;
 use crate::group::ROOT;
+use crate::times::{Phase, Watch};
 use pfs_client::{ErrorKind, GroupGrant, SetGrant, Token};
 use pfs_core::collective::CollectivePlan;
 use pfs_core::extent::Extent;
-use pfs_core::token::message::Mode;
+use pfs_core::token::message::{FileSize, Mode};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,8 +44,16 @@ impl Pinned {
 type Got = Result<Option<Token>, pfs_client::Error>;
 
 impl OpenFile {
-    /// Pins what this rank needs, with one request for all ranks if a rank does not hold it. The same error on all ranks.
-    pub(crate) async fn pin(&self, mode: Mode, plan: &CollectivePlan) -> Result<Pinned, Error> {
+    /// Pins what this rank needs, with one request for all ranks if a rank does not hold it. The same error on all ranks, and
+    /// the same size: the largest in the generation of `size` that a rank knows under its pin. There is none if a rank had no
+    /// pin at first, or knows of another generation.
+    pub(crate) async fn pin(
+        &self,
+        mode: Mode,
+        plan: &CollectivePlan,
+        size: FileSize,
+        watch: &mut Watch<'_>,
+    ) -> Result<(Pinned, Option<FileSize>), Error> {
         let io = self.io();
         let needs = match io {
             Io::Group(_) => plan.needs(self.group.rank()),
@@ -56,8 +65,14 @@ impl OpenFile {
                 true => Some(None),
                 false => io.try_pin(mode, &needs).map(Some),
             };
-            if self.group.all(held.is_some()).await? {
-                return Ok(Pinned(Ok(held.flatten().map(Arc::new))));
+            let known = io.known_size();
+            let is_same = known.generation == size.generation;
+            let own = [held.is_none().into(), (!is_same).into(), if is_same { known.bytes } else { 0 }];
+            let [missing, other, bytes] = self.group.largest(own).await?;
+            watch.end(Phase::Agree);
+            if missing == 0 {
+                let size = (other == 0).then_some(FileSize { generation: size.generation, bytes });
+                return Ok((Pinned(Ok(held.flatten().map(Arc::new))), size));
             }
             drop(held);
             let got = match &io {
@@ -65,11 +80,14 @@ impl OpenFile {
                 Io::Own(_) => self.ask_for_shares(mode, plan, &needs).await?,
             };
             let is_void = got.as_ref().is_err_and(|error| error.kind() == ErrorKind::Stale);
-            if self.group.all(!is_void).await? {
-                return Ok(Pinned(got.map(|token| token.map(Arc::new)).map_err(Error::from)));
+            let is_usable = self.group.all(!is_void).await?;
+            watch.end(Phase::TokenWait);
+            if is_usable {
+                return Ok((Pinned(got.map(|token| token.map(Arc::new)).map_err(Error::from)), None));
             }
             drop(got);
             drive::sleep(pause).await;
+            watch.end(Phase::TokenWait);
             pause *= 2;
         }
         let message = format!("the token of a collective access was granted {ATTEMPTS_MAX} times and void each time");

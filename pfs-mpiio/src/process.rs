@@ -7,8 +7,8 @@ use crate::drive::drive;
 use crate::error::Error;
 use crate::operation::Outstanding;
 use crate::queue;
-use pfs_client::ClientConfig;
 use pfs_client::blocking::Client;
+use pfs_client::{CacheCounters, ClientConfig};
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -17,6 +17,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 type Key = (Vec<String>, PathBuf);
 
 static SESSIONS: Mutex<Vec<(Key, Weak<Session>)>> = Mutex::new(Vec::new());
+
+/// How many things caches count.
+pub(crate) const CACHE_COUNTS: usize = 9;
+pub(crate) type CacheCounts = [u64; CACHE_COUNTS];
+
+/// What the caches of sessions that have ended did.
+static ENDED: Mutex<CacheCounts> = Mutex::new([0; CACHE_COUNTS]);
 
 /// The process's client, kept alive by every file that uses it.
 #[derive(Clone)]
@@ -28,6 +35,8 @@ impl Drop for Session {
     fn drop(&mut self) {
         // A session that can not say goodbye ends by its lease; nothing of a closed file is lost by that.
         let _ = self.0.shutdown();
+        let (counts, mut ended) = (cache_counts(&self.0), ended());
+        *ended = sum(*ended, counts);
     }
 }
 
@@ -63,6 +72,31 @@ pub fn finalize() -> Result<(), Error> {
     });
     let open: Vec<Arc<Session>> = sessions().drain(..).filter_map(|(_, session)| session.upgrade()).collect();
     open.iter().try_for_each(|session| session.0.shutdown().map_err(Error::from))
+}
+
+/// What a client's cache has done.
+pub(crate) fn cache_counts(client: &Client) -> CacheCounts {
+    client.cache_counters().events().map(|(_, count)| count)
+}
+
+/// What [`cache_counts`] counts.
+pub(crate) fn cache_names() -> [&'static str; CACHE_COUNTS] {
+    CacheCounters::default().events().map(|(name, _)| name)
+}
+
+/// What the caches of all clients of this process have done.
+pub(crate) fn all_cache_counts() -> CacheCounts {
+    let live: Vec<Arc<Session>> = sessions().iter().filter_map(|(_, session)| session.upgrade()).collect();
+    let before = *ended();
+    live.iter().fold(before, |all, session| sum(all, cache_counts(&session.0)))
+}
+
+fn sum(a: CacheCounts, b: CacheCounts) -> CacheCounts {
+    std::array::from_fn(|at| a[at] + b[at])
+}
+
+fn ended() -> MutexGuard<'static, CacheCounts> {
+    ENDED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn sessions() -> MutexGuard<'static, Vec<(Key, Weak<Session>)>> {

@@ -10,11 +10,12 @@
 //! when a read ends before at the end of the file.
 
 use crate::amode::AccessMode;
-use crate::buffer::{self, Bytes, Destination, Source, Target};
+use crate::buffer::{Bytes, Destination, Source, Target};
 use crate::error::{Error, ErrorClass};
 use crate::file::{File, OpenFile};
 use crate::group::{Call, ROOT};
 use crate::status::Status;
+use crate::times::Counter;
 use crate::view::Whence;
 use pfs_core::collective::Access;
 use pfs_core::pointer::PointerChange;
@@ -24,18 +25,20 @@ impl File {
     /// the file.
     pub fn read_shared<B: Destination + ?Sized>(&self, buf: &mut B) -> Result<Status, Error> {
         self.open.check_readable()?;
-        let mut target = buffer::target(buf, &self.open.views.representation())?;
+        self.open.times.note(Counter::IndependentReads);
+        let mut target = self.open.target(buf)?;
         let read = self.run(async {
             let access = self.open.draw(target.bytes().len()).await?;
             self.open.read_access(&access, target.bytes()).await
         })?;
-        target.finish(read)
+        self.open.finish(target, read)
     }
 
     /// Writes `buf` from where the shared file pointer is, which moves on by it. Not collective.
     pub fn write_shared<B: Source + ?Sized>(&self, buf: &B) -> Result<Status, Error> {
         self.open.check_writable()?;
-        let bytes = buffer::bytes(buf, &self.open.views.representation())?;
+        self.open.times.note(Counter::IndependentWrites);
+        let bytes = self.open.bytes(buf)?;
         self.run(async {
             let access = self.open.draw(bytes.len()).await?;
             self.open.write_access(&access, &bytes).await
@@ -48,7 +51,8 @@ impl File {
     pub fn read_ordered<B: Destination + ?Sized>(&self, buf: &mut B) -> Result<Status, Error> {
         let open = &self.open;
         let checked = open.check_free(Call::ReadOrdered).and_then(|()| open.check_readable());
-        let target = checked.and_then(|()| buffer::target(buf, &open.views.representation()));
+        open.times.note(Counter::CollectiveReads);
+        let target = checked.and_then(|()| open.target(buf));
         self.run_in_turn(open.read_ordered(Call::ReadOrdered, target))
     }
 
@@ -57,7 +61,8 @@ impl File {
     pub fn write_ordered<B: Source + ?Sized>(&self, buf: &B) -> Result<Status, Error> {
         let open = &self.open;
         let checked = open.check_free(Call::WriteOrdered).and_then(|()| open.check_writable());
-        let bytes = checked.and_then(|()| buffer::bytes(buf, &open.views.representation()));
+        open.times.note(Counter::CollectiveWrites);
+        let bytes = checked.and_then(|()| open.bytes(buf));
         self.run_in_turn(open.write_ordered(Call::WriteOrdered, bytes))
     }
 

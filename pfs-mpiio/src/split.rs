@@ -12,6 +12,7 @@ use crate::request::Request;
 use crate::start::At;
 use crate::status::Status;
 use crate::threads;
+use crate::times::Counter;
 use mpi::request::{Scope, StaticScope};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -136,6 +137,7 @@ impl File {
             At::Pointer => Call::WriteAllBegin,
             At::SharedPointer => Call::WriteOrderedBegin,
         };
+        self.open.times.note(Counter::SplitWrites);
         // SAFETY: the caller's promise; what is not returned does not use the memory.
         self.start_split(call, |checked| unsafe { self.write_together_later(call, at, buf, checked) })
     }
@@ -154,6 +156,7 @@ impl File {
             At::Pointer => Call::ReadAllBegin,
             At::SharedPointer => Call::ReadOrderedBegin,
         };
+        self.open.times.note(Counter::SplitReads);
         // SAFETY: the caller's promise; what is not returned does not use the memory.
         self.start_split(call, |checked| unsafe { self.read_together_later(call, at, buf, checked) })
     }

@@ -11,12 +11,13 @@
 //! An error of this rank that can be known at the call is returned by it if the access is of this rank alone. Of an access of
 //! all ranks it is what comes of the operation, on every rank; at the shared pointer every rank gets it from the call.
 
-use crate::buffer::{self, Bytes, Destination, Source, Target};
+use crate::buffer::{Bytes, Destination, Source, Target};
 use crate::error::Error;
 use crate::file::{File, OpenFile};
 use crate::group::Call;
 use crate::operation::Operation;
 use crate::threads;
+use crate::times::Counter;
 use pfs_core::collective::Access;
 use std::mem::transmute;
 
@@ -58,7 +59,8 @@ impl File {
     pub unsafe fn start_write<B: Source + ?Sized>(&self, at: At, buf: &B) -> Result<Operation, Error> {
         threads::check()?;
         self.open.check_writable()?;
-        let bytes = buffer::bytes(buf, &self.open.views.representation())?;
+        self.open.times.note(Counter::NonblockingWrites);
+        let bytes = self.open.bytes(buf)?;
         let access = self.place_alone(at, bytes.len())?;
         // SAFETY: the caller's promise; the bytes are dropped before the operation is complete.
         Ok(self.open.start_write(access, unsafe { without_lifetime(bytes) }))
@@ -71,7 +73,8 @@ impl File {
     pub unsafe fn start_read<B: Destination + ?Sized>(&self, at: At, buf: &mut B) -> Result<Operation, Error> {
         threads::check()?;
         self.open.check_readable()?;
-        let mut target = buffer::target(buf, &self.open.views.representation())?;
+        self.open.times.note(Counter::NonblockingReads);
+        let mut target = self.open.target(buf)?;
         let access = self.place_alone(at, target.bytes().len())?;
         // SAFETY: the caller's promise; the place is dropped before the operation is complete.
         Ok(self.open.start_read(access, unsafe { target_without_lifetime(target) }))
@@ -84,6 +87,7 @@ impl File {
     pub unsafe fn start_write_all<B: Source + ?Sized>(&self, at: At, buf: &B) -> Result<Operation, Error> {
         threads::check()?;
         let call = if at == At::SharedPointer { Call::IwriteOrdered } else { Call::IwriteAtAll };
+        self.open.times.note(Counter::NonblockingWrites);
         // SAFETY: the caller's promise.
         unsafe { self.write_together_later(call, at, buf, self.open.check_free(call)) }
     }
@@ -95,6 +99,7 @@ impl File {
     pub unsafe fn start_read_all<B: Destination + ?Sized>(&self, at: At, buf: &mut B) -> Result<Operation, Error> {
         threads::check()?;
         let call = if at == At::SharedPointer { Call::IreadOrdered } else { Call::IreadAtAll };
+        self.open.times.note(Counter::NonblockingReads);
         // SAFETY: the caller's promise.
         unsafe { self.read_together_later(call, at, buf, self.open.check_free(call)) }
     }
@@ -111,7 +116,7 @@ impl File {
         checked: Result<(), Error>,
     ) -> Result<Operation, Error> {
         let checked = checked.and_then(|()| self.open.check_writable());
-        let bytes = checked.and_then(|()| buffer::bytes(buf, &self.open.views.representation()));
+        let bytes = checked.and_then(|()| self.open.bytes(buf));
         let length = bytes.as_ref().map(|bytes| bytes.len()).map_err(Error::clone);
         let access = self.place_together(call, at, length)?;
         // SAFETY: the caller's promise; the bytes are dropped before the operation is complete.
@@ -131,7 +136,7 @@ impl File {
         checked: Result<(), Error>,
     ) -> Result<Operation, Error> {
         let checked = checked.and_then(|()| self.open.check_readable());
-        let mut target = checked.and_then(|()| buffer::target(buf, &self.open.views.representation()));
+        let mut target = checked.and_then(|()| self.open.target(buf));
         let length = target.as_mut().map(|target| target.bytes().len()).map_err(|error| error.clone());
         let access = self.place_together(call, at, length)?;
         // SAFETY: the caller's promise; the place is dropped before the operation is complete.

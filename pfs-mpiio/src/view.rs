@@ -9,6 +9,7 @@ use crate::datatype::flatten_for;
 use crate::error::{Error, ErrorClass};
 use crate::file::{File, OpenFile};
 use crate::group::Call;
+use crate::times::{Counter, Phase};
 use mpi::datatype::Datatype as MpiDatatype;
 use pfs_core::collective::{Access, BeyondLimits};
 use pfs_core::datatype::{DecodeError, View, ViewError};
@@ -116,7 +117,8 @@ impl File {
         let (name, has_shared) = (number_of(representation), self.open.views.has_shared.load(Ordering::Acquire));
         let terms = own.as_ref().map(|(view, _)| [view.etype_bytes(), name, u64::from(has_shared), 0]);
         let terms = terms.map_err(Clone::clone);
-        self.run_in_turn(self.open.set_view(own, terms))
+        self.open.times.note(Counter::Views);
+        self.run_in_turn(self.open.times.during(Phase::Meta, self.open.set_view(own, terms)))
     }
 
     /// The data representation of the view, by its name.

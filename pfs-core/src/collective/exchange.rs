@@ -15,6 +15,8 @@
 //! Invariants: every byte is in one window, and a window belongs to one aggregator; an aggregator's windows are numbered in
 //! the order of the file.
 
+use super::relay::{Relay, Relayed};
+use super::survey::Survey;
 use super::{Nodes, Piece};
 use crate::extent::Extent;
 use crate::hints::Hints;
@@ -30,6 +32,7 @@ pub struct Exchange {
     windows_per_round: u64,
     /// The ranks that are aggregators, in order.
     aggregators: Vec<u32>,
+    relay: Option<Relay>,
 }
 
 /// The bytes that two ranks pass in one round.
@@ -57,27 +60,37 @@ pub struct Round {
     /// As an aggregator: bytes of this rank's windows, by the rank that they come from or go to. Of bytes that come
     /// several times those of the highest rank are written.
     pub served: Vec<Message>,
+    /// As a leader: the messages of other ranks that this one passes on, by rank and then by aggregator.
+    pub relayed: Vec<Relayed>,
     /// As an aggregator: what is written or read at the servers, in order; neighbours are joined.
     pub io: Vec<Extent>,
 }
 
 impl Exchange {
-    pub(super) fn new(recipe: &Recipe, hints: &Hints, nodes: &Nodes) -> Exchange {
+    pub(super) fn new(recipe: &Recipe, hints: &Hints, nodes: &Nodes, survey: &Survey) -> Exchange {
         let stripe_unit = recipe.stripe_unit();
         let window_bytes = hints.window_bytes(stripe_unit);
+        let aggregators = hints.aggregator_ranks(recipe.stripe_count(), nodes);
+        let relay = Relay::of(nodes, survey, aggregators.len(), hints);
         Exchange {
             stripe_unit,
             stripe_count: u64::from(recipe.stripe_count()),
             window_bytes,
             windows_per_unit: stripe_unit.div_ceil(window_bytes),
             windows_per_round: (hints.cb_buffer_bytes / window_bytes).max(1),
-            aggregators: hints.aggregator_ranks(recipe.stripe_count(), nodes),
+            aggregators,
+            relay,
         }
     }
 
     /// The ranks that read and write for all, in order.
     pub fn aggregators(&self) -> &[u32] {
         &self.aggregators
+    }
+
+    /// Who passes on messages between nodes; nothing if they go straight.
+    pub fn relay(&self) -> Option<&Relay> {
+        self.relay.as_ref()
     }
 
     /// Units of one period: each aggregator has equally many turns in it. There are as many aggregators as a multiple of the

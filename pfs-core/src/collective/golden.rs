@@ -1,6 +1,7 @@
 //! Golden texts of plans: `testdata/collective.txt` has commands and the plans they must give.
 //!
-//! A block is `write|read unit=BYTES slots=N [cb_nodes=N] [cb_buffer=BYTES] [cb=enable|disable]`, a line
+//! A block is `write|read unit=BYTES slots=N [cb_nodes=N] [cb_buffer=BYTES] [cb=enable|disable]
+//! [node_ranks=N]` (ranks of a node, with messages between nodes by way of their leaders), a line
 //! `OFFSET +LENGTH` for each rank, `----`, and the plan up to the next empty line. A rank's line may go on with
 //! ` by BLOCK every STRIDE` (blocks at that distance), this with `, COUNT every OUTER` (so many blocks, and the same again
 //! at that distance), or with ` at FROM+BYTES,…` (blocks at these places). With `PFS_GOLDEN=write` in the environment the test
@@ -64,7 +65,15 @@ fn answer(question: &str) -> String {
     match accesses {
         Ok(accesses) => {
             let ranks = accesses.len() as u32;
-            text(&CollectivePlan::new(direction, accesses, &recipe, &hints), ranks)
+            let plan = match number("node_ranks") {
+                None => CollectivePlan::new(direction, accesses, &recipe, &hints),
+                Some(node_ranks) => {
+                    let nodes = Nodes::new((0..ranks).map(|rank| (u64::from(rank) / node_ranks).to_string()));
+                    let hints = Hints { node_gather: Switch::Enable, ..hints };
+                    CollectivePlan::with_nodes(direction, accesses, &recipe, &hints, &nodes)
+                }
+            };
+            text(&plan, ranks)
         }
         Err(error) => format!("error: {error}"),
     }
@@ -131,6 +140,10 @@ fn round_text(out: &mut String, plan: &CollectivePlan, number: usize, rank: u32)
     let arrow = if plan.direction() == Direction::Write { "<-" } else { "->" };
     for message in &round.served {
         writeln!(out, "  round {number}: rank {rank} {arrow} rank {}: {:?}", message.peer, extents(message)).unwrap();
+    }
+    for Relayed { member, aggregator, bytes } in &round.relayed {
+        let (from, to) = if plan.direction() == Direction::Write { (member, aggregator) } else { (aggregator, member) };
+        writeln!(out, "  round {number}: rank {rank} passes {bytes} bytes on from rank {from} to rank {to}").unwrap();
     }
     if !round.io.is_empty() {
         writeln!(out, "  round {number}: rank {rank} and the servers: {:?}", round.io).unwrap();

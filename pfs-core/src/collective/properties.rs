@@ -280,6 +280,30 @@ proptest! {
         }
     }
 
+    /// What leaders pass on is exactly what the ranks of their nodes have for aggregators on other nodes.
+    #[test]
+    fn leaders_pass_on_what_goes_between_nodes(case in case(), node_ranks in 1u32..5) {
+        let Case { accesses, recipe, hints } = case;
+        let ranks = accesses.len() as u32;
+        let nodes = Nodes::new((0..ranks).map(|rank| (rank / node_ranks).to_string()));
+        let hints = Hints { cb_write: Switch::Enable, node_gather: Switch::Enable, ..hints };
+        let plan = CollectivePlan::with_nodes(Direction::Write, accesses, &recipe, &hints, &nodes);
+        let Method::Exchange(exchange) = plan.method() else { return Ok(()) };
+        prop_assert_eq!(exchange.relay().is_some(), nodes.count() > 1);
+        let Some(relay) = exchange.relay() else { return Ok(()) };
+        let all: Vec<Vec<Round>> = (0..ranks).map(|rank| plan.rounds(rank).collect()).collect();
+        for (number, leader) in (0..all[0].len()).flat_map(|number| (0..ranks).map(move |leader| (number, leader))) {
+            let is_passed_on = |member: &u32| *member != leader && relay.leader(*member) == leader;
+            let expected: Vec<Relayed> = (0..ranks)
+                .filter(is_passed_on)
+                .flat_map(|member| all[member as usize][number].own.iter().map(move |message| (member, message)))
+                .filter(|(member, message)| relay.is_between(*member, message.peer))
+                .map(|(member, message)| Relayed { member, aggregator: message.peer, bytes: message.bytes() })
+                .collect();
+            prop_assert_eq!(&all[leader as usize][number].relayed, &expected);
+        }
+    }
+
     /// What is found by steps and searches is what two sets have in common.
     #[test]
     fn common_bytes_are_those_of_both(one in irregular(), other in prop_oneof![irregular(), sparse()]) {
@@ -313,6 +337,24 @@ fn millions_of_pieces_cost_what_lies_in_a_round() {
     assert_eq!((round.own.len(), round.served.len(), round.io.len()), (0, 1, (1 << 20) / 8));
     assert_eq!(round.served[0].bytes(), 1 << 19);
     assert_eq!(plan.access(0).runs(), 1 << 38);
+}
+
+/// Whether short messages go by way of leaders is decided from the nodes and the bytes, unless a hint says it.
+#[test]
+fn short_messages_between_nodes_are_gathered() {
+    let recipe = Recipe::new(1 << 20, vec![smallvec![ServerId::new(1).unwrap()]; 4]).unwrap();
+    let relayed = |bytes: u64, node_ranks: u32, node_gather| {
+        let accesses = (0..16).map(|rank| Access::range(rank * bytes, bytes).unwrap()).collect();
+        let nodes = Nodes::new((0..16).map(|rank| (rank / node_ranks).to_string()));
+        let hints = Hints { cb_write: Switch::Enable, node_gather, ..Hints::default() };
+        let plan = CollectivePlan::with_nodes(Direction::Write, accesses, &recipe, &hints, &nodes);
+        matches!(plan.method(), Method::Exchange(exchange) if exchange.relay().is_some())
+    };
+    assert!(relayed(60_000, 4, Switch::Automatic));
+    assert!(!relayed(600_000, 4, Switch::Automatic), "long messages go straight");
+    assert!(!relayed(60_000, 1, Switch::Automatic), "there is nobody to gather with");
+    assert!(!relayed(60_000, 16, Switch::Automatic), "all are on one node");
+    assert!(relayed(600_000, 4, Switch::Enable) && !relayed(60_000, 4, Switch::Disable));
 }
 
 #[test]

@@ -7,7 +7,7 @@
 //! Invariants: the walks only go on; memory is for the ranks and the pieces of one round.
 
 use super::cursor::Cursor;
-use super::{CollectivePlan, Exchange, Message, Method, Round};
+use super::{CollectivePlan, Exchange, Message, Method, Relay, Relayed, Round};
 use crate::extent::{Extent, joined};
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
@@ -25,6 +25,9 @@ pub struct Rounds<'a> {
     next_bytes: BTreeSet<(u64, u32)>,
     own: Walk<'a>,
     served: Walk<'a>,
+    /// Pairs of an aggregator with each rank of `members` at the same place.
+    relayed: Walk<'a>,
+    members: Vec<u32>,
 }
 
 /// The messages of pairs of ranks, each with the next window in which there is one.
@@ -53,7 +56,10 @@ impl<'a> Rounds<'a> {
             let pairs = others.map(|(peer, access)| Pair { position, peer, cursor: Cursor::new(access, position) });
             Walk::new(exchange, pairs.collect())
         };
+        let (members, relayed) = exchange.relay().map(|relay| relayed(plan, exchange, relay, rank)).unwrap_or_default();
         Rounds {
+            relayed,
+            members,
             exchange: Some(exchange),
             next_bytes: starts.collect(),
             own: Walk::new(exchange, own.collect()),
@@ -63,8 +69,9 @@ impl<'a> Rounds<'a> {
     }
 
     fn none(plan: &'a CollectivePlan) -> Self {
-        let (own, served) = (Walk::default(), Walk::default());
-        Rounds { plan, exchange: None, period: 0, part: 0, next_bytes: BTreeSet::new(), own, served }
+        let (own, served, relayed) = <(Walk, Walk, Walk)>::default();
+        let (next_bytes, members) = (BTreeSet::new(), Vec::new());
+        Rounds { plan, exchange: None, period: 0, part: 0, next_bytes, own, served, relayed, members }
     }
 
     /// Goes on to the next round in which any rank has bytes.
@@ -100,13 +107,33 @@ impl Iterator for Rounds<'_> {
         self.find(exchange)?;
         let (windows, periods, parts) = exchange.round(self.period, self.part);
         let (own, served) = (self.own.messages(exchange, &windows), self.served.messages(exchange, &windows));
+        let passed_on = self.relayed.numbered(exchange, &windows).into_iter();
+        let relayed = passed_on.map(|(at, message)| Relayed {
+            member: self.members[at],
+            aggregator: message.peer,
+            bytes: message.bytes(),
+        });
+        let relayed = relayed.collect();
         let io: Vec<Extent> = served.iter().flat_map(|message| &message.pieces).map(|piece| piece.extent).collect();
         self.part = (self.part + 1) % parts;
         if self.part == 0 {
             self.period += periods;
         }
-        Some(Round { own, served, io: joined(io) })
+        Some(Round { own, served, relayed, io: joined(io) })
     }
+}
+
+/// What a rank passes on: pairs of aggregators with the ranks for which it does, and these ranks.
+fn relayed<'a>(plan: &'a CollectivePlan, exchange: &Exchange, relay: &Relay, rank: u32) -> (Vec<u32>, Walk<'a>) {
+    let (mut members, mut pairs) = (Vec::new(), Vec::new());
+    for member in relay.members(rank).filter(|member| plan.access(*member).bytes() > 0) {
+        let elsewhere = (0..).zip(exchange.aggregators()).filter(|(_, peer)| relay.is_between(member, **peer));
+        for (position, &peer) in elsewhere {
+            members.push(member);
+            pairs.push(Pair { position, peer, cursor: Cursor::new(plan.access(member), position) });
+        }
+    }
+    (members, Walk::new(exchange, pairs))
 }
 
 impl<'a> Walk<'a> {
@@ -118,6 +145,11 @@ impl<'a> Walk<'a> {
 
     /// The messages of the windows with these numbers.
     fn messages(&mut self, exchange: &Exchange, windows: &Range<u64>) -> Vec<Message> {
+        self.numbered(exchange, windows).into_iter().map(|(_, message)| message).collect()
+    }
+
+    /// The same, each with the number of its pair.
+    fn numbered(&mut self, exchange: &Exchange, windows: &Range<u64>) -> Vec<(usize, Message)> {
         let mut now = Vec::new();
         while let Some(&Reverse((number, at))) = self.due.peek().filter(|next| next.0.0 < windows.end) {
             debug_assert!(number >= windows.start, "no round with bytes is left out");
@@ -125,7 +157,7 @@ impl<'a> Walk<'a> {
             now.push((at, number));
         }
         now.sort_unstable();
-        now.into_iter().map(|(at, number)| self.message(exchange, at, number, windows.end)).collect()
+        now.into_iter().map(|(at, number)| (at, self.message(exchange, at, number, windows.end))).collect()
     }
 
     /// The message of a pair whose next window is `number`, up to the window `end`.

@@ -19,6 +19,8 @@ const FILE_SERVERS: u32 = 4;
 /// Where the servers' stores are: thousands of small files are made durable, which is not what is tested here.
 const MEMORY: &str = "/dev/shm";
 const JOB_LIMIT: Duration = Duration::from_secs(900);
+/// From so many ranks on they are taken to be on nodes of two each, so that messages go from node to node.
+const NODES_FROM: u32 = 4;
 /// Numbers of ranks, and their shares of all cases.
 const SHARES: [(u32, u64); 6] = [(1, 12), (2, 14), (3, 8), (4, 6), (5, 1), (6, 1)];
 
@@ -46,6 +48,9 @@ pub fn run(built: &Built, effort: &Effort, findings: &mut Findings) -> Result<()
             let mut command = Mpi::Open.launch(*ranks);
             command.arg(program).args(["--prefix", &format!("pfs:/random-{ranks}-"), "--seed", &seed]);
             command.args(["--first", &first.to_string(), "--cases", &cases.to_string()]);
+            if *ranks >= NODES_FROM {
+                command.env("PFS_RANKS_PER_NODE", "2");
+            }
             cluster.reachable_from(&mut command);
             let limit = JOB_LIMIT.saturating_mul(effort.time_factor);
             let finished = Step::new("mpirun random_cases", command, limit).run()?;

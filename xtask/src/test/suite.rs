@@ -1,5 +1,6 @@
 //! The parts themselves: which programs each runs, with which limits and in which environment.
 
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -17,6 +18,8 @@ const PROGRAM_LIMIT: Duration = Duration::from_secs(600);
 /// Documentation examples are compiled one by one.
 const DOCUMENTATION_LIMIT: Duration = Duration::from_secs(1200);
 const DEMO_SIZE_MIB: u64 = 48;
+/// A file system in memory.
+const MEMORY: &str = "/dev/shm";
 const DEMO_RANKS: u32 = 4;
 
 /// The state that parts share: what was built.
@@ -83,9 +86,12 @@ impl Suite {
     /// Runs the test programs of the packages that link MPI; they launch ranks themselves, in groups of these sizes.
     fn ranks(&self, built: &Built, mpi: Mpi, sizes: &str, findings: &mut Findings) -> Result<()> {
         let launcher = mpi.launcher().join(" ");
+        let mut environment = vec![("PFS_MPIRUN", launcher.as_str()), ("PFS_TEST_RANKS", sizes)];
+        // Their servers make thousands of small files durable. How disks do that is tested elsewhere.
+        environment.extend(Path::new(MEMORY).is_dir().then_some(("TMPDIR", MEMORY)));
         for test in built.tests.iter().filter(|test| links_mpi(test)) {
             interrupt::check()?;
-            self.test_program(test, mpi, &[("PFS_MPIRUN", &launcher), ("PFS_TEST_RANKS", sizes)], findings);
+            self.test_program(test, mpi, &environment, findings);
         }
         Ok(())
     }
