@@ -21,12 +21,12 @@ fn the_cases_pass_on_every_group_size() -> Result<()> {
     cluster.stop()
 }
 
-/// One rank has much and asks for more than a count of 31 bits could say; the others take part with nothing. With more than 2 GiB
-/// this takes minutes in a build that is not optimised: `rank_cases large --bytes 2560m`.
+/// One rank writes and reads more than 2 GiB at once, and asks for more values than a count of 31 bits could say; the others take
+/// part with nothing.
 #[test]
 fn counts_may_have_more_than_31_bits() -> Result<()> {
     let cluster = ProcessCluster::start(2)?;
-    let arguments = ["large", "--file", "pfs:/large", "--bytes", "40m"];
+    let arguments = ["large", "--file", "pfs:/large", "--bytes", "2050m"];
     Ranks::launch(&cluster, 2, env!("CARGO_BIN_EXE_rank_cases"), &arguments)?.succeed()?;
     cluster.stop()
 }

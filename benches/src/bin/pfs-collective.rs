@@ -57,20 +57,22 @@ fn run(options: &Options, world: &SimpleCommunicator) -> Result<()> {
         bail!("no group has such a name");
     }
     let machine = Machine::describe(&options.commit);
-    let (mut samples, mut ratios) = (Vec::new(), Vec::new());
+    let (mut samples, mut ratios, mut waits) = (Vec::new(), Vec::new(), Vec::new());
     for group in &groups {
         if world.rank() == 0 {
             eprintln!("measuring {}", group.name);
         }
         let bytes = group.bytes / options.smaller;
         let found = measure::group(world, group, &options.prefix, options.rounds, bytes)?;
-        ratios.extend(report::ratios(&found, group));
-        samples.extend(found);
+        ratios.extend(report::ratios(&found.samples, group));
+        samples.extend(found.samples);
+        waits.extend(found.waits);
     }
     if world.rank() != 0 {
         return Ok(());
     }
-    let (table, lines) = (report::table(&samples, &groups, &ratios), report::lines(&ratios));
+    let table = report::table(&samples, &groups, &ratios) + &report::waits_table(&waits);
+    let lines = report::waits_lines(&waits) + &report::lines(&ratios);
     std::fs::create_dir_all(&options.out).with_context(|| format!("make {}", options.out.display()))?;
     write(&options.out.join("samples.csv"), &report::csv(&samples))?;
     write(&options.out.join("summary.txt"), &format!("{table}\n{lines}"))?;

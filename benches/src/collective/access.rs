@@ -6,7 +6,7 @@ use mpi::ffi::{self, MPI_Aint};
 use mpi::raw::FromRaw;
 use mpi::topology::SimpleCommunicator;
 use mpi::traits::*;
-use pfs_mpiio::{AccessMode, File, Info};
+use pfs_mpiio::{AccessMode, File, Info, Times};
 use std::os::raw::c_int;
 
 /// Where each rank's bytes lie.
@@ -90,6 +90,11 @@ impl Opened {
         let read = self.file.read_at_all(self.offset, &mut self.buffer[..])?.bytes();
         ensure!(read == self.bytes(), "{read} bytes were read of {}", self.bytes());
         Ok(())
+    }
+
+    /// What this rank did with the file, and how long it took.
+    pub fn times(&self) -> Times {
+        self.file.times()
     }
 
     /// Removes the file. Collective.

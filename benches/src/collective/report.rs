@@ -1,7 +1,7 @@
 //! Figures of the samples: raw, as a table, and as ratios.
 
 use super::groups::{Comparison, Group};
-use super::measure::{Sample, Way};
+use super::measure::{Sample, TokenWait, Way};
 use pfs_bench_datapath::statistics::Median;
 use std::fmt::Write;
 
@@ -17,6 +17,9 @@ pub struct Ratio {
     /// The least that is wanted.
     pub target: f64,
 }
+
+/// What token waits may take of the time of collective accesses.
+const TOKEN_WAIT_MAX: f64 = 0.01;
 
 /// All samples as rows.
 pub fn csv(samples: &[Sample]) -> String {
@@ -81,6 +84,26 @@ pub fn table(samples: &[Sample], groups: &[Group], ratios: &[Ratio]) -> String {
         writeln!(text, "{name:44}  {to:11}  {target:6.2}  {}", ratio.verdict()).expect("a string");
     }
     text
+}
+
+/// The token waits of all contenders.
+pub fn waits_table(waits: &[TokenWait]) -> String {
+    let mut text = String::from("\ntoken wait in accesses                        share    target  verdict\n");
+    for TokenWait { group, contender, way, share } in waits {
+        let name = format!("{group} {contender} {}", way.name());
+        let verdict = if *share < TOKEN_WAIT_MAX { "met" } else { "missed" };
+        writeln!(text, "{name:44}  {share:.5}  {TOKEN_WAIT_MAX:6.2}  {verdict}").expect("a string");
+    }
+    text
+}
+
+/// One line for each share: name, share, no spread.
+pub fn waits_lines(waits: &[TokenWait]) -> String {
+    let line = |wait: &TokenWait| {
+        let TokenWait { group, contender, way, share } = wait;
+        format!("{group}-{}-{}-token-wait {share:.5} 0.000\n", way.name(), contender.replace(' ', "-"))
+    };
+    waits.iter().map(line).collect()
 }
 
 /// One line for each ratio: name, ratio, spread.
