@@ -17,6 +17,7 @@ use pfs_core::extent::{Extent, ExtentSet};
 use pfs_core::hints::{Hints, Switch};
 use pfs_core::token::message::Mode;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// With more pieces than this a token is asked for from the first to the last.
 const RANGES_MAX: usize = 1024;
@@ -99,6 +100,20 @@ impl OpenFile {
 
     /// Writes the data of an access for this rank alone.
     pub(crate) async fn write_access(&self, access: &Access, bytes: &[u8]) -> Result<(), Error> {
+        self.write_collecting(access, bytes).await?;
+        if self.has_to_show() && access.bytes() > 0 {
+            self.file.flush_cache().await?;
+        }
+        Ok(())
+    }
+
+    /// Whether the other ranks use the file under the same token, and yet are to see what this one does.
+    fn has_to_show(&self) -> bool {
+        self.is_visible_at_once.load(Ordering::Acquire) && self.group.size() > 1 && !self.atomic.is_on()
+    }
+
+    /// The same; small writes may stay in this rank's memory.
+    async fn write_collecting(&self, access: &Access, bytes: &[u8]) -> Result<(), Error> {
         let mut watch = self.times.watch(Phase::Write);
         let io = self.own_io()?;
         let Some(hull) = access.hull() else { return Ok(()) };
@@ -145,6 +160,9 @@ impl OpenFile {
 
     /// Reads the data of an access for this rank alone. Returns how many bytes there were before the end of the file.
     pub(crate) async fn read_access(&self, access: &Access, bytes: &mut [u8]) -> Result<usize, Error> {
+        if self.has_to_show() {
+            self.file.drop_clean();
+        }
         let mut watch = self.times.watch(Phase::Read);
         let io = self.own_io()?;
         let Some(hull) = access.hull() else { return Ok(0) };

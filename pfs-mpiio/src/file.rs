@@ -27,6 +27,7 @@ use pfs_core::hints::Hints;
 use pfs_core::ids::ClientId;
 use pfs_core::path::PfsPath;
 use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -90,6 +91,8 @@ pub(crate) struct OpenFile {
     /// The nonblocking accesses of this rank by itself.
     pub(crate) alone: Arc<Outstanding>,
     pub(crate) split: Active,
+    /// See [`File::set_visible_at_once`].
+    pub(crate) is_visible_at_once: AtomicBool,
     /// At rank 0: what was made durable and could not be reported yet.
     unreported: Mutex<Option<CommitSummary>>,
     report: Report,
@@ -191,6 +194,13 @@ impl File {
         drive(self.open.finish().close())
     }
 
+    /// Whether what this rank does by itself is seen by the other ranks at once, and it sees what they do so, as files of
+    /// POSIX have it. MPI asks for less in non-atomic mode ([`sync`](Self::sync), a barrier and `sync`), and so does a file here
+    /// without this: small accesses are collected in memory then. An access is not atomic by it. Not collective.
+    pub fn set_visible_at_once(&self, is_visible: bool) {
+        self.open.is_visible_at_once.store(is_visible, Ordering::Release);
+    }
+
     /// The access mode of the open.
     pub fn get_amode(&self) -> AccessMode {
         self.open.amode
@@ -236,6 +246,7 @@ impl OpenFile {
             queue,
             alone,
             split,
+            is_visible_at_once: AtomicBool::new(false),
             unreported,
             report,
             times: Recorder::of_file(),

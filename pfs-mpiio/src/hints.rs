@@ -112,10 +112,13 @@ fn is_possible(pair: (&str, &str), place: &str) -> bool {
 }
 
 impl Info {
-    /// The same without values that make no sense, which are an error otherwise; tells of each, once in a process. For programs
-    /// that were not written for this library: other ones pass over such values.
-    pub fn possible(mut self) -> Info {
-        self.retain(|key, value| is_possible((key, value), ""));
+    /// The same without values that make no sense, which are an error otherwise; tells of each if it is asked to, once in a
+    /// process. For programs that were not written for this library: other ones pass over such values.
+    pub fn possible(mut self, is_told: bool) -> Info {
+        self.retain(|key, value| match is_told {
+            true => is_possible((key, value), ""),
+            false => Hints::parse([(key, value)]).is_ok(),
+        });
         self
     }
 }

@@ -214,7 +214,7 @@ impl OpenFile {
         let view = View::new(displacement, &flat(etype.as_raw())?, &flat(filetype.as_raw())?)?;
         if self.amode.can_write() && !view.is_disjoint() {
             let message = "a file type that names a byte twice is possible only for a file that is open for reading";
-            return Err(Error::new(ErrorClass::Type, message));
+            return Err(Error::new(ErrorClass::Io, message));
         }
         Ok((view, representation))
     }
@@ -295,8 +295,13 @@ impl From<BeyondLimits> for Error {
 }
 
 impl From<ViewError> for Error {
+    /// The standard names no classes for these; they are those that ROMIO has.
     fn from(error: ViewError) -> Error {
-        Error::new(ErrorClass::Arg, error.to_string())
+        let class = match error {
+            ViewError::Negative(_) | ViewError::Backwards => ErrorClass::Io,
+            ViewError::EmptyEtype | ViewError::NotWhole { .. } | ViewError::Displacement(_) => ErrorClass::Arg,
+        };
+        Error::new(class, error.to_string())
     }
 }
 

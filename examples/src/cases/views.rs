@@ -265,8 +265,8 @@ fn impossible_views(context: &Context) -> Result<()> {
     let (byte, int) = (u8::equivalent_datatype(), i32::equivalent_datatype());
     let backwards = UserDatatype::indexed(&[1, 1], &[4, 0], &int);
     let twice = UserDatatype::indexed(&[2, 2], &[0, 1], &int);
-    context.same_error(ErrorClass::Arg, || file.set_view(0, &int, &backwards, "native"))?;
-    context.same_error(ErrorClass::Type, || file.set_view(0, &int, &twice, "native"))?;
+    context.same_error(ErrorClass::Io, || file.set_view(0, &int, &backwards, "native"))?;
+    context.same_error(ErrorClass::Io, || file.set_view(0, &int, &twice, "native"))?;
     context.same_error(ErrorClass::Arg, || file.set_view(0, &int, &byte, "native"))?;
     context.same_error(ErrorClass::UnsupportedDatarep, || file.set_view(0, &int, &int, "runes"))?;
     if context.ranks() > 1 {

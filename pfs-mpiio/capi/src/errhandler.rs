@@ -99,6 +99,24 @@ fn call_by_mpi(handle: MPI_File, code: c_int) -> c_int {
     }
 }
 
+/// Makes a call of MPI's own whose error is nobody's business: the handler of `MPI_FILE_NULL`, which would see it, is away.
+pub fn in_silence(call: impl FnOnce() -> c_int) -> c_int {
+    let get = native!(MPI_File_get_errhandler: unsafe extern "C" fn(MPI_File, *mut MPI_Errhandler) -> c_int).get();
+    let set = native!(MPI_File_set_errhandler: unsafe extern "C" fn(MPI_File, MPI_Errhandler) -> c_int).get();
+    let null = call::file_null();
+    // SAFETY: the null handle has a handler, which is put back and given back once.
+    unsafe {
+        let mut before = ffi::RSMPI_ERRORS_RETURN;
+        if get(null, &mut before) != SUCCESS || set(null, ffi::RSMPI_ERRORS_RETURN) != SUCCESS {
+            return call();
+        }
+        let code = call();
+        set(null, before);
+        ffi::MPI_Errhandler_free(&mut before);
+        code
+    }
+}
+
 /// Whether calling the handler of this handle is done here.
 pub fn is_raised_here(handle: MPI_File) -> bool {
     handle == call::file_null() || crate::table::find(handle).is_some()

@@ -28,6 +28,7 @@ mod native;
 mod open;
 mod process;
 mod requests;
+mod signals;
 mod split;
 mod status;
 mod table;

@@ -5,7 +5,7 @@ use crate::failure::{Failure, SUCCESS};
 use crate::names::Name;
 use crate::native::native;
 use crate::table::{self, Entry};
-use crate::{info, process, trace};
+use crate::{info, process, signals, trace};
 use mpi::ffi::{self, MPI_Comm, MPI_File, MPI_Info};
 use mpi::topology::SimpleCommunicator;
 use mpi::traits::*;
@@ -47,14 +47,18 @@ pub unsafe fn open(
         Ok(prepared) => prepared,
         Err(failure) => return Err(File::refuse_open(&*comm, failure.into_error()).into()),
     };
-    if name.is_mapped && amode.contains(AccessMode::CREATE) && comm.rank() == 0 {
-        // If it fails, so does the open, on all ranks.
-        if let Err(error) = pfs_mpiio::make_parents(&name.url) {
-            trace::line(format_args!("the folders of {}: {error}", name.url));
+    let opened = signals::not_for_threads_of(|| {
+        if name.is_mapped && amode.contains(AccessMode::CREATE) && comm.rank() == 0 {
+            // If it fails, so does the open, on all ranks.
+            if let Err(error) = pfs_mpiio::make_parents(&name.url) {
+                trace::line(format_args!("the folders of {}: {error}", name.url));
+            }
         }
-    }
-    match File::open(&*comm, &name.url, amode, &hints) {
+        File::open(&*comm, &name.url, amode, &hints)
+    });
+    match opened {
         Ok(file) => {
+            file.set_visible_at_once(process::is_visible_at_once());
             table::insert(Entry::new(handle, name.url.clone(), file));
             // SAFETY: the caller's promise.
             unsafe { *to = handle };
@@ -65,6 +69,11 @@ pub unsafe fn open(
             Err(error.into())
         }
     }
+}
+
+/// Deletes a file.
+pub fn delete(name: &Name) -> Result<(), Failure> {
+    Ok(signals::not_for_threads_of(|| pfs_mpiio::delete(&name.url))?)
 }
 
 fn amode_of(amode: c_int) -> Result<AccessMode, Failure> {

@@ -48,6 +48,20 @@ fn wanted(asked: c_int) -> c_int {
     }
 }
 
+/// Whether ranks see each other's accesses at once: `PFS_MPIIO_VISIBILITY`. Most programs were only ever run where they do.
+pub fn is_visible_at_once() -> bool {
+    const VARIABLE: &str = "PFS_MPIIO_VISIBILITY";
+    static IS_VISIBLE: OnceLock<bool> = OnceLock::new();
+    *IS_VISIBLE.get_or_init(|| match std::env::var(VARIABLE).as_deref() {
+        Ok("mpi") => false,
+        Ok("" | "posix") | Err(_) => true,
+        Ok(other) => {
+            eprintln!("pfs: {VARIABLE}={other}: it is posix or mpi; posix it is");
+            true
+        }
+    })
+}
+
 /// Whether a thread of ours may call MPI.
 pub fn threads_are_free() -> bool {
     static ARE_FREE: OnceLock<bool> = OnceLock::new();

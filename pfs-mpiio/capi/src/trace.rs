@@ -108,7 +108,7 @@ pub fn line(text: fmt::Arguments<'_>) {
 }
 
 /// The rank in `MPI_COMM_WORLD`, between MPI's begin and its end.
-fn rank() -> Option<c_int> {
+pub fn rank() -> Option<c_int> {
     static RANK: OnceLock<c_int> = OnceLock::new();
     if RANK.get().is_none() {
         let (mut is_begun, mut is_over, mut rank) = (0, 0, 0);

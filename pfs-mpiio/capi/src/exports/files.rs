@@ -25,7 +25,7 @@ exported! {
         let given = text(filename);
         match names::ours(&given) {
             None => crate::trace::native("MPI_File_delete", format_args!("{given}"), || native(filename, info)),
-            Some(name) => call::of_name("MPI_File_delete", &name.url, format_args!(""), || Ok(pfs_mpiio::delete(&name.url)?)),
+            Some(name) => call::of_name("MPI_File_delete", &name.url, format_args!(""), || open::delete(&name)),
         }
     };
 

@@ -2,6 +2,7 @@
 
 use crate::memory::{Place, Shown, destination, source};
 use crate::requests;
+use crate::signals::not_for_threads_of;
 use mpi::ffi::{MPI_Count, MPI_Datatype, MPI_Offset, MPI_Request};
 use std::ffi::{c_int, c_void};
 
@@ -23,7 +24,7 @@ macro_rules! begins {
                 #[allow(unused_mut)]
                 let mut $buffer = $memory($place, buf, MPI_Count::from(count), datatype);
                 let $at = $place.at();
-                let operation = $start?;
+                let operation = not_for_threads_of(|| $start)?;
                 requests::give(stringify!($name), $file, operation, request)
             };
         }

@@ -1,6 +1,7 @@
 //! Split collective access.
 
 use crate::memory::{Place, Shown, destination, source};
+use crate::signals::not_for_threads_of;
 use crate::split::Kind;
 use crate::status::set;
 use mpi::ffi::{MPI_Count, MPI_Datatype, MPI_Offset, MPI_Status};
@@ -30,7 +31,7 @@ macro_rules! splits {
                 #[allow(unused_mut)]
                 let mut $buffer = $memory($place, buf, MPI_Count::from(count), datatype);
                 let $at = $place.at();
-                $file.splits.begin(Kind::$kind, $start?);
+                $file.splits.begin(Kind::$kind, not_for_threads_of(|| $start)?);
                 Ok(())
             };
         }
