@@ -311,9 +311,6 @@ impl Hints {
             ("nb_proc", ranks.to_string()),
             ("num_io_nodes", servers.to_string()),
             ("cb_block_size", self.window_bytes(unit).to_string()),
-            ("romio_cb_pfr", "enable".to_owned()),
-            ("romio_cb_fr_alignment", unit.to_string()),
-            ("romio_cb_alltoall", "disable".to_owned()),
             ("direct_read", "false".to_owned()),
             ("direct_write", "false".to_owned()),
         ];

@@ -117,7 +117,7 @@ fn what_is_in_effect_is_told_whatever_was_asked_for() {
     let told = in_effect(&hints);
     let value = |key: &str| told.iter().find(|(other, _)| *other == key).map(|(_, value)| value.as_str());
     assert_eq!(value("cb_nodes"), Some("2"));
-    assert_eq!(value("romio_cb_pfr"), Some("enable"));
+    assert_eq!(value("romio_cb_pfr"), None);
     assert_eq!(value("romio_cb_write"), Some("enable"));
     assert_eq!((value("cb_buffer_size"), value("cb_block_size")), (Some("4096"), Some("4096")));
     assert_eq!((value("striping_factor"), value("access_style")), (Some("3"), None));
