@@ -212,7 +212,10 @@ impl OpenFile {
         let representation = Representation::find(representation)?;
         let flat = |datatype| flatten_for(datatype, &representation);
         let view = View::new(displacement, &flat(etype.as_raw())?, &flat(filetype.as_raw())?)?;
-        if self.amode.can_write() && !view.is_disjoint() {
+        // Copies that share bytes are as if there was one: libraries give types of one piece of work whatever extent.
+        let is_alone = self.amode.can_write() && !view.is_disjoint();
+        let view = if is_alone { view.of_one_copy() } else { view };
+        if is_alone && !view.is_disjoint() {
             let message = "a file type that names a byte twice is possible only for a file that is open for reading";
             return Err(Error::new(ErrorClass::Io, message));
         }

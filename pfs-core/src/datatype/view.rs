@@ -25,7 +25,7 @@ pub enum ViewError {
     #[error("the file type begins {0} bytes before the displacement; its displacements must not be negative")]
     Negative(i64),
     /// Offsets that go back.
-    #[error("the displacements of the file type go back; they must be in order, from one copy of it to the next, too")]
+    #[error("the displacements of the file type go back; they must be in order")]
     Backwards,
     /// A displacement that no file has.
     #[error("a displacement of {0} bytes is past the largest file offset, {MAX_FILE_BYTES}")]
@@ -49,7 +49,9 @@ impl Default for View {
 }
 
 impl View {
-    /// The copies of `filetype` one behind the other, from `displacement` on.
+    /// The copies of `filetype` one behind the other, from `displacement` on. If the second copy would go back behind the
+    /// first, as with an extent of 0, there is only the first: that is all that programs mean by such a type, and a view
+    /// has no more data than it (MPI-4.1 14.3 wants displacements in order and says nothing of copies).
     pub fn new(displacement: u64, etype: &Datatype, filetype: &Datatype) -> Result<Self, ViewError> {
         let (etype_bytes, bytes) = (etype.size(), filetype.size());
         if displacement > MAX_FILE_BYTES {
@@ -66,10 +68,17 @@ impl View {
         }
         let last_start = filetype.body.origin.saturating_add(filetype.body.node.last_start);
         let goes_on = bytes == 0 || filetype.extent() > last_start - filetype.true_lower_bound();
-        if !filetype.is_monotone() || !goes_on {
+        if !filetype.is_monotone() {
             return Err(ViewError::Backwards);
         }
-        Ok(View { displacement, etype_bytes, filetype: filetype.clone() })
+        let view = View { displacement, etype_bytes, filetype: filetype.clone() };
+        Ok(if goes_on { view } else { view.of_one_copy() })
+    }
+
+    /// The same with the first copy of the file type only: the second is past the end of all files.
+    pub fn of_one_copy(self) -> Self {
+        let filetype = self.filetype.resized(0, i64::MAX).expect("the largest file offset is an extent");
+        View { filetype, ..self }
     }
 
     /// The file offset at which the view begins, in bytes.
