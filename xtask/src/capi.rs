@@ -30,20 +30,32 @@ pub struct Flags {
 /// Builds the library.
 pub fn run(flags: &Flags) -> Result<()> {
     let mpis = if flags.mpis.is_empty() { vec![Mpi::Open, Mpi::Mpich] } else { flags.mpis.clone() };
-    let needs: Vec<Need> = mpis.iter().map(|mpi| need(*mpi)).collect();
-    setup::run(&needs)?;
+    setup::run(&mpis.iter().map(|mpi| Need::of(*mpi)).collect::<Vec<_>>())?;
     for mpi in mpis {
-        let selection = if flags.dev { Selection::Library(PACKAGE) } else { Selection::ReleaseLibrary(PACKAGE) };
-        let built = workspace::build(&selection, mpi)?;
+        let built = if flags.dev { workspace::build(&Selection::Library(PACKAGE), mpi)? } else { built(mpi)? };
         println!("{}", put(&built, mpi)?.display());
     }
     Ok(())
 }
 
-fn need(mpi: Mpi) -> Need {
+fn built(mpi: Mpi) -> Result<Built> {
+    workspace::build(&Selection::ReleaseLibrary(PACKAGE), mpi)
+}
+
+/// Builds the library in release and returns where it is.
+pub fn release(mpi: Mpi) -> Result<PathBuf> {
+    Ok(built(mpi)?.library(TARGET)?.to_path_buf())
+}
+
+/// The library of the build for tests, which is unoptimised: Open MPI's is in `built`, MPICH's is made.
+pub fn tested(built: &Built, mpi: Mpi) -> Result<PathBuf> {
     match mpi {
-        Mpi::Open => Need::OpenMpi,
-        Mpi::Mpich => Need::Mpich,
+        Mpi::Open => Ok(built.library(TARGET)?.to_path_buf()),
+        // All that the other tests with MPICH build, so that nothing is compiled twice.
+        Mpi::Mpich => {
+            let built = workspace::build(&Selection::Packages(&workspace::MPI_PACKAGES), mpi)?;
+            Ok(built.library(TARGET)?.to_path_buf())
+        }
     }
 }
 

@@ -9,6 +9,7 @@ mod cluster;
 mod demo;
 mod faults;
 mod fuzz;
+mod install;
 mod interrupt;
 mod mpi;
 mod nightly;
@@ -39,6 +40,7 @@ enum Task {
     Setup,
     Demo(demo::Flags),
     Capi(capi::Flags),
+    Install(install::Flags),
     Test(test::Flags),
     Faults(faults::Flags),
     Fuzz(fuzz::Flags),
@@ -63,6 +65,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Task::Setup => setup::run(&setup::Need::ALL).map(|()| ExitCode::SUCCESS),
         Task::Demo(flags) => demo::run(&flags).map(|()| ExitCode::SUCCESS),
         Task::Capi(flags) => capi::run(&flags).map(|()| ExitCode::SUCCESS),
+        Task::Install(flags) => install::run(&flags).map(|()| ExitCode::SUCCESS),
         Task::Test(flags) => test::run(&flags),
         Task::Faults(flags) => faults::run(&flags),
         Task::Fuzz(flags) => fuzz::run(&flags),

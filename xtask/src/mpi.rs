@@ -19,6 +19,9 @@ pub enum Mpi {
 }
 
 impl Mpi {
+    /// Both.
+    pub const ALL: [Mpi; 2] = [Mpi::Open, Mpi::Mpich];
+
     /// The name of its folders.
     pub fn name(self) -> &'static str {
         match self {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::mpi::Mpi;
 use crate::python;
 use crate::step::Step;
 
@@ -31,11 +32,38 @@ pub enum Need {
     Fuzzer,
     /// A gRPC client in Python, in a virtual environment.
     Grpcio,
+    /// Compiling Fortran.
+    Fortran,
+    /// HDF5 by h5py and PnetCDF, built for Open MPI.
+    Formats,
+    /// mpi4py, built from its source for each MPI.
+    Mpi4py,
+    /// What reads the files that an installation has beside its programs.
+    Installed,
 }
 
 impl Need {
     /// Everything that any command of this program can need.
-    pub const ALL: [Need; 6] = [Need::OpenMpi, Need::Mpich, Need::Slurm, Need::Namespaces, Need::Fuzzer, Need::Grpcio];
+    pub const ALL: [Need; 10] = [
+        Need::OpenMpi,
+        Need::Mpich,
+        Need::Slurm,
+        Need::Namespaces,
+        Need::Fuzzer,
+        Need::Grpcio,
+        Need::Fortran,
+        Need::Formats,
+        Need::Mpi4py,
+        Need::Installed,
+    ];
+
+    /// Building for this MPI.
+    pub fn of(mpi: Mpi) -> Self {
+        match mpi {
+            Mpi::Open => Need::OpenMpi,
+            Mpi::Mpich => Need::Mpich,
+        }
+    }
 
     fn packages(self) -> &'static [&'static str] {
         match self {
@@ -45,6 +73,10 @@ impl Need {
             Need::Namespaces => &["iproute2"],
             Need::Fuzzer => &["gcc", "g++", "libc6-dev"],
             Need::Grpcio => &["python3-venv"],
+            Need::Fortran => &["gfortran"],
+            Need::Formats => &["python3-h5py-mpi", "hdf5-tools", "libpnetcdf-dev", "pnetcdf-bin"],
+            Need::Mpi4py => &["python3-venv", "python3-dev"],
+            Need::Installed => &["mandoc", "man-db", "pkg-config", "tcl"],
         }
     }
 }
@@ -52,7 +84,13 @@ impl Need {
 /// Makes sure that everything for `needs` is there.
 pub fn run(needs: &[Need]) -> Result<()> {
     packages(needs)?;
-    if needs.contains(&Need::Grpcio) { python::set_up() } else { Ok(()) }
+    if needs.contains(&Need::Grpcio) {
+        python::set_up()?;
+    }
+    if needs.contains(&Need::Mpi4py) {
+        python::mpi4py::set_up()?;
+    }
+    Ok(())
 }
 
 fn packages(needs: &[Need]) -> Result<()> {

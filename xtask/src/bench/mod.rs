@@ -2,6 +2,7 @@
 
 mod collective;
 mod datapath;
+mod interposition;
 mod keep;
 
 use anyhow::Result;
@@ -12,6 +13,7 @@ use clap::Subcommand;
 pub enum Flags {
     Datapath(datapath::Flags),
     Collective(collective::Flags),
+    Interposition(interposition::Flags),
 }
 
 /// Runs the measurement.
@@ -19,5 +21,6 @@ pub fn run(flags: &Flags) -> Result<()> {
     match flags {
         Flags::Datapath(flags) => datapath::run(flags),
         Flags::Collective(flags) => collective::run(flags),
+        Flags::Interposition(flags) => interposition::run(flags),
     }
 }

@@ -3,6 +3,7 @@
 //! Invariants: a part that fails does not keep the others from running; every launched program has a time limit; the
 //! exit status is 0 only if everything that was asked for ran and passed.
 
+mod capi;
 mod findings;
 mod foreign;
 mod ior;
@@ -38,6 +39,8 @@ pub enum Part {
     Mpiio,
     /// The programs of `mpi` built for MPICH, on 2 ranks
     Mpich,
+    /// Programs in C, Fortran and Python that are not changed, under both MPIs, and file formats; an installation
+    Capi,
     /// pfs-ior under mpirun, with its own checks on
     Ior,
     /// Every method of the file server, called by a gRPC client in Python
@@ -60,6 +63,7 @@ impl Part {
             Part::Mpi => "mpi",
             Part::Mpiio => "mpiio",
             Part::Mpich => "mpich",
+            Part::Capi => "capi",
             Part::Ior => "ior",
             Part::Foreign => "foreign",
             Part::Faults => "faults",
@@ -74,6 +78,7 @@ impl Part {
             Part::Sim | Part::Model => &[],
             Part::Unit | Part::Mpi | Part::Mpiio | Part::Ior | Part::Demo => &[Need::OpenMpi],
             Part::Mpich => &[Need::OpenMpi, Need::Mpich],
+            Part::Capi => &[Need::OpenMpi, Need::Mpich, Need::Fortran, Need::Formats, Need::Mpi4py, Need::Installed],
             Part::Foreign => &[Need::OpenMpi, Need::Grpcio],
             Part::Faults => &[Need::OpenMpi, Need::Namespaces],
             Part::Slurm => &[Need::OpenMpi, Need::Slurm],

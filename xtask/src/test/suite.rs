@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 
 use super::findings::{Findings, TestCounts, closing_lines};
-use super::{Effort, Part, foreign, ior, protocol, random};
+use super::{Effort, Part, capi, foreign, ior, protocol, random};
 use crate::mpi::Mpi;
 use crate::step::{Finished, Step};
 use crate::workspace::{self, Built, MPI_PACKAGES, Selection, TestProgram};
@@ -55,6 +55,7 @@ impl Suite {
             Part::Mpi => self.ranks(&self.built, Mpi::Open, "2,3,4", findings),
             Part::Mpiio => random::run(&self.built, &self.effort, findings),
             Part::Mpich => self.mpich(findings),
+            Part::Capi => capi::run(&self.built, findings),
             Part::Ior => ior::run(&self.built, findings),
             Part::Foreign => foreign::run(&self.built, findings),
             Part::Faults => protocol::faults(&self.built, &self.effort, self.verbose, findings),

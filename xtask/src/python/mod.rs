@@ -1,6 +1,8 @@
-//! A virtual environment for the client in Python that tests the file server, below `target`.
+//! Virtual environments below `target`: for the client in Python that tests the file server, and for mpi4py.
 //!
 //! Invariant: an environment that is marked with its requirements has them all; any other is made anew.
+
+pub mod mpi4py;
 
 use std::path::PathBuf;
 use std::process::Command;

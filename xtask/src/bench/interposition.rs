@@ -1,0 +1,163 @@
+//! `bench interposition`: what the library costs programs whose files are not ours: the same small accesses of a local file,
+//! with and without it, in turns.
+//!
+//! A program measures itself, `pfs-mpiio/capi/tests/c/small.c`: calls by time of the processor, which other programs of the
+//! machine disturb less than time of the clock.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use clap::Args;
+
+use super::keep;
+use crate::capi;
+use crate::mpi::Mpi;
+use crate::setup::{self, Need};
+use crate::step::Step;
+use crate::workspace;
+
+const LIMIT: Duration = Duration::from_secs(300);
+const SOURCE: &str = "pfs-mpiio/capi/tests/c/small.c";
+
+/// Compare small accesses of local files with and without the library, in turns
+#[derive(Debug, Clone, Args)]
+pub struct Flags {
+    /// Rounds; each runs the program twice for each MPI
+    #[arg(long, default_value_t = 21, value_name = "N", value_parser = clap::value_parser!(u32).range(3..=1000))]
+    rounds: u32,
+    /// Calls of each kind in a run
+    #[arg(long, default_value_t = 20_000, value_name = "N")]
+    calls: u32,
+    /// Measure these libraries, like those in target/capi, instead of building some: MPI=FILE
+    #[arg(long, value_name = "MPI=FILE")]
+    library: Vec<String>,
+    /// How to call this machine in the name of the directory [default: processor and cores]
+    #[arg(long, value_name = "NAME")]
+    machine: Option<String>,
+    /// Keep the figures in this directory instead of benches/runs/DATE-MACHINE/interposition
+    #[arg(long, value_name = "DIR")]
+    keep: Option<PathBuf>,
+}
+
+/// Measures both MPIs and keeps the figures.
+pub fn run(flags: &Flags) -> Result<()> {
+    setup::run(&[Need::OpenMpi, Need::Mpich])?;
+    let out = keep::place("interposition", flags.keep.as_deref(), false, flags.machine.as_deref())?;
+    let mut summary = format!("commit {}, {} rounds of {} calls\n", keep::commit()?, flags.rounds, flags.calls);
+    let mut table = String::from("mpi\tround\tcall\tlibrary\tcpu_ns\n");
+    for mpi in Mpi::ALL {
+        let library = match flags.library.iter().find_map(|given| given.strip_prefix(&format!("{}=", mpi.name()))) {
+            Some(given) => fs::canonicalize(given).with_context(|| format!("the library {given}"))?,
+            None => capi::release(mpi)?,
+        };
+        let rounds = measure(mpi, &library, flags)?;
+        for round in &rounds {
+            let (mpi, Sample { round, call, with_library, cpu_ns }) = (mpi.name(), round);
+            writeln!(table, "{mpi}\t{round}\t{call}\t{with_library}\t{cpu_ns}")?;
+        }
+        summary += &summarised(mpi, &rounds);
+    }
+    fs::create_dir_all(&out).with_context(|| format!("making {}", out.display()))?;
+    fs::write(out.join("interposition.tsv"), table)?;
+    fs::write(out.join("summary.txt"), &summary)?;
+    print!("{summary}");
+    println!("kept in {}", out.display());
+    Ok(())
+}
+
+/// One figure.
+struct Sample {
+    round: u32,
+    call: String,
+    with_library: bool,
+    cpu_ns: f64,
+}
+
+fn measure(mpi: Mpi, library: &Path, flags: &Flags) -> Result<Vec<Sample>> {
+    let folder = tempfile::tempdir_in("/dev/shm").context("making a folder for local files")?;
+    let program = folder.path().join("small");
+    let mut compile = Command::new(mpi.compiler());
+    compile.args(["-O2", "-Wall", "-o"]).arg(&program).arg(workspace::root()?.join(SOURCE));
+    Step::new("compiling small.c", compile, LIMIT).run()?;
+    let mut samples = Vec::new();
+    for round in 0..flags.rounds {
+        // Who is first changes, so that nobody always finds the machine warm.
+        for with_library in [round % 2 == 0, round % 2 == 1] {
+            let mut command = mpi.launch(1);
+            if with_library {
+                match mpi {
+                    Mpi::Open => command.arg("-x").arg(format!("LD_PRELOAD={}", library.display())),
+                    Mpi::Mpich => command.args(["-genv", "LD_PRELOAD"]).arg(library),
+                };
+            }
+            command.arg(&program).arg(folder.path().join("file")).arg(flags.calls.to_string());
+            let said = Step::new("small", command, LIMIT).run()?.stdout;
+            let before = samples.len();
+            for line in said.lines() {
+                let (call, cpu_ns) = line.split_once('\t').context("a line of the program")?;
+                samples.push(Sample { round, call: call.to_owned(), with_library, cpu_ns: cpu_ns.parse()? });
+            }
+            ensure!(samples.len() > before, "the program said nothing");
+        }
+    }
+    Ok(samples)
+}
+
+/// For each kind of call the median of both, and of the rounds' ratios with the quarters around it.
+fn summarised(mpi: Mpi, samples: &[Sample]) -> String {
+    let mut calls: Vec<&str> = samples.iter().map(|sample| sample.call.as_str()).collect();
+    calls.sort_unstable();
+    calls.dedup();
+    let of = |call: &str, with_library| {
+        let chosen = samples.iter().filter(move |sample| sample.call == call && sample.with_library == with_library);
+        let mut chosen: Vec<&Sample> = chosen.collect();
+        chosen.sort_by_key(|sample| sample.round);
+        chosen.iter().map(|sample| sample.cpu_ns).collect::<Vec<f64>>()
+    };
+    let lines = calls.into_iter().map(|call| {
+        let (without, with) = (of(call, false), of(call, true));
+        let ratios: Vec<f64> = with.iter().zip(&without).map(|(with, without)| with / without).collect();
+        format!(
+            "{:8} {call:24} without {:8.0} ns, with {:8.0} ns of CPU a call; ratio {:.3} ({:.3} to {:.3})\n",
+            mpi.name(),
+            quantile(&without, 0.5),
+            quantile(&with, 0.5),
+            quantile(&ratios, 0.5),
+            quantile(&ratios, 0.25),
+            quantile(&ratios, 0.75),
+        )
+    });
+    lines.collect()
+}
+
+/// The figure below which this part of all lies.
+fn quantile(figures: &[f64], part: f64) -> f64 {
+    let mut sorted = figures.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let place = (sorted.len().saturating_sub(1)) as f64 * part;
+    sorted.get(place.round() as usize).copied().unwrap_or(f64::NAN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_middle_of_ratios_is_told() {
+        let sample = |round, with_library, cpu_ns| Sample { round, call: "write_at".to_owned(), with_library, cpu_ns };
+        let pairs = [(100.0, 101.0), (200.0, 206.0), (100.0, 100.0)];
+        let samples: Vec<Sample> = (0..)
+            .zip(pairs)
+            .flat_map(|(round, (without, with))| [sample(round, true, with), sample(round, false, without)])
+            .collect();
+        let text = summarised(Mpi::Mpich, &samples);
+        assert!(
+            text.contains("ratio 1.010 (1.010 to 1.030)") || text.contains("ratio 1.010 (1.000 to 1.030)"),
+            "{text}"
+        );
+    }
+}
