@@ -96,7 +96,7 @@ fn fetch() -> Result<()> {
     let folder = directory()?.join("source");
     fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
     let release = format!("mpi4py=={VERSION}");
-    let mut download = pip(Mpi::Open, &["download", "--no-deps", "--no-binary=:all:", &release, "--dest"])?;
+    let mut download = pip(Mpi::Open, &["download", "--no-deps", "--no-binary=mpi4py", &release, "--dest"])?;
     download.arg(&folder);
     Step::new("pip download mpi4py", download, LIMIT).run()?;
     let mut unpack = Command::new("tar");
