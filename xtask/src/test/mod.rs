@@ -39,7 +39,7 @@ pub enum Part {
     Mpiio,
     /// The programs of `mpi` built for MPICH, on 2 ranks
     Mpich,
-    /// Programs in C, Fortran and Python that are not changed, under both MPIs, and file formats; an installation
+    /// Programs in C, Fortran and Python that are not changed, file formats by HDF5 and PnetCDF, an installation
     Capi,
     /// pfs-ior under mpirun, with its own checks on
     Ior,

@@ -21,7 +21,7 @@ pub fn run(ground: &Ground<'_>, findings: &mut Findings) -> Result<()> {
             let mut said = String::new();
             for side in Side::BOTH {
                 let mut command = ground.launch(side, ground.ranks);
-                command.arg(&program).arg(ground.file(side, &format!("views{flag}")));
+                command.arg(&program).arg(ground.file(side, "fortran"));
                 if side == Side::Ours {
                     command.env("PFS_MPIIO_TRACE", "files");
                 }
