@@ -81,10 +81,10 @@ pub fn put(parts: &Parts, prefix: &Path, destdir: Option<&Path>) -> Result<PathB
     for (mpi, library) in &parts.libraries {
         tree.copy(library, &format!("lib/pfs/{}/{LIBRARY}", mpi.name()), PROGRAM)?;
         let description = format!("lib/pkgconfig/pfs-mpiio-{}.pc", mpi.name());
-        tree.write(&description, &pkg_config(prefix, *mpi), FILE)?;
+        tree.write(&description, pkg_config(prefix, *mpi), FILE)?;
     }
     let mpis: Vec<Mpi> = parts.libraries.iter().map(|(mpi, _)| *mpi).collect();
-    tree.write(&format!("share/modulefiles/pfs/{VERSION}"), &modulefile(prefix, &mpis), FILE)?;
+    tree.write(&format!("share/modulefiles/pfs/{VERSION}"), modulefile(prefix, &mpis), FILE)?;
     for (name, mode) in [("pfs-job.sh", FILE), ("pfs-mpi.sbatch", PROGRAM)] {
         tree.copy(&source.join("slurm").join(name), &format!("share/pfs/slurm/{name}"), mode)?;
     }
