@@ -46,9 +46,9 @@ pub use relay::{RELAYED_BYTES_MAX, Relay, Relayed};
 pub use rounds::Rounds;
 pub use tokens::TOKEN_PATTERNS_MAX;
 
-/// Contiguous runs of at least this many bytes (or of a stripe unit, if that is less) are worth a request of
-/// their own: about where a request's fixed cost equals the cost of moving its bytes.
-pub const DIRECT_BYTES_MIN: u64 = 64 << 10;
+/// Pieces of at least this many bytes (or of a stripe unit, if that is less) go to the servers in lists: about where the cost of
+/// a piece in a list equals that of passing its bytes between ranks. See docs/PERFORMANCE.md.
+pub const DIRECT_BYTES_MIN: u64 = 4 << 10;
 
 /// Which way the bytes go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
