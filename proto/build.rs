@@ -5,14 +5,26 @@ use std::path::Path;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=pfs");
-    let files = ["common", "metadata", "token", "data"].map(|name| format!("pfs/v1/{name}.proto"));
+    let files = ["common", "activity", "metadata", "token", "data"].map(|name| format!("pfs/v1/{name}.proto"));
     let descriptors = protox::compile(files, ["."])?;
     let out = std::env::var_os("OUT_DIR").ok_or("cargo names a directory for what is generated")?;
     std::fs::write(Path::new(&out).join("descriptors.bin"), descriptors.encode_to_vec())?;
-    tonic_prost_build::configure()
-        .bytes(".pfs.v1.WriteRequest.payload")
-        .bytes(".pfs.v1.ReadReply.payload")
-        .type_attribute(".pfs.v1.CacheCounters", "#[derive(serde::Serialize)]")
-        .compile_fds(descriptors)?;
+    // What programs get as JSON, from the page and from `pfs top`, has the names of these fields.
+    const SHOWN: [&str; 9] = [
+        "ActivityReply",
+        "TrafficRates",
+        "TokenRates",
+        "ServerActivity",
+        "DataCounters",
+        "FileActivity",
+        "SessionActivity",
+        "Moment",
+        "CacheCounters",
+    ];
+    let mut config = tonic_prost_build::configure();
+    for message in SHOWN {
+        config = config.type_attribute(format!(".pfs.v1.{message}"), "#[derive(serde::Serialize)]");
+    }
+    config.bytes(".pfs.v1.WriteRequest.payload").bytes(".pfs.v1.ReadReply.payload").compile_fds(descriptors)?;
     Ok(())
 }

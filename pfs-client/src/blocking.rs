@@ -113,6 +113,11 @@ impl Client {
         self.wait(|client| async move { client.truncate(&path, size_bytes).await })
     }
 
+    /// What happens in the cluster now, and what happened in the last minutes.
+    pub fn activity(&self, request: v1::ActivityRequest) -> Result<v1::ActivityReply, Error> {
+        self.wait(|client| async move { client.activity(request).await })
+    }
+
     /// Servers, space, counters, and the sessions if asked for.
     pub fn cluster_status(&self, sessions: bool) -> Result<v1::ClusterStatusReply, Error> {
         self.wait(|client| async move { client.cluster_status(sessions).await })

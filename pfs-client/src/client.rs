@@ -256,6 +256,15 @@ impl Client {
             .map_err(|error| error.context("cluster status"))
     }
 
+    /// What happens in the cluster now, and what happened in the last minutes.
+    pub async fn activity(&self, request: v1::ActivityRequest) -> Result<v1::ActivityReply, Error> {
+        self.state()
+            .metadata
+            .unary(|mut client| async move { client.fetch_activity(Request::new(request)).await })
+            .await
+            .map_err(|error| error.context("activity of the cluster"))
+    }
+
     /// Who holds which bytes of a file, now.
     pub async fn tokens(&self, path: &PfsPath) -> Result<v1::ListTokensReply, Error> {
         let request = v1::ListTokensRequest { target: Some(v1::list_tokens_request::Target::Path(path.to_string())) };

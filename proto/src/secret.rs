@@ -2,6 +2,7 @@
 //!
 //! Invariants:
 //! * the secret itself never leaves its file and this module: on the wire there is only an HMAC of a fixed label;
+//! * the view key is an HMAC of another label: who has it may look, and can neither call anything nor find the secret;
 //! * a secret file holds 32 random bytes as 64 hex digits, and only its owner may read it: it is made with mode 0600
 //!   and refused when group or others have any right to it;
 //! * proofs are compared in constant time.
@@ -25,6 +26,7 @@ pub const SECRET_BYTES: usize = 32;
 pub const AUTHORIZATION: &str = "authorization";
 
 const LABEL: &[u8] = b"pfs.v1 the caller knows the cluster secret";
+const VIEW_LABEL: &[u8] = b"pfs.v1 the bearer may look at the cluster";
 const FILE_BYTES_MAX: u64 = 1024;
 
 /// Why there is no secret.
@@ -113,11 +115,47 @@ impl Secret {
         parse_hex(text.trim_ascii()).map(Secret).ok_or_else(|| SecretError::Malformed(path.to_owned()))
     }
 
+    /// The secret in the text of its file; nothing if there is none in it.
+    pub fn parse(text: &str) -> Option<Self> {
+        parse_hex(text.trim().as_bytes()).map(Secret)
+    }
+
     /// Hex HMAC-SHA256 of a fixed label: shows that its bearer knows the secret without telling it.
     pub fn proof(&self) -> String {
+        self.derived(LABEL)
+    }
+
+    /// Opens what is only to be looked at: metrics and the page.
+    pub fn view_key(&self) -> ViewKey {
+        ViewKey(self.derived(VIEW_LABEL))
+    }
+
+    fn derived(&self, label: &[u8]) -> String {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes keys of any length");
-        mac.update(LABEL);
+        mac.update(label);
         hex(&mac.finalize().into_bytes())
+    }
+}
+
+/// The right to look at a cluster, as hex digits that fit into a URL.
+#[derive(Clone)]
+pub struct ViewKey(String);
+
+impl ViewKey {
+    /// The key, for whom the operator wants to give it to.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether this is the key; takes the same time wherever it differs.
+    pub fn is(&self, given: &[u8]) -> bool {
+        given.ct_eq(self.0.as_bytes()).into()
+    }
+}
+
+impl fmt::Debug for ViewKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ViewKey(…)")
     }
 }
 
@@ -278,6 +316,20 @@ mod tests {
         assert_eq!(proof, "baec44cb6bb1708847b6c6ee9d4a43f0344791f17c6764188fbe423ab03373d7");
     }
 
+    /// It stands in bookmarks and in the settings of whoever collects metrics.
+    #[test]
+    fn the_view_key_is_stable_and_no_proof() {
+        let (secret, other) = (Secret::new([7; 32]), Secret::new([8; 32]));
+        let key = secret.view_key();
+        assert_eq!(key.as_str(), "3975dccfc007a4c92ae87dbebcc42fa7415aceb14e75bce1c81f01c0da64a3bc");
+        assert_ne!(key.as_str(), secret.proof());
+        assert!(key.is(key.as_str().as_bytes()));
+        for wrong in ["", &key.as_str()[1..], &format!("{}0", key.as_str()), other.view_key().as_str(), &secret.proof()]
+        {
+            assert!(!key.is(wrong.as_bytes()), "{wrong:?}");
+        }
+    }
+
     #[test]
     fn only_the_exact_proof_passes() {
         let secret = Secret::new([1; 32]);
@@ -310,7 +362,9 @@ mod tests {
     #[test]
     fn nothing_prints_the_secret() {
         let secret = Secret::new([0xab; 32]);
-        let shown = format!("{secret:?} {:?} {:?}", AuthInterceptor::new(&secret), RequireSecret::new(&secret));
+        let (client, server) = (AuthInterceptor::new(&secret), RequireSecret::new(&secret));
+        let shown = format!("{secret:?} {client:?} {server:?} {:?}", secret.view_key());
+        assert!(!shown.contains(secret.view_key().as_str()));
         assert!(!shown.contains("abab") && !shown.contains(&secret.proof()) && !shown.contains("171"), "{shown}");
     }
 }

@@ -466,7 +466,19 @@ proptest! {
         })?;
         let (heartbeat_ms, lease_ms) = times;
         let fence_version = heartbeat_ms;
-        check::<v1::HeartbeatRequest, _>(metadata::Heartbeat { server, instance, space, boot, fence_version })?;
+        let numbers = fence_version;
+        let counters = metadata::DataCounters {
+            read_bytes: numbers,
+            written_bytes: numbers ^ 1,
+            reads: numbers ^ 2,
+            writes: numbers ^ 3,
+            commits: numbers ^ 4,
+            failures: numbers ^ 5,
+        };
+        let file = object.file;
+        let busiest = vec![metadata::FileTraffic { file, read_bytes: 1, written_bytes: numbers, requests: lease_ms }];
+        let heartbeat = metadata::Heartbeat { server, instance, space, boot, fence_version, counters, busiest };
+        check::<v1::HeartbeatRequest, _>(heartbeat)?;
         let answer =
             metadata::HeartbeatAnswer { boot, registered: is_new, fences: fences.clone(), fence_version };
         check::<v1::HeartbeatReply, _>(answer)?;

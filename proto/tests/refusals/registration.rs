@@ -91,11 +91,15 @@ fn heartbeats() {
             space: Some(v1::SpaceReport::default()),
             boot: 3,
             fence_version: 0,
+            counters: None,
+            busiest: vec![v1::FileTraffic { file_id: 7, ..v1::FileTraffic::default() }],
         },
         &[
             ("server_id", Problem::Missing, |h| h.server_id = 0),
             ("instance", Problem::Missing, |h| h.instance = 0),
             ("space", Problem::Missing, |h| h.space = None),
+            ("busiest[0].file_id", Problem::Missing, |h| h.busiest[0].file_id = 0),
+            ("busiest", Problem::TooMany { count: 65, limit: 64 }, |h| h.busiest = vec![h.busiest[0]; 65]),
         ],
     );
     refuses::<v1::HeartbeatReply, HeartbeatAnswer>(

@@ -31,6 +31,7 @@ mod instance;
 mod label;
 mod metadata_link;
 mod metered;
+mod metrics;
 mod reading;
 mod registration;
 mod replies;
@@ -39,6 +40,7 @@ mod server;
 mod service;
 mod start;
 pub mod store;
+mod traffic;
 mod wire;
 mod writing;
 

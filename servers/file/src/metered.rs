@@ -36,6 +36,11 @@ impl Budget {
         self.free.clone().try_acquire_many_owned(bytes).ok()
     }
 
+    /// Bytes that somebody holds.
+    pub fn used_bytes(&self) -> u64 {
+        u64::from(self.bytes).saturating_sub(self.free.available_permits() as u64)
+    }
+
     /// Bytes that nobody holds.
     #[cfg(test)]
     pub fn free_bytes(&self) -> usize {

@@ -8,6 +8,7 @@ use crate::chunks::{CHUNK_BYTES_MAX, Position};
 use crate::gate::Running;
 use crate::server::{FileServer, logged};
 use crate::store::{StoreError, checksums_of};
+use crate::traffic::Operation;
 use pfs_core::checksum::Checksum;
 use pfs_core::ids::{ClientId, ObjectId};
 use pfs_proto::data::{ObjectExtent, Read, total_bytes};
@@ -44,8 +45,13 @@ impl Reading {
     }
 
     /// Ends the read; an error takes its success back.
-    pub fn finish(self) -> Result<(), ErrorDetail> {
-        Ok(self.running.finish()?)
+    pub fn finish(self, server: &FileServer) -> Result<(), ErrorDetail> {
+        let ended = self.running.finish().map_err(ErrorDetail::from);
+        match &ended {
+            Ok(()) => server.traffic.read_done(self.object.file),
+            Err(error) => server.traffic.failed(Operation::Read, error.code),
+        }
+        ended
     }
 }
 
@@ -53,7 +59,8 @@ impl FileServer {
     /// Lets a read in.
     pub fn begin_read(&self, read: Read, peer: Peer) -> Result<Reading, ErrorDetail> {
         let Read { stamp, sequence, object, extents, must_exist } = read;
-        let running = self.gate.begin(stamp, Some(sequence), object.file)?;
+        let running = self.gate.begin(stamp, Some(sequence), object.file).map_err(ErrorDetail::from);
+        let running = running.inspect_err(|error| self.traffic.failed(Operation::Read, error.code))?;
         let client = stamp.incarnation;
         Ok(Reading { running, object, must_exist, extents, position: Position::default(), client, peer })
     }
@@ -67,9 +74,20 @@ impl FileServer {
         into: &mut [u8],
         checksums: &mut Vec<Checksum>,
     ) -> Result<(), ErrorDetail> {
-        let _chunk = reading.running.chunk()?;
-        let read = self.store.read(reading.object, extents, into, checksums);
-        self.or_zeros(reading.object, reading.must_exist, read, extents, into, checksums)
+        let bytes = into.len() as u64;
+        let read = reading.running.chunk().map_err(ErrorDetail::from).and_then(|_chunk| {
+            let read = self.store.read(reading.object, extents, into, checksums);
+            self.or_zeros(reading.object, reading.must_exist, read, extents, into, checksums)
+        });
+        self.count_chunk(reading, bytes, read)
+    }
+
+    fn count_chunk(&self, reading: &Reading, bytes: u64, read: Result<(), ErrorDetail>) -> Result<(), ErrorDetail> {
+        match &read {
+            Ok(()) => self.traffic.read(reading.object.file, bytes),
+            Err(error) => self.traffic.failed(Operation::Read, error.code),
+        }
+        read
     }
 
     /// The same if it takes no waiting for a disk; false: nothing was done.
@@ -80,18 +98,40 @@ impl FileServer {
         into: &mut [u8],
         checksums: &mut Vec<Checksum>,
     ) -> Result<bool, ErrorDetail> {
-        let _chunk = reading.running.chunk()?;
-        match self.store.read_now(reading.object, extents, into, checksums) {
-            Ok(read) => Ok(read),
-            Err(error) => {
-                let (object, must_exist) = (reading.object, reading.must_exist);
-                self.or_zeros(object, must_exist, Err(error), extents, into, checksums).map(|()| true)
+        let bytes = into.len() as u64;
+        let read = reading.running.chunk().map_err(ErrorDetail::from).and_then(|_chunk| {
+            match self.store.read_now(reading.object, extents, into, checksums) {
+                Ok(read) => Ok(read),
+                Err(error) => {
+                    let (object, must_exist) = (reading.object, reading.must_exist);
+                    self.or_zeros(object, must_exist, Err(error), extents, into, checksums).map(|()| true)
+                }
             }
+        });
+        match read {
+            Ok(false) => Ok(false),
+            read => self.count_chunk(reading, bytes, read.map(drop)).map(|()| true),
         }
     }
 
     /// The whole of a read that is no longer than a chunk, if it takes no waiting for a disk; false: nothing was done.
     pub fn read_single_now(
+        &self,
+        read: &Read,
+        into: &mut [u8],
+        checksums: &mut Vec<Checksum>,
+    ) -> Result<bool, ErrorDetail> {
+        let bytes = into.len() as u64;
+        let done = self.try_read_single(read, into, checksums);
+        match &done {
+            Ok(true) => self.traffic.read_single(read.object.file, bytes),
+            Ok(false) => {}
+            Err(error) => self.traffic.failed(Operation::Read, error.code),
+        }
+        done
+    }
+
+    fn try_read_single(
         &self,
         read: &Read,
         into: &mut [u8],
@@ -144,7 +184,7 @@ impl FileServer {
             checksums.append(&mut found);
             rest = after;
         }
-        reading.finish()
+        reading.finish(self)
     }
 
     fn damaged(&self, object: ObjectId, wrong: WrongChecksum) -> ErrorDetail {
@@ -154,6 +194,7 @@ impl FileServer {
             self.directory.display()
         );
         tracing::error!(%object, "{text}");
+        self.traffic.failed(Operation::Read, ErrorCode::DataLoss);
         ErrorDetail::new(ErrorCode::DataLoss, text)
     }
 

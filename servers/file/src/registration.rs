@@ -310,17 +310,25 @@ impl Session {
         let server = &self.registrar.server;
         let (boot, fence_version) = told.expect("a registration has given fences");
         let space = server.space().await.map_err(|error| RegistrationError::Disk(error.message))?;
+        let busiest = server.traffic.take_busiest();
         let request = v1::HeartbeatRequest::from(Heartbeat {
             server: terms.server,
             instance: server.instance,
             space,
             boot,
             fence_version,
+            counters: server.traffic.counters(),
+            busiest: busiest.clone(),
         });
+        server.traffic.set_space(space);
         let sent_ns = boot_time::now_ns();
-        let ask = |mut client: MetadataClient<_>| async move { client.heartbeat(request).await };
+        let ask = |mut client: MetadataClient<_>| {
+            let request = request.clone();
+            async move { client.heartbeat(request).await }
+        };
         let time_max = (terms.lease / 4).clamp(Duration::from_millis(100), REGISTER_TIME_MAX);
-        let reply = self.link.ask(time_max, ask).await.map_err(RegistrationError::of_answer)?;
+        let reply = self.link.ask(time_max, ask).await.map_err(RegistrationError::of_answer);
+        let reply = reply.inspect_err(|_| server.traffic.give_back(busiest))?;
         let answer = HeartbeatAnswer::try_from(reply)?;
         self.take_fences((answer.boot, answer.fence_version), answer.fences).await?;
         Ok(answer.registered && server.gate.renew_lease(sent_ns, terms.lease))

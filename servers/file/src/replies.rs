@@ -87,6 +87,11 @@ impl Replies {
         Some(self.begin(peer, self.all.try_claim(bytes.into())?, own))
     }
 
+    /// Bytes of the replies in memory.
+    pub fn used_bytes(&self) -> u64 {
+        self.all.used_bytes()
+    }
+
     fn bounded(&self, bytes: u64) -> u32 {
         u32::try_from(bytes).unwrap_or(u32::MAX).min(self.limits.client_bytes_max)
     }

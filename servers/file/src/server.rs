@@ -13,6 +13,7 @@ use crate::metadata_link::MetadataLink;
 use crate::metered::Budget;
 use crate::replies::{Replies, ReplyShare};
 use crate::store::{ObjectStatus, ObjectStore, StoreError};
+use crate::traffic::Traffic;
 use pfs_core::checksum::Checksum;
 use pfs_core::fence::Fences;
 use pfs_core::ids::{FileId, Instance, ObjectId};
@@ -55,6 +56,8 @@ pub struct FileServer {
     pub(crate) buffers: BufferPool,
     pub(crate) replies: Replies,
     pub(crate) writes: Budget,
+    /// What it has done.
+    pub traffic: Traffic,
     /// Dropped after the store, and before `_gone` tells it.
     pub(crate) _lock: DirectoryLock,
     /// Closed when nobody uses this server any more.

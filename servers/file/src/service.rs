@@ -2,13 +2,14 @@
 
 use crate::scrub;
 use crate::server::FileServer;
+use crate::traffic::Operation;
 use crate::wire::{Held, Whole};
 use bytes::Bytes;
 use pfs_core::fence::Fences;
 use pfs_proto::data::{
     Allocate, Commit, Drain, Fence, Read, Remove, Scrub, Stat, Truncate, Write, WriteHead, wire_checksums,
 };
-use pfs_proto::status::{ErrorCode, status};
+use pfs_proto::status::{ErrorCode, ErrorDetail, status};
 use pfs_proto::transport::MESSAGE_BYTES_MAX;
 use pfs_proto::v1;
 use pfs_proto::v1::data_server::{Data, DataServer};
@@ -34,6 +35,14 @@ impl DataService {
 
     fn instance(&self) -> u64 {
         self.server.instance.get()
+    }
+
+    async fn counted<T>(
+        &self,
+        operation: Operation,
+        work: impl Future<Output = Result<T, ErrorDetail>>,
+    ) -> Result<T, ErrorDetail> {
+        self.server.traffic.counted(operation, work).await
     }
 }
 
@@ -84,25 +93,25 @@ impl Data for DataService {
     async fn commit(&self, request: Request<v1::CommitRequest>) -> Result<Response<v1::CommitReply>, Status> {
         let request = request.into_inner();
         check_stamp(request.stamp.as_ref())?;
-        let object_lengths = self.server.commit(Commit::try_from(request)?).await?;
+        let object_lengths = self.counted(Operation::Commit, self.server.commit(Commit::try_from(request)?)).await?;
         Ok(Response::new(v1::CommitReply { instance: self.instance(), object_lengths }))
     }
 
     async fn truncate(&self, request: Request<v1::TruncateRequest>) -> Result<Response<v1::TruncateReply>, Status> {
-        self.server.truncate(Truncate::try_from(request.into_inner())?).await?;
+        self.counted(Operation::Truncate, self.server.truncate(Truncate::try_from(request.into_inner())?)).await?;
         Ok(Response::new(v1::TruncateReply { instance: self.instance() }))
     }
 
     async fn remove(&self, request: Request<v1::RemoveRequest>) -> Result<Response<v1::RemoveReply>, Status> {
         let remove = Remove::try_from(request.into_inner())?;
-        let removed_objects = self.server.remove(remove.file).await?;
+        let removed_objects = self.counted(Operation::Remove, self.server.remove(remove.file)).await?;
         Ok(Response::new(v1::RemoveReply { removed_objects }))
     }
 
     async fn stat(&self, request: Request<v1::StatRequest>) -> Result<Response<v1::StatReply>, Status> {
         let request = request.into_inner();
         check_stamp(request.stamp.as_ref())?;
-        let status = self.server.stat(Stat::try_from(request)?).await?;
+        let status = self.counted(Operation::Stat, self.server.stat(Stat::try_from(request)?)).await?;
         Ok(Response::new(v1::StatReply {
             exists: status.is_some(),
             length: status.map_or(0, |status| status.length),
@@ -120,7 +129,7 @@ impl Data for DataService {
             groups: fence.groups.into_iter().collect(),
             ..Fences::default()
         };
-        self.server.fence(fences).await?;
+        self.counted(Operation::Fence, self.server.fence(fences)).await?;
         let object_lengths = self.server.lengths(fence.objects).await?;
         Ok(Response::new(v1::FenceReply { instance: self.instance(), object_lengths }))
     }
@@ -129,7 +138,11 @@ impl Data for DataService {
         let request = request.into_inner();
         check_stamp(request.stamp.as_ref())?;
         let drain = Drain::try_from(request)?;
-        self.server.gate.drain(drain.stamp, drain.sequence).await;
+        let done = async {
+            self.server.gate.drain(drain.stamp, drain.sequence).await;
+            Ok(())
+        };
+        self.counted(Operation::Drain, done).await?;
         Ok(Response::new(v1::DrainReply { instance: self.instance() }))
     }
 
@@ -152,7 +165,7 @@ impl Data for DataService {
         let epoch = peer_of(request.extensions().get())?.epoch;
         let request = request.into_inner();
         check_stamp(request.stamp.as_ref())?;
-        self.server.allocate(Allocate::try_from(request)?, epoch).await?;
+        self.counted(Operation::Allocate, self.server.allocate(Allocate::try_from(request)?, epoch)).await?;
         Ok(Response::new(v1::AllocateReply { instance: self.instance() }))
     }
 
@@ -160,6 +173,7 @@ impl Data for DataService {
 
     async fn scrub(&self, request: Request<v1::ScrubRequest>) -> Result<Response<Self::ScrubStream>, Status> {
         let scrub = Scrub::try_from(request.into_inner())?;
+        self.counted(Operation::Scrub, std::future::ready(Ok(()))).await?;
         let replies = scrub::begin(self.server.clone(), scrub, self.shutdown.clone());
         Ok(Response::new(Box::pin(ReceiverStream::new(replies))))
     }

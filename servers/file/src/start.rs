@@ -6,11 +6,13 @@ use crate::gate::Gate;
 use crate::label;
 use crate::metadata_link::MetadataLink;
 use crate::metered::Budget;
+use crate::metrics::server_metrics;
 use crate::registration::{Registering, Registrar};
 use crate::replies::{Limits, Replies};
 use crate::server::FileServer;
 use crate::service::DataService;
 use crate::store::{ObjectStore, PosixOptions, PosixStore};
+use crate::traffic::Traffic;
 use crate::wire::Wire;
 use crate::{fence_file, instance};
 use anyhow::{Context, bail, ensure};
@@ -18,7 +20,7 @@ use pfs_core::ids::Instance;
 use pfs_proto::metadata::{Label, TEXT_BYTES_MAX};
 use pfs_proto::secret::Secret;
 use pfs_proto::transport::check_address;
-use pfs_server_runtime::{CancellationToken, DirectoryLock, RunningServer, bind, serve};
+use pfs_server_runtime::{CancellationToken, DirectoryLock, RunningServer, Services, bind, metrics, serve};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -106,13 +108,15 @@ pub async fn start(config: Config) -> anyhow::Result<RunningServer> {
             unread_for_max: config.unread_reply_max,
         }),
         writes: Budget::new(config.write_bytes_max),
+        traffic: Traffic::default(),
         _lock: opened.lock,
         _gone: gone,
     });
     let shutdown = CancellationToken::new();
     let service = Wire::new(DataService::new(server.clone(), shutdown.clone()), server.clone(), shutdown.clone());
+    let services = Services { calls: Routes::new(service), web: metrics::route(server_metrics(&server)) };
     // Served before it is registered, so that the metadata server reaches it with truncations and fences.
-    let mut running = serve(listener, &config.secret, Routes::new(service), shutdown.clone())?;
+    let mut running = serve(listener, &config.secret, services, shutdown.clone())?;
     let unread = server.replies.clone();
     let registrar = Registrar {
         server,

@@ -6,10 +6,11 @@
 use crate::arriving::{Arriving, Slices, WrongChecksum, check_whole};
 use crate::gate::{Denied, Running};
 use crate::server::{FileServer, logged};
+use crate::traffic::Operation;
 use bytes::Bytes;
 use pfs_core::checksum::Checksum;
-use pfs_core::ids::ObjectId;
-use pfs_proto::data::{ObjectExtent, WriteHead};
+use pfs_core::ids::{FileId, ObjectId};
+use pfs_proto::data::{ObjectExtent, WriteHead, total_bytes};
 use pfs_proto::metadata::VouchFile;
 use pfs_proto::status::{ErrorCode, ErrorDetail};
 use pfs_proto::v1;
@@ -33,6 +34,25 @@ type Ready<'a> = (&'a [ObjectExtent], Slices<'a>, &'a [Checksum]);
 impl FileServer {
     /// Writes a payload as it arrives; all bytes are in the store, or an error says why not.
     pub async fn write(
+        self: &Arc<Self>,
+        head: WriteHead,
+        epoch: ConnectionEpoch,
+        payload: impl Pieces,
+    ) -> Result<(), ErrorDetail> {
+        let (file, bytes) = (head.object.file, total_bytes(&head.extents));
+        let outcome = self.write_all(head, epoch, payload).await;
+        self.count_write(file, bytes, &outcome);
+        outcome
+    }
+
+    fn count_write(&self, file: FileId, bytes: u64, outcome: &Result<(), ErrorDetail>) {
+        match outcome {
+            Ok(()) => self.traffic.written(file, bytes),
+            Err(error) => self.traffic.failed(Operation::Write, error.code),
+        }
+    }
+
+    async fn write_all(
         self: &Arc<Self>,
         head: WriteHead,
         epoch: ConnectionEpoch,
@@ -84,7 +104,9 @@ impl FileServer {
         epoch: ConnectionEpoch,
         payload: &[u8],
     ) -> Option<Result<(), ErrorDetail>> {
-        self.try_write(head, epoch, payload).transpose()
+        let outcome = self.try_write(head, epoch, payload).transpose()?;
+        self.count_write(head.object.file, payload.len() as u64, &outcome);
+        Some(outcome)
     }
 
     fn try_write(

@@ -5,6 +5,7 @@
 //! answers. Tokens are granted, and orphans removed, once every client of an earlier start has said what it holds or is
 //! shut out, and every known file server refuses the stamps of earlier starts.
 
+use crate::activity::{self, Activity};
 use crate::background::Background;
 use crate::clock::{boottime_ms, unix_ns};
 use crate::cluster::{self, OpenCluster};
@@ -12,17 +13,19 @@ use crate::config::Config;
 use crate::counters::Counters;
 use crate::data_clients::DataClients;
 use crate::file_servers::{FileServers, Placement};
+use crate::metrics::CallMetrics;
 use crate::namespace::Namespace;
 use crate::service;
 use crate::sessions::Sessions;
 use crate::store::keys::Counter;
 use crate::tokens::{Effects, State, Tokens};
 use crate::upkeep::{Removals, ShuttingOut, SizeWriter, Truncations, reap};
+use crate::web;
 use anyhow::Context;
 use pfs_core::ids::Boot;
 use pfs_core::session::coordinator::Coordinator;
 use pfs_proto::secret::AuthInterceptor;
-use pfs_server_runtime::{CancellationToken, RunningServer, bind, serve};
+use pfs_server_runtime::{CancellationToken, RunningServer, Services, bind, serve};
 use std::sync::Arc;
 use tokio::sync::{Notify, mpsc};
 
@@ -45,6 +48,8 @@ pub(crate) struct Shared {
     pub(crate) truncations: Arc<Truncations>,
     pub(crate) data: Arc<DataClients>,
     pub(crate) background: Background,
+    pub(crate) activity: Activity,
+    pub(crate) metrics: CallMetrics,
     /// Is cancelled when the grace after the start is over.
     pub(crate) grace_over: CancellationToken,
 }
@@ -60,7 +65,9 @@ pub async fn start(config: Config) -> anyhow::Result<RunningServer> {
     let secret = shared.config.secret.clone();
     let background = shared.background.clone();
     tracing::info!(cluster_id = shared.cluster_id, boot = %shared.boot, "metadata server starts");
-    let mut running = serve(listener, &secret, service::routes(shared), shutdown)?;
+    let services = Services { calls: service::routes(shared.clone()), web: web::routes(&shared) };
+    drop(shared);
+    let mut running = serve(listener, &secret, services, shutdown)?;
     running.attach("background", async move {
         let ended = background.ended().await;
         drop(lock);
@@ -133,8 +140,11 @@ async fn assemble(
         truncations,
         data,
         background,
+        activity: Activity::default(),
+        metrics: CallMetrics::default(),
         grace_over,
     });
+    shared.background.spawn(activity::run(shared.clone()));
     shared.background.spawn(service::calls::run(shared.clone(), to_be_called));
     Ok((shared, lock))
 }

@@ -80,6 +80,8 @@ struct Session {
     /// Token requests that are not answered.
     requests: BTreeSet<RequestId>,
     last_request: Option<RequestId>,
+    /// Token requests so far.
+    requests_begun: u64,
     calls: Calls,
 }
 
@@ -90,6 +92,8 @@ pub(crate) struct SessionView<'a> {
     pub(crate) connected: bool,
     pub(crate) age_ms: u64,
     pub(crate) cache: Option<v1::CacheCounters>,
+    /// Token requests so far, and those that wait.
+    pub(crate) requests: (u64, u64),
 }
 
 /// All sessions.
@@ -127,6 +131,7 @@ impl Sessions {
             cache: None,
             requests: BTreeSet::new(),
             last_request: None,
+            requests_begun: 0,
             calls: Calls::default(),
         };
         self.sessions.insert(client, session);
@@ -193,6 +198,7 @@ impl Sessions {
         let room = session.requests.len() < REQUESTS_MAX;
         if room {
             session.last_request = Some(request);
+            session.requests_begun += 1;
             session.requests.insert(request);
         }
         room
@@ -273,7 +279,14 @@ impl Sessions {
             connected: session.connection.is_some(),
             age_ms: now_ms.saturating_sub(session.began_ms),
             cache: session.cache,
+            requests: (session.requests_begun, session.requests.len() as u64),
         })
+    }
+
+    /// How many there are, and how many are connected.
+    pub(crate) fn counts(&self) -> (u64, u64) {
+        let connected = self.sessions.values().filter(|session| session.connection.is_some()).count();
+        (self.sessions.len() as u64, connected as u64)
     }
 
     /// Ends all connections.

@@ -1,4 +1,5 @@
-//! Serving: one listener, the services and their reflection behind the check of the secret, health in front of it.
+//! Serving: one listener, the services and their reflection behind the check of the secret, what is only looked at
+//! behind the check of the view key, health in front of both.
 
 use crate::connections::Connections;
 use crate::running::RunningServer;
@@ -11,6 +12,21 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::{InterceptorLayer, Routes};
 use tonic::transport::Server;
 
+/// What a server answers.
+#[derive(Default)]
+pub struct Services {
+    /// Its calls, for those who know the secret.
+    pub calls: Routes,
+    /// Metrics and pages; see [`crate::web::guarded`].
+    pub web: axum::Router,
+}
+
+impl From<Routes> for Services {
+    fn from(calls: Routes) -> Self {
+        Services { calls, web: axum::Router::new() }
+    }
+}
+
 /// Listens on an address; port 0 takes a free one.
 pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address)
@@ -18,8 +34,10 @@ pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
         .with_context(|| format!("cannot listen on {address}; choose another address, or end who listens there"))
 }
 
-/// Serves `routes` to callers that know the secret, and health to everybody, until `shutdown` is cancelled. Who knows the
-/// secret may also ask by reflection what the services look like.
+/// Serves calls to those who know the secret, pages to those who have the view key, and health to everybody, until
+/// `shutdown` is cancelled. Who knows the secret may also ask by reflection what the services look like.
+///
+/// Pages come by the same port, over HTTP/1.1 or 2: there is no other port to find, to listen at or to keep shut.
 ///
 /// Services that keep streams open must end them when `shutdown` is cancelled: a graceful stop waits for open calls
 /// for [`crate::STOP_GRACE`] and cuts the rest.
@@ -29,15 +47,17 @@ pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
 pub fn serve(
     listener: TcpListener,
     secret: &Secret,
-    routes: Routes,
+    services: impl Into<Services>,
     shutdown: CancellationToken,
 ) -> anyhow::Result<RunningServer> {
+    let Services { calls, web } = services.into();
     let address = listener.local_addr().context("cannot tell the address of the listener")?;
     let connections = Connections::default();
     // Everybody may ask for the health of the whole server: it is "serving" for as long as it answers.
     let (_, health) = tonic_health::server::health_reporter();
-    let guarded = guarded(with_reflection(routes)?, secret);
-    let router = server_builder().add_routes(guarded.add_service(health));
+    let calls = guarded(with_reflection(calls)?, secret);
+    let all = Routes::from(calls.into_axum_router().merge(crate::web::guarded(web, secret)));
+    let router = server_builder().add_routes(all.add_service(health));
     let incoming = connections.clone().accept(listener).context("cannot duplicate the listener")?;
     let stop = shutdown.clone().cancelled_owned();
     let serving = tokio::spawn(async move { router.serve_with_incoming_shutdown(incoming, stop).await });
@@ -59,6 +79,7 @@ fn with_reflection(routes: Routes) -> anyhow::Result<Routes> {
 
 fn server_builder() -> Server {
     Server::builder()
+        .accept_http1(true)
         .initial_stream_window_size(transport::STREAM_WINDOW_BYTES)
         .initial_connection_window_size(transport::CONNECTION_WINDOW_BYTES)
         .max_frame_size(transport::FRAME_BYTES_MAX)

@@ -16,7 +16,8 @@ pub use namespace::{
 };
 pub use pointer::{MovePointer, MovedPointer};
 pub use registration::{
-    Fences, Heartbeat, HeartbeatAnswer, Label, RegisterFileServer, Registration, SpaceReport, VouchFile,
+    DataCounters, Fences, FileTraffic, Heartbeat, HeartbeatAnswer, Label, RegisterFileServer, Registration,
+    SpaceReport, VouchFile,
 };
 pub use session::{Access, Initialize, OperationId, SESSION_SLOTS, ServerAddress, Session};
 
@@ -26,5 +27,7 @@ pub const TEXT_BYTES_MAX: usize = 255;
 pub const GROUP_MEMBERS_MAX: usize = 65_536;
 /// Most file servers in one message.
 pub const SERVERS_MAX: usize = 65_536;
+/// Most files whose traffic is in one heartbeat.
+pub const FILE_TRAFFIC_MAX: usize = 64;
 /// Most entries of a list of fences.
 pub const FENCES_MAX: usize = 262_144;

@@ -1,8 +1,8 @@
 //! What file servers and the metadata server say to each other.
 
 use super::super::{Contradiction, ConvertError, Problem, Result, address, bounded, data, each, id, ids, nested, text};
-use super::FENCES_MAX;
 use super::session::{check_version, optional_text};
+use super::{FENCES_MAX, FILE_TRAFFIC_MAX};
 use crate::{PROTOCOL_VERSION, v1};
 use pfs_core::ids::{Boot, ClientId, FileId, GroupId, Instance, ObjectId, ServerId};
 
@@ -199,8 +199,68 @@ impl From<Fences> for v1::Fences {
     }
 }
 
-/// A file server's sign of life.
+/// What a file server has done since its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DataCounters {
+    /// Bytes read.
+    pub read_bytes: u64,
+    /// Bytes written.
+    pub written_bytes: u64,
+    /// Reads.
+    pub reads: u64,
+    /// Writes.
+    pub writes: u64,
+    /// Objects made durable.
+    pub commits: u64,
+    /// Requests that were refused or failed.
+    pub failures: u64,
+}
+
+impl From<v1::DataCounters> for DataCounters {
+    fn from(message: v1::DataCounters) -> Self {
+        let v1::DataCounters { read_bytes, written_bytes, reads, writes, commits, failures } = message;
+        DataCounters { read_bytes, written_bytes, reads, writes, commits, failures }
+    }
+}
+
+impl From<DataCounters> for v1::DataCounters {
+    fn from(counters: DataCounters) -> Self {
+        let DataCounters { read_bytes, written_bytes, reads, writes, commits, failures } = counters;
+        v1::DataCounters { read_bytes, written_bytes, reads, writes, commits, failures }
+    }
+}
+
+/// What a file server has done for one file since its last answered heartbeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileTraffic {
+    /// The file.
+    pub file: FileId,
+    /// Bytes read.
+    pub read_bytes: u64,
+    /// Bytes written.
+    pub written_bytes: u64,
+    /// Reads and writes.
+    pub requests: u64,
+}
+
+impl TryFrom<v1::FileTraffic> for FileTraffic {
+    type Error = ConvertError;
+
+    fn try_from(message: v1::FileTraffic) -> Result<Self> {
+        let v1::FileTraffic { file_id, read_bytes, written_bytes, requests } = message;
+        Ok(FileTraffic { file: id(file_id, "file_id", FileId::new)?, read_bytes, written_bytes, requests })
+    }
+}
+
+impl From<FileTraffic> for v1::FileTraffic {
+    fn from(traffic: FileTraffic) -> Self {
+        let FileTraffic { file, read_bytes, written_bytes, requests } = traffic;
+        v1::FileTraffic { file_id: file.get(), read_bytes, written_bytes, requests }
+    }
+}
+
+/// A file server's sign of life.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Heartbeat {
     /// The server.
     pub server: ServerId,
@@ -212,6 +272,10 @@ pub struct Heartbeat {
     pub boot: Boot,
     /// Their version.
     pub fence_version: u64,
+    /// What the server has done so far.
+    pub counters: DataCounters,
+    /// The files with most traffic, at most [`FILE_TRAFFIC_MAX`].
+    pub busiest: Vec<FileTraffic>,
 }
 
 impl TryFrom<v1::HeartbeatRequest> for Heartbeat {
@@ -224,6 +288,8 @@ impl TryFrom<v1::HeartbeatRequest> for Heartbeat {
             space: super::super::required(message.space, "space")?.into(),
             boot: id(message.boot, "boot", Boot::new)?,
             fence_version: message.fence_version,
+            counters: message.counters.unwrap_or_default().into(),
+            busiest: each(message.busiest, "busiest", FILE_TRAFFIC_MAX)?,
         })
     }
 }
@@ -236,6 +302,8 @@ impl From<Heartbeat> for v1::HeartbeatRequest {
             space: Some(heartbeat.space.into()),
             boot: heartbeat.boot.get(),
             fence_version: heartbeat.fence_version,
+            counters: Some(heartbeat.counters.into()),
+            busiest: heartbeat.busiest.into_iter().map(Into::into).collect(),
         }
     }
 }

@@ -69,7 +69,7 @@ impl http_body::Body for Replies {
                 State::Over => return Poll::Ready(None),
                 State::Ready(mut reading) => match reading.next(REPLY_BYTES_MAX) {
                     Some(extents) => this.state = State::Making(Box::pin(make(this.server.clone(), reading, extents))),
-                    None => return Poll::Ready(Some(Ok(end(reading.finish())))),
+                    None => return Poll::Ready(Some(Ok(end(reading.finish(&this.server))))),
                 },
                 State::Making(mut making) => {
                     let Poll::Ready(made) = making.as_mut().poll(cx) else {

@@ -1,6 +1,8 @@
 //! A metadata server that knows file servers by name, vouches for files, and can be told to fall silent.
 
-use pfs_proto::metadata::{Fences, Heartbeat, HeartbeatAnswer, Label, RegisterFileServer, Registration, VouchFile};
+use pfs_proto::metadata::{
+    DataCounters, Fences, Heartbeat, HeartbeatAnswer, Label, RegisterFileServer, Registration, VouchFile,
+};
 use pfs_proto::secret::Secret;
 use pfs_proto::status::{ErrorCode, status};
 use pfs_proto::v1;
@@ -35,6 +37,10 @@ pub struct State {
     pub heartbeats: u64,
     pub vouches: u64,
     pub objects_reported: u64,
+    /// As the last heartbeat told.
+    pub counters: DataCounters,
+    /// Bytes written to files, as all heartbeats told.
+    pub written_bytes: BTreeMap<u64, u64>,
 }
 
 #[derive(Clone)]
@@ -62,6 +68,8 @@ impl FakeMetadata {
             heartbeats: 0,
             vouches: 0,
             objects_reported: 0,
+            counters: DataCounters::default(),
+            written_bytes: BTreeMap::new(),
         };
         FakeMetadata { state: Arc::new(Mutex::new(state)), vouching: Arc::default() }
     }
@@ -144,6 +152,10 @@ impl Metadata for FakeMetadata {
         state.heartbeats += 1;
         state.told = Some((heartbeat.boot.get(), heartbeat.fence_version));
         state.objects_reported = heartbeat.space.objects;
+        state.counters = heartbeat.counters;
+        for traffic in &heartbeat.busiest {
+            *state.written_bytes.entry(traffic.file.get()).or_default() += traffic.written_bytes;
+        }
         let answer = HeartbeatAnswer {
             fence_version: state.fence_version,
             boot: pfs_core::ids::Boot::new(state.boot).unwrap(),
@@ -177,5 +189,6 @@ impl Metadata for FakeMetadata {
         client_shutdown(ClientShutdownRequest) -> ClientShutdownReply;
         cluster_status(ClusterStatusRequest) -> ClusterStatusReply;
         list_tokens(ListTokensRequest) -> ListTokensReply;
+        fetch_activity(ActivityRequest) -> ActivityReply;
     }
 }

@@ -9,6 +9,7 @@ mod fencing;
 mod full_disk;
 mod lease;
 mod load;
+mod metrics;
 mod raw;
 mod refusals;
 mod scrub;

@@ -95,8 +95,8 @@ impl FileServers {
     }
 
     /// A server's sign of life. Returns whether its registration is known.
-    pub(crate) async fn heartbeat(&self, heartbeat: Heartbeat) -> Result<bool, NamespaceError> {
-        let Heartbeat { server, instance, space, .. } = heartbeat;
+    pub(crate) async fn heartbeat(&self, heartbeat: &Heartbeat) -> Result<bool, NamespaceError> {
+        let Heartbeat { server, instance, space, .. } = *heartbeat;
         let labelled = {
             let mut table = self.table.lock();
             match table.get_mut(&server) {

@@ -173,7 +173,7 @@ mod tests {
     use crate::namespace::Namespace;
     use crate::store::MemoryStore;
     use pfs_core::ids::Instance;
-    use pfs_proto::metadata::{Heartbeat, Label, SpaceReport};
+    use pfs_proto::metadata::{DataCounters, Heartbeat, Label, SpaceReport};
     use std::sync::Arc;
 
     const ID: ServerId = ServerId::new(1).unwrap();
@@ -213,9 +213,11 @@ mod tests {
             server: ID,
             instance: Instance::new(instance).unwrap(),
             space: SpaceReport::default(),
+            counters: DataCounters::default(),
+            busiest: Vec::new(),
         };
-        assert!(!servers.heartbeat(heartbeat(7)).await.unwrap(), "another start than the registered one");
-        assert!(servers.heartbeat(heartbeat(1)).await.unwrap());
+        assert!(!servers.heartbeat(&heartbeat(7)).await.unwrap(), "another start than the registered one");
+        assert!(servers.heartbeat(&heartbeat(1)).await.unwrap());
         let error = refused(&servers, request("file-0", None, 1)).await;
         assert_eq!(error, RegistrationError::EmptyStore { name: "file-0".into(), id: ID });
     }

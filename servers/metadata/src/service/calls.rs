@@ -20,8 +20,9 @@ pub(crate) async fn run(shared: Arc<Shared>, mut calls: mpsc::UnboundedReceiver<
         let (shared, background) = (shared.clone(), shared.background.clone());
         background.spawn(async move {
             let call_id = call.call_id;
-            let work = run_one(shared.clone(), client, call);
-            let result = match shared.background.detached(work).await {
+            let method = call.method.as_ref().map_or("unknown", name_of);
+            let work = shared.background.detached(run_one(shared.clone(), client, call));
+            let result = match shared.metrics.counted(method, work).await {
                 Ok(reply) => reply,
                 Err(error) => Reply::Error(error_detail(&error).into()),
             };
@@ -72,6 +73,22 @@ async fn run_one(shared: Arc<Shared>, client: ClientId, call: v1::MetadataCall) 
         Method::ListDirectory(request) => {
             by.call(request, |c: &strict::ListDirectory| c.client, names::list).await.map(Into::into).map(Reply::Listed)
         }
+    }
+}
+
+/// A method's name in metrics, the same as that of the call that is no part of a stream.
+fn name_of(method: &Method) -> &'static str {
+    match method {
+        Method::CreateFile(_) => "create_file",
+        Method::OpenFile(_) => "open_file",
+        Method::CloseFile(_) => "close_file",
+        Method::MovePointer(_) => "move_pointer",
+        Method::FetchMetadata(_) => "fetch_metadata",
+        Method::UpdateMetadata(_) => "update_metadata",
+        Method::DeleteFile(_) => "delete_file",
+        Method::MakeDirectory(_) => "make_directory",
+        Method::Rename(_) => "rename",
+        Method::ListDirectory(_) => "list_directory",
     }
 }
 

@@ -9,6 +9,7 @@ use crate::server::Shared;
 use crate::store::keys::Counter;
 use crate::tokens::{OpenRequest, Opened as OpenedHandle, Stopped};
 use pfs_core::ids::{FileId, GroupId, OpenId, ServerId};
+use pfs_core::path::PfsPath;
 use pfs_proto::metadata::{
     Change, CloseFile, CreateFile, EntryKind, FetchMetadata, FileMetadata, MovePointer, MovedPointer, OpenFile,
     OpenFor, OpenHandle, Opened, OperationId, Target, UpdateMetadata,
@@ -36,7 +37,7 @@ pub(super) async fn create(shared: Arc<Shared>, request: CreateFile) -> Result<O
         // The stored answer: by now the file may be gone again.
         return Ok(reply(&shared, file, None, answer.created));
     };
-    match open_linked(&shared, operation, open_for, file).await? {
+    match open_linked(&shared, operation, open_for, &change.path, file).await? {
         Some((file, opened)) => Ok(reply(&shared, file, Some(opened), answer.created)),
         None => {
             let text = format!("{} was removed by somebody else before it was opened", change.path);
@@ -55,7 +56,7 @@ pub(super) async fn open(shared: Arc<Shared>, request: OpenFile) -> Result<Opene
         if file.kind == EntryKind::Directory {
             return Err(NamespaceError::IsADirectory(path).into());
         }
-        if let Some((file, opened)) = open_linked(&shared, operation, open.clone(), file).await? {
+        if let Some((file, opened)) = open_linked(&shared, operation, open.clone(), &path, file).await? {
             return Ok(reply(&shared, file, Some(opened), false));
         }
     }
@@ -69,6 +70,7 @@ async fn open_linked(
     shared: &Shared,
     operation: OperationId,
     open_for: OpenFor,
+    name: &PfsPath,
     file: FileMetadata,
 ) -> Result<Option<(FileMetadata, OpenedHandle)>, Status> {
     let open = shared.counters.take(Counter::Open).await.map_err(NamespaceError::from)?;
@@ -82,6 +84,7 @@ async fn open_linked(
         group,
         open_for,
         file: file.id,
+        name: name.clone(),
         size: file.size,
         committed_slots: file.committed_slots,
     };

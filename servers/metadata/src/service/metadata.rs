@@ -23,6 +23,7 @@ impl MetadataService {
     /// Converts a request, runs its work to the end whatever becomes of the caller, and converts the answer.
     async fn change<W, C, A, V, F>(
         &self,
+        method: &'static str,
         request: Request<W>,
         work: impl FnOnce(Arc<Shared>, C) -> F,
     ) -> Result<Response<V>, Status>
@@ -32,7 +33,8 @@ impl MetadataService {
         A: Into<V> + Send + 'static,
     {
         let converted = C::try_from(request.into_inner())?;
-        let done = self.shared.background.detached(work(self.shared.clone(), converted)).await?;
+        let done = self.shared.background.detached(work(self.shared.clone(), converted));
+        let done = self.shared.metrics.counted(method, done).await?;
         Ok(Response::new(done.into()))
     }
 }
@@ -43,7 +45,7 @@ impl Metadata for MetadataService {
         &self,
         request: Request<v1::InitializeRequest>,
     ) -> Result<Response<v1::InitializeReply>, Status> {
-        self.change(request, sessions::initialize).await
+        self.change("initialize", request, sessions::initialize).await
     }
 
     async fn ping(&self, _request: Request<v1::PingRequest>) -> Result<Response<v1::PingReply>, Status> {
@@ -55,22 +57,22 @@ impl Metadata for MetadataService {
         &self,
         request: Request<v1::CreateFileRequest>,
     ) -> Result<Response<v1::OpenFileReply>, Status> {
-        self.change(request, files::create).await
+        self.change("create_file", request, files::create).await
     }
 
     async fn open_file(&self, request: Request<v1::OpenFileRequest>) -> Result<Response<v1::OpenFileReply>, Status> {
-        self.change(request, files::open).await
+        self.change("open_file", request, files::open).await
     }
 
     async fn close_file(&self, request: Request<v1::CloseFileRequest>) -> Result<Response<v1::CloseFileReply>, Status> {
-        self.change(request, files::close).await
+        self.change("close_file", request, files::close).await
     }
 
     async fn move_pointer(
         &self,
         request: Request<v1::MovePointerRequest>,
     ) -> Result<Response<v1::MovePointerReply>, Status> {
-        self.change(request, files::move_pointer).await
+        self.change("move_pointer", request, files::move_pointer).await
     }
 
     async fn fetch_metadata(
@@ -78,21 +80,22 @@ impl Metadata for MetadataService {
         request: Request<v1::FetchMetadataRequest>,
     ) -> Result<Response<v1::FetchMetadataReply>, Status> {
         let fetch = strict::FetchMetadata::try_from(request.into_inner())?;
-        files::fetch(self.shared.clone(), fetch).await.map(Response::new)
+        let work = files::fetch(self.shared.clone(), fetch);
+        self.shared.metrics.counted("fetch_metadata", work).await.map(Response::new)
     }
 
     async fn update_metadata(
         &self,
         request: Request<v1::UpdateMetadataRequest>,
     ) -> Result<Response<v1::FetchMetadataReply>, Status> {
-        self.change(request, files::update).await
+        self.change("update_metadata", request, files::update).await
     }
 
     async fn delete_file(
         &self,
         request: Request<v1::DeleteFileRequest>,
     ) -> Result<Response<v1::DeleteFileReply>, Status> {
-        self.change(request, names::delete).await
+        self.change("delete_file", request, names::delete).await
     }
 
     async fn list_directory(
@@ -100,18 +103,19 @@ impl Metadata for MetadataService {
         request: Request<v1::ListDirectoryRequest>,
     ) -> Result<Response<v1::ListDirectoryReply>, Status> {
         let list = strict::ListDirectory::try_from(request.into_inner())?;
-        Ok(Response::new(names::list(self.shared.clone(), list).await?.into()))
+        let work = names::list(self.shared.clone(), list);
+        Ok(Response::new(self.shared.metrics.counted("list_directory", work).await?.into()))
     }
 
     async fn make_directory(
         &self,
         request: Request<v1::MakeDirectoryRequest>,
     ) -> Result<Response<v1::MakeDirectoryReply>, Status> {
-        self.change(request, names::make_directory).await
+        self.change("make_directory", request, names::make_directory).await
     }
 
     async fn rename(&self, request: Request<v1::RenameRequest>) -> Result<Response<v1::RenameReply>, Status> {
-        self.change(request, names::rename).await
+        self.change("rename", request, names::rename).await
     }
 
     async fn client_shutdown(
@@ -127,7 +131,7 @@ impl Metadata for MetadataService {
         &self,
         request: Request<v1::RegisterFileServerRequest>,
     ) -> Result<Response<v1::RegisterFileServerReply>, Status> {
-        self.change(request, servers::register).await
+        self.change("register", request, servers::register).await
     }
 
     async fn heartbeat(&self, request: Request<v1::HeartbeatRequest>) -> Result<Response<v1::HeartbeatReply>, Status> {
@@ -154,5 +158,12 @@ impl Metadata for MetadataService {
     ) -> Result<Response<v1::ListTokensReply>, Status> {
         let list = strict::ListTokens::try_from(request.into_inner())?;
         operators::list_tokens(&self.shared, list).await.map(Response::new)
+    }
+
+    async fn fetch_activity(
+        &self,
+        request: Request<v1::ActivityRequest>,
+    ) -> Result<Response<v1::ActivityReply>, Status> {
+        operators::activity(&self.shared, request.into_inner()).await.map(Response::new)
     }
 }

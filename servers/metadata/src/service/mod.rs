@@ -10,6 +10,8 @@ mod servers;
 mod sessions;
 mod token;
 
+pub(crate) use operators::activity as activity_of;
+
 use crate::server::Shared;
 use pfs_proto::transport::MESSAGE_BYTES_MAX;
 use pfs_proto::v1::metadata_server::MetadataServer;

@@ -1,5 +1,6 @@
 //! File servers: registration, heartbeats, vouching.
 
+use crate::clock::boottime_ms;
 use crate::namespace::NamespaceError;
 use crate::server::Shared;
 use crate::store::keys::Counter;
@@ -42,10 +43,11 @@ pub(super) async fn register(shared: Arc<Shared>, request: RegisterFileServer) -
 /// A sign of life. One that knows the fences of another start only has to register again.
 pub(super) async fn heartbeat(shared: &Shared, request: Heartbeat) -> Result<HeartbeatAnswer, Status> {
     let Heartbeat { server, boot, fence_version, .. } = request;
-    if boot != shared.boot || !shared.servers.heartbeat(request).await? {
+    if boot != shared.boot || !shared.servers.heartbeat(&request).await? {
         let fences = Fences::default();
         return Ok(HeartbeatAnswer { boot: shared.boot, registered: false, fences, fence_version: 0 });
     }
+    shared.activity.heard(&request, boottime_ms());
     let told = shared.tokens.with(move |state| state.server_heard(server, fence_version)).await?;
     let (fence_version, fences) = with_deleted_files(shared, server, told).await?;
     Ok(HeartbeatAnswer { boot: shared.boot, registered: true, fences, fence_version })

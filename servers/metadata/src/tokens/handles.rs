@@ -7,6 +7,7 @@
 //! * a file that lost its name is returned for removal exactly once: when its last handle goes.
 
 use pfs_core::ids::{ClientId, FileId, GroupId, Holder, OpenId};
+use pfs_core::path::PfsPath;
 use pfs_core::pointer::SharedPointer;
 use pfs_core::token::message::FileSize;
 use pfs_core::token::size::KnownSize;
@@ -28,6 +29,8 @@ struct OpenFile {
     size: KnownSize,
     committed_slots: SlotSet,
     unlinked: bool,
+    /// The name by which it was opened last in this start.
+    name: Option<PfsPath>,
 }
 
 /// All open files.
@@ -64,10 +67,23 @@ impl Handles {
             size: KnownSize::new(size),
             committed_slots: SlotSet::new(),
             unlinked: false,
+            name: None,
         });
         file.handles.insert(open);
         file.size.set(size);
         file.committed_slots.extend(committed_slots);
+    }
+
+    /// The name by which a file was opened.
+    pub(crate) fn set_name(&mut self, file: FileId, name: PfsPath) {
+        if let Some(file) = self.files.get_mut(&file) {
+            file.name = Some(name);
+        }
+    }
+
+    /// The name by which a file was opened last. It may mean another file by now.
+    pub(crate) fn name(&self, file: FileId) -> Option<&PfsPath> {
+        self.files.get(&file)?.name.as_ref()
     }
 
     /// A handle.

@@ -11,6 +11,7 @@ mod handles;
 mod opens;
 mod pointers;
 mod restart;
+mod sample;
 mod servers;
 mod sizes;
 mod state;

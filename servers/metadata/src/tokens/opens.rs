@@ -5,6 +5,7 @@ use super::state::{NotLive, State};
 use crate::namespace::Report;
 use crate::sessions::Done;
 use pfs_core::ids::{ClientId, FileId, GroupId, Holder, OpenId};
+use pfs_core::path::PfsPath;
 use pfs_core::token::manager::{Counters, TokenRange};
 use pfs_core::token::message::FileSize;
 use pfs_proto::metadata::{OpenFor, OperationId, SlotSet};
@@ -21,6 +22,8 @@ pub(crate) struct OpenRequest {
     /// For whom.
     pub(crate) open_for: OpenFor,
     pub(crate) file: FileId,
+    /// The name that it was found by.
+    pub(crate) name: PfsPath,
     /// What the store knows.
     pub(crate) size: FileSize,
     pub(crate) committed_slots: SlotSet,
@@ -101,6 +104,7 @@ impl State {
         let opened = Opened { open: request.open, holder, file: request.file };
         let handle = Handle { holder, file: request.file, access };
         self.handles.open(request.open, handle, request.size, &request.committed_slots);
+        self.handles.set_name(request.file, request.name);
         self.coordinator.manager().open(holder, request.file, request.open);
         let Opened { open, holder, file } = opened;
         self.sessions.record(request.operation, Done::Opened { open, holder, file });

@@ -71,6 +71,8 @@ pub(crate) struct State {
     /// Opens that ended in the grace: another member of the group may not know.
     pub(super) closed: BTreeSet<OpenId>,
     pub(super) taking: BTreeMap<u64, oneshot::Sender<()>>,
+    /// Files that tokens were asked of since the last sample.
+    pub(super) busy: BTreeSet<FileId>,
     last_operation: u64,
 }
 
@@ -119,6 +121,7 @@ impl State {
             orphans,
             closed: BTreeSet::new(),
             taking: BTreeMap::new(),
+            busy: BTreeSet::new(),
             last_operation: 0,
         }
     }

@@ -113,6 +113,7 @@ async fn send_heartbeats(
             server_id: registration.server_id,
             instance: registration.instance,
             space: registration.space,
+            ..v1::HeartbeatRequest::default()
         };
         if let Ok(reply) = metadata.heartbeat(heartbeat).await {
             let reply = reply.into_inner();

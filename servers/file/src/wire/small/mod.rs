@@ -227,7 +227,7 @@ impl Small {
                     let mut reply = Reply::new(&server, &reading, Some(id), extents).await;
                     let read = move |server: &FileServer| {
                         reply.read(server, &reading)?;
-                        reading.finish()?;
+                        reading.finish(server)?;
                         Ok(reply)
                     };
                     Ok(Done::Read(server.on_disk(read).await?.done()))
