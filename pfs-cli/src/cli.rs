@@ -47,6 +47,8 @@ enum Command {
     Layout(commands::layout::Flags),
     Scrub(commands::scrub::Flags),
     Tokens(commands::tokens::Flags),
+    Top(commands::top::Flags),
+    Wait(commands::wait::Flags),
     #[command(subcommand)]
     Bench(commands::bench::Flags),
     Man(commands::man::Flags),
@@ -75,6 +77,8 @@ impl Cli {
             Command::Layout(flags) => commands::layout::run(flags, &connection),
             Command::Scrub(flags) => commands::scrub::run(flags, &connection),
             Command::Tokens(flags) => commands::tokens::run(flags, &connection),
+            Command::Wait(flags) => commands::wait::run(flags),
+            Command::Top(flags) => commands::top::run(flags, &connection),
             Command::Bench(flags) => commands::bench::run(flags, &connection),
             Command::Man(flags) => commands::man::run(flags, Cli::command()),
         }

@@ -129,6 +129,11 @@ impl ClusterDirectory {
         self.path.join("run").join(format!("{name}.ready"))
     }
 
+    /// Where a launcher reads.
+    pub fn input_file(&self, name: &str) -> PathBuf {
+        self.path.join("run").join(format!("{name}.input"))
+    }
+
     fn pid_file(&self, name: &str) -> PathBuf {
         self.path.join("run").join(format!("{name}.pid"))
     }
@@ -157,7 +162,7 @@ impl ClusterDirectory {
 
     /// Forgets the process of a server that is not running any more.
     pub fn remove_run_files(&self, name: &str) -> Result<(), Failure> {
-        for file in [self.pid_file(name), self.ready_file(name)] {
+        for file in [self.pid_file(name), self.ready_file(name), self.input_file(name)] {
             remove_file_if_there(&file)
                 .map_err(|error| Failure::cannot(format_args!("remove {}", file.display()), &error))?;
         }

@@ -1,8 +1,10 @@
 //! Ending the background servers of a cluster on this machine. Doing it again changes nothing.
 
 use super::directory::{ClusterDirectory, Removal};
+use super::node_servers;
 use super::process::{Presence, ServerProcess};
 use crate::failure::{Failure, Outcome};
+use std::borrow::Borrow;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -18,6 +20,7 @@ pub fn stop(dir: &Path, remove: bool, grace: Duration) -> Outcome {
     let tried = format!("stop the cluster in {}", directory.path().display());
     let settings = directory.settings()?.ok_or_else(|| Failure::because(&tried, "its settings are gone"))?;
 
+    let nodes = node_servers::end(&directory, &settings, remove, grace)?;
     let mut running = Vec::new();
     // File servers first: what they still report must find the metadata server.
     for server in settings.servers().rev() {
@@ -33,12 +36,12 @@ pub fn stop(dir: &Path, remove: bool, grace: Duration) -> Outcome {
     }
     let (metadata, file_servers): (Vec<_>, Vec<_>) =
         running.into_iter().partition(|(name, _)| *name == settings.metadata.name);
-    let stopped = file_servers.len() + metadata.len();
+    let stopped = nodes + file_servers.len() + metadata.len();
     for servers in [file_servers, metadata] {
         end(&servers, grace)?;
     }
-    for server in settings.servers() {
-        directory.remove_run_files(&server.name)?;
+    for name in settings.processes() {
+        directory.remove_run_files(&name)?;
     }
     let path = directory.path().display().to_string();
     eprintln!("stopped {stopped} servers in {path}");
@@ -53,13 +56,14 @@ pub fn stop(dir: &Path, remove: bool, grace: Duration) -> Outcome {
 }
 
 /// Asks the servers to end, waits, and kills those that do not.
-fn end(servers: &[(&str, ServerProcess)], grace: Duration) -> Outcome {
+pub fn end<P: Borrow<ServerProcess>>(servers: &[(&str, P)], grace: Duration) -> Outcome {
     let cannot = |name: &str, error: std::io::Error| Failure::cannot(format_args!("stop {name}"), &error);
     for (name, process) in servers {
-        process.terminate().map_err(|error| cannot(name, error))?;
+        process.borrow().terminate().map_err(|error| cannot(name, error))?;
     }
     let deadline = Instant::now() + grace;
     for (name, process) in servers {
+        let process = process.borrow();
         if process.wait_until(deadline).map_err(|error| cannot(name, error))? {
             continue;
         }

@@ -5,6 +5,7 @@
 
 use super::directory::ClusterDirectory;
 use super::launch::Launch;
+use super::node_servers::{self, NodeOptions};
 use super::process::Presence;
 use super::settings::{MetadataOptions, ServerSettings, Settings};
 use crate::failure::{Failure, Outcome};
@@ -26,7 +27,7 @@ const FILE_SERVERS_DEFAULT: usize = 1;
 pub struct StartOptions {
     /// Number of file servers [default: 1, or as before]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
-    file_servers: Option<u16>,
+    pub(super) file_servers: Option<u16>,
 
     /// Host name or address to listen at [default: 127.0.0.1, or as before]
     #[arg(long, value_name = "ADDR")]
@@ -38,7 +39,7 @@ pub struct StartOptions {
 
     /// Keep the file servers' stores in these directories, in turn (once for each disk)
     #[arg(long, value_name = "DIR")]
-    data_dir: Vec<PathBuf>,
+    pub(super) data_dir: Vec<PathBuf>,
 
     /// Stripe unit of files that ask for none, like 1M
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
@@ -64,6 +65,9 @@ pub struct StartOptions {
     #[arg(long, value_name = "MS")]
     revoke_timeout_ms: Option<u64>,
 
+    #[command(flatten)]
+    pub(super) nodes: NodeOptions,
+
     /// Seconds until servers that are not ready are given up
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     timeout_s: u64,
@@ -83,6 +87,7 @@ impl StartOptions {
             ("heartbeat-ms", self.heartbeat_ms.is_some()),
             ("grace-ms", self.grace_ms.is_some()),
             ("revoke-timeout-ms", self.revoke_timeout_ms.is_some()),
+            ("nodefile", self.nodes.nodefile.is_some()),
         ];
         given.into_iter().find_map(|(name, given)| given.then_some(name))
     }
@@ -127,12 +132,17 @@ pub fn start(dir: &Path, options: &StartOptions, announce: impl FnOnce(&Access) 
     make_secret(&directory)?;
     directory.write_settings(&settings)?;
 
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    // More than one thread, because a client waits on the thread that calls it.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
         .enable_all()
         .build()
         .map_err(|error| Failure::cannot("start a runtime", &error))?;
     runtime.block_on(form(&directory, &mut settings, deadline, announce))?;
-    let servers = settings.file_servers.len();
+    let servers = settings
+        .nodes
+        .as_ref()
+        .map_or(settings.file_servers.len(), |nodes| usize::from(nodes.file_servers) * nodes.names.len());
     eprintln!("started 1 metadata server and {servers} file servers in {}", directory.path().display());
     Ok(())
 }
@@ -182,15 +192,16 @@ fn check_reachable(listen: Option<IpAddr>, advertise: Option<&str>) -> Outcome {
 
 fn check_stopped(directory: &ClusterDirectory, earlier: &Settings) -> Outcome {
     let mut running = Vec::new();
-    for server in earlier.servers() {
-        match directory.presence(&server.name)? {
-            Presence::Running(_) => running.push(server.name.as_str()),
+    let processes = earlier.processes();
+    for name in &processes {
+        match directory.presence(name)? {
+            Presence::Running(_) => running.push(name.as_str()),
             Presence::OtherHost(host) => {
                 let tried = format!("start the cluster in {}", directory.path().display());
-                return Err(Failure::because(tried, format_args!("{} runs on the host {host}", server.name))
+                return Err(Failure::because(tried, format_args!("{name} runs on the host {host}"))
                     .next("run `pfs stop` there first"));
             }
-            Presence::Gone => eprintln!("note: {} has ended without `pfs stop`; its records are replaced", server.name),
+            Presence::Gone => eprintln!("note: {name} has ended without `pfs stop`; its records are replaced"),
             Presence::NeverStarted => {}
         }
     }
@@ -199,7 +210,7 @@ fn check_stopped(directory: &ClusterDirectory, earlier: &Settings) -> Outcome {
     }
     let path = directory.path().display();
     let tried = format!("start the cluster in {path}");
-    if running.len() == 1 + earlier.file_servers.len() {
+    if running.len() == processes.len() {
         let next_step =
             format!("use it with `. {}`, or run `pfs stop --dir {path}` first", directory.connection_file().display());
         return Err(Failure::because(tried, "it is running already").next(next_step));
@@ -221,6 +232,15 @@ fn new_settings(
     if let Some(advertise) = &options.advertise {
         settings.advertise = Some(advertise.clone());
     }
+    settings.options = wished(options).or(settings.options);
+    if let Some(nodes) = node_servers::nodes(options, settings.nodes.as_ref())? {
+        if !settings.file_servers.is_empty() {
+            let problem = "it has file servers on this machine, with files on them";
+            return Err(Failure::because("put its file servers on nodes", problem).next("start another cluster"));
+        }
+        settings.nodes = Some(nodes);
+        return Ok(settings);
+    }
     let existing = settings.file_servers.len();
     let wanted = options.file_servers.map_or(existing.max(FILE_SERVERS_DEFAULT), usize::from);
     if wanted < existing {
@@ -229,19 +249,22 @@ fn new_settings(
             .next(format_args!("give --file-servers {existing} or more, or leave it out")));
     }
     settings.add_file_servers(wanted, &absolute(&options.data_dir)?);
-    let wished = MetadataOptions {
+    Ok(settings)
+}
+
+fn wished(options: &StartOptions) -> MetadataOptions {
+    MetadataOptions {
         lease_ms: options.lease_ms,
         heartbeat_ms: options.heartbeat_ms,
         grace_ms: options.grace_ms,
         revoke_timeout_ms: options.revoke_timeout_ms,
         stripe_unit: options.stripe_unit,
         stripe_count: options.stripe_count,
-    };
-    settings.options = wished.or(settings.options);
-    Ok(settings)
+    }
 }
 
-fn absolute(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+/// The same paths from wherever a server runs.
+pub(super) fn absolute(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     let absolute = |path: &PathBuf| {
         std::path::absolute(path).map_err(|error| Failure::cannot(format_args!("use {}", path.display()), &error))
     };
@@ -267,6 +290,9 @@ async fn start_servers(directory: &ClusterDirectory, settings: &mut Settings, la
     launch.start(&name, &metadata_arguments(directory, settings))?;
     settings.metadata.port = launch.wait_ready(&name).await?.port();
     let metadata = settings.reachable_at(settings.metadata.port);
+    if let Some(nodes) = &settings.nodes {
+        return node_servers::start(directory, nodes, &metadata, launch).await;
+    }
     for server in &settings.file_servers {
         launch.start(&server.name, &file_arguments(directory, settings, server, &metadata))?;
         // New servers one after the other, so that the ids that they are given follow the names.

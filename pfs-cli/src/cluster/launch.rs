@@ -4,14 +4,16 @@
 //! A server is ready when its ready file is there; the file of an earlier start is removed before the launch.
 
 use super::directory::ClusterDirectory;
+use super::nodes::Launcher;
 use super::process::{Presence, ProcessRecord, ServerProcess};
 use crate::failure::Failure;
 use crate::signals::Signals;
 use pfs_server_runtime::read_ready_file;
+use rustix::fs::{CWD, Mode, mkfifoat};
 use std::env;
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
@@ -20,6 +22,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
+/// What is asked over a connection is asked less often.
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 /// How long a server that is not wanted after all may take to end by itself.
 const GIVE_UP_GRACE: Duration = Duration::from_secs(3);
 const LOG_TAIL_LINES: usize = 12;
@@ -59,17 +63,43 @@ impl<'a> Launch<'a> {
             .map_err(|error| Failure::cannot(format_args!("record the process of {name}"), &error))
     }
 
+    /// Starts a launcher in a session of its own. Its input has one line, and stays open as long as it lives.
+    pub fn start_launcher(&mut self, launcher: &Launcher, line: &str) -> Result<(), Failure> {
+        let Launcher { name, command, .. } = launcher;
+        self.directory.remove_run_files(name)?;
+        let words: Vec<_> = command.iter().map(|word| word.to_string_lossy()).collect();
+        let tried = format!("run `{}`", words.join(" "));
+        let input = self.input(name, line).map_err(|error| Failure::cannot(&tried, &error))?;
+        let mut program = Command::new(&command[0]);
+        program.args(&command[1..]).stdin(input);
+        let server = self.spawn_command(name, program).map_err(|error| Failure::cannot(&tried, &error))?;
+        let pid = server.child.id();
+        self.servers.push(server);
+        ProcessRecord::of_child(pid)
+            .and_then(|record| self.directory.write_pid_file(name, &record))
+            .map_err(|error| Failure::cannot(format_args!("record the process of {name}"), &error))
+    }
+
+    /// A FIFO that is open for both, so that whoever reads it meets no end before it ends itself.
+    fn input(&self, name: &str, line: &str) -> io::Result<File> {
+        let path = self.directory.input_file(name);
+        mkfifoat(CWD, &path, Mode::RUSR | Mode::WUSR)?;
+        let mut input = OpenOptions::new().read(true).write(true).open(&path)?;
+        // It is far shorter than what a FIFO takes without a reader.
+        input.write_all(line.as_bytes())?;
+        Ok(input)
+    }
+
     fn spawn(&self, name: &str, arguments: &[OsString]) -> io::Result<StartedServer> {
+        let mut command = Command::new(env::current_exe()?);
+        command.arg("server").args(arguments).stdin(Stdio::null());
+        self.spawn_command(name, command)
+    }
+
+    fn spawn_command(&self, name: &str, mut command: Command) -> io::Result<StartedServer> {
         let log = OpenOptions::new().create(true).append(true).mode(0o600).open(self.directory.log_file(name))?;
         let log_start = log.metadata()?.len();
-        let mut command = Command::new(env::current_exe()?);
-        command
-            .arg("server")
-            .args(arguments)
-            .current_dir("/")
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log);
+        command.current_dir("/").stdout(log.try_clone()?).stderr(log);
         // SAFETY: between fork and exec only setsid is called, which is async-signal-safe and takes no memory.
         unsafe {
             command.pre_exec(|| rustix::process::setsid().map(drop).map_err(io::Error::from));
@@ -94,6 +124,29 @@ impl<'a> Launch<'a> {
             tokio::select! {
                 () = self.signals.next() => return Err(Failure::because("start the cluster", "interrupted")),
                 () = tokio::time::sleep(POLL_INTERVAL) => {}
+            }
+        }
+    }
+
+    /// Waits until `done` says so, as long as everything lives that was started.
+    pub async fn wait_until(
+        &mut self,
+        name: &str,
+        mut done: impl FnMut() -> Result<bool, Failure>,
+    ) -> Result<(), Failure> {
+        loop {
+            self.check_all_live()?;
+            if done()? {
+                return Ok(());
+            }
+            if Instant::now() >= self.deadline {
+                let next_step =
+                    "see its log, whether the nodes reach --listen or --advertise, or give it longer with --timeout-s";
+                return Err(self.explain(name, "not all file servers were up in time", next_step));
+            }
+            tokio::select! {
+                () = self.signals.next() => return Err(Failure::because("start the cluster", "interrupted")),
+                () = tokio::time::sleep(LOOK_INTERVAL) => {}
             }
         }
     }
@@ -183,7 +236,6 @@ fn log_tail(log: &Path, start: u64) -> io::Result<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write;
 
     #[test]
     fn the_tail_is_of_this_run() {

@@ -1,4 +1,4 @@
-//! A cluster on this machine: one directory with its settings, secret, stores, logs and running servers.
+//! A cluster of this machine, or of nodes around it: one directory with its settings, secret, stores, logs and running servers.
 //!
 //! ```text
 //! D/cluster.json      settings that outlive a restart; marks D as a cluster's directory
@@ -9,15 +9,19 @@
 //! D/log/NAME.log      what each server says
 //! D/run/NAME.pid      process of each running server, as JSON
 //! D/run/NAME.ready    address of each server that is ready
+//! D/run/NAME.input    input of a launcher, which runs file servers on nodes
 //! D/run/lock          held while a start or a stop is at work
 //! ```
 //!
 //! Invariants: a store that the settings list was empty when it was listed, so everything in it is this
 //! cluster's. A process is signalled only after it was recognised as the one that was started.
 
+pub mod abandoned;
 pub mod directory;
 pub mod ending;
 pub mod formation;
 pub mod launch;
+pub mod node_servers;
+pub mod nodes;
 pub mod process;
 pub mod settings;

@@ -1,5 +1,6 @@
 //! `cluster.json`: what a start must know about the starts before it.
 
+use super::nodes::Nodes;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -25,8 +26,11 @@ pub struct Settings {
     pub options: MetadataOptions,
     /// The metadata server.
     pub metadata: ServerSettings,
-    /// The file servers; a start may add some, none ever goes.
+    /// The file servers of this machine; a start may add some, none ever goes.
     pub file_servers: Vec<ServerSettings>,
+    /// The file servers are on these nodes, and none is on this machine by itself.
+    #[serde(default)]
+    pub nodes: Option<Nodes>,
 }
 
 /// Settings of one server.
@@ -84,7 +88,14 @@ impl Settings {
             options: MetadataOptions::default(),
             metadata: ServerSettings { name: METADATA_NAME.to_owned(), store: METADATA_NAME.into(), port: 0 },
             file_servers: Vec::new(),
+            nodes: None,
         }
+    }
+
+    /// Names of all background processes of this machine, the metadata server's first.
+    pub fn processes(&self) -> Vec<String> {
+        let nodes = self.nodes.iter().flat_map(Nodes::processes);
+        self.servers().map(|server| server.name.clone()).chain(nodes).collect()
     }
 
     /// Adds file servers until there are `count`; their stores go to `store_parents` in turn, or beside the

@@ -1,5 +1,6 @@
 //! `pfs server`: one server in the foreground, until SIGTERM or SIGINT.
 
+use super::node;
 use crate::connection::Connection;
 use crate::failure::{Failure, Outcome};
 use crate::sizes::parse_size;
@@ -16,6 +17,7 @@ use tokio::runtime::{Builder, Runtime};
 pub enum Flags {
     Metadata(MetadataFlags),
     File(FileFlags),
+    Node(node::Flags),
 }
 
 /// Run a metadata server: names, layouts, sizes, sessions and tokens
@@ -148,6 +150,7 @@ pub fn run(flags: Flags, connection: &Connection) -> Outcome {
     match flags {
         Flags::Metadata(flags) => run_metadata(flags, connection),
         Flags::File(flags) => run_file(flags, connection),
+        Flags::Node(flags) => node::run(flags),
     }
 }
 

@@ -1,7 +1,7 @@
 //! `pfs status`: servers, sessions and token traffic of a cluster.
 
 use crate::connection::{Connection, cannot};
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
 use crate::output::{self, Align, Column};
 use crate::sizes;
 use clap::Args;
@@ -12,7 +12,10 @@ use std::fmt::Write;
 /// Show servers, space, sessions and token traffic
 #[derive(Debug, Args)]
 #[command(after_help = "\
-With --json: {metadata_address, cluster_id, boot, uptime_ms, files, directories, open_handles,
+The page shows servers, throughput, hot files and tokens in a browser. Whoever has its address may look, names of files
+included, and can do nothing else; it stays the same as long as the cluster's secret does.
+
+With --json: {metadata_address, page, cluster_id, boot, uptime_ms, files, directories, open_handles,
 file_servers: [{server_id, name, address, live, instance, heartbeat_age_ms, total_bytes, free_bytes, objects}],
 sessions: [{client_id, name, connected, age_ms}],
 tokens: {requests, grants, revokes, acks, refusals, live_ranges, waiting}}.
@@ -26,6 +29,7 @@ pub struct Flags {
 #[derive(Serialize)]
 struct StatusJson<'a> {
     metadata_address: &'a str,
+    page: String,
     cluster_id: &'a str,
     boot: u64,
     uptime_ms: u64,
@@ -95,13 +99,20 @@ pub fn run(flags: Flags, connection: &Connection) -> Outcome {
         .client
         .cluster_status(true)
         .map_err(|error| cannot(format_args!("ask {} for its status", cluster.address), &error))?;
-    let status = status(&cluster.address, &reply);
+    let status = status(&cluster.address, page(&cluster.address, connection)?, &reply);
     if flags.json { output::print_json(&status) } else { output::print(&show(&status)) }
 }
 
-fn status<'a>(metadata_address: &'a str, reply: &'a ClusterStatusReply) -> StatusJson<'a> {
+/// Where the cluster can be looked at, with the key that this takes.
+fn page(address: &str, connection: &Connection) -> Result<String, Failure> {
+    let first = address.split(',').next().unwrap_or(address);
+    Ok(format!("http://{first}/?key={}", connection.secret()?.view_key().as_str()))
+}
+
+fn status<'a>(metadata_address: &'a str, page: String, reply: &'a ClusterStatusReply) -> StatusJson<'a> {
     StatusJson {
         metadata_address,
+        page,
         cluster_id: &reply.cluster_id,
         boot: reply.boot,
         uptime_ms: reply.uptime_ms,
@@ -144,6 +155,7 @@ fn show(status: &StatusJson<'_>) -> String {
     let uptime = output::duration_ms(status.uptime_ms);
     let _ = writeln!(text, "cluster {cluster_id}");
     let _ = writeln!(text, "metadata server {metadata_address}, start {boot}, up {uptime}");
+    let _ = writeln!(text, "page {}", status.page);
     let _ = writeln!(text, "{files} files, {directories} directories, {open_handles} open handles");
     let _ = writeln!(text, "tokens: {}", status.tokens);
     let _ = write!(text, "\n{}", server_table(&status.file_servers));

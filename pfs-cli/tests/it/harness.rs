@@ -96,10 +96,15 @@ pub struct Cluster {
 }
 
 impl Cluster {
+    /// A place for a cluster.
+    pub fn unstarted() -> Self {
+        let home = tempfile::tempdir().expect("a temporary directory");
+        Cluster { home, metadata: String::new(), secret_file: String::new() }
+    }
+
     /// Starts a new cluster.
     pub fn start(file_servers: u32) -> Self {
-        let home = tempfile::tempdir().expect("a temporary directory");
-        let mut cluster = Cluster { home, metadata: String::new(), secret_file: String::new() };
+        let mut cluster = Self::unstarted();
         cluster.start_with(&["--file-servers", &file_servers.to_string()]);
         cluster
     }
