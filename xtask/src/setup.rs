@@ -30,6 +30,8 @@ pub enum Need {
     Namespaces,
     /// Building libFuzzer, which is C++.
     Fuzzer,
+    /// A browser without a screen, and a terminal without one.
+    Browser,
     /// A gRPC client in Python, in a virtual environment.
     Grpcio,
     /// Compiling Fortran.
@@ -44,12 +46,13 @@ pub enum Need {
 
 impl Need {
     /// Everything that any command of this program can need.
-    pub const ALL: [Need; 10] = [
+    pub const ALL: [Need; 11] = [
         Need::OpenMpi,
         Need::Mpich,
         Need::Slurm,
         Need::Namespaces,
         Need::Fuzzer,
+        Need::Browser,
         Need::Grpcio,
         Need::Fortran,
         Need::Formats,
@@ -72,6 +75,7 @@ impl Need {
             Need::Slurm => &["slurm-wlm", "munge"],
             Need::Namespaces => &["iproute2"],
             Need::Fuzzer => &["gcc", "g++", "libc6-dev"],
+            Need::Browser => &["chromium", "fonts-dejavu-core", "tmux"],
             Need::Grpcio => &["python3-venv"],
             Need::Fortran => &["gfortran"],
             Need::Formats => &["python3-h5py-mpi", "hdf5-tools", "libpnetcdf-dev", "pnetcdf-bin"],

@@ -53,7 +53,9 @@ pub fn cargo(subcommand: &str, mpi: Mpi) -> Result<Command> {
 pub enum Selection<'a> {
     /// Libraries, programs, examples and tests of all packages, unoptimised.
     Workspace,
-    /// The same of these packages only.
+    /// Libraries and programs of all packages, unoptimised.
+    WorkspacePrograms,
+    /// Libraries, programs, examples and tests of these packages only.
     Packages(&'a [&'a str]),
     /// These programs, unoptimised, by package and name.
     Programs(&'a [(&'a str, &'a str)]),
@@ -70,6 +72,7 @@ impl Selection<'_> {
         const ALL_BUT_BENCHES: [&str; 4] = ["--lib", "--bins", "--examples", "--tests"];
         match self {
             Selection::Workspace => [&["--workspace"], &ALL_BUT_BENCHES[..]].concat(),
+            Selection::WorkspacePrograms => vec!["--workspace", "--lib", "--bins"],
             Selection::Packages(packages) => {
                 packages.iter().flat_map(|package| ["--package", package]).chain(ALL_BUT_BENCHES).collect()
             }

@@ -2,6 +2,7 @@
 //! ending a job can have.
 
 mod jobs;
+mod more;
 mod system;
 
 pub use jobs::{Programs, run};

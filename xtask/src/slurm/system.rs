@@ -16,11 +16,13 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::step::{self, Step};
-use crate::{interrupt, processes};
+use crate::{interrupt, processes, workspace};
 
 /// How many virtual nodes there are; a job of two leaves others free for one that runs beside it.
 pub const NODES: u32 = 4;
 const CPUS_PER_NODE: u32 = 8;
+/// How long credentials last, and how long a requeued job waits.
+const CREDENTIAL_SECONDS: u32 = 8;
 const READY_LIMIT: Duration = Duration::from_secs(60);
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -36,14 +38,19 @@ pub struct Slurm {
 
 impl Slurm {
     /// Starts munge, the controller and [`NODES`] nodes, and waits until all nodes are idle.
-    pub fn start() -> Result<Self> {
+    pub fn start(pfs: &Path) -> Result<Self> {
         let directory =
             tempfile::Builder::new().prefix("pfs-slurm-").tempdir().context("making a directory for Slurm")?;
         let mut slurm = Self { daemons: Vec::new(), directory };
         slurm.prepare_directory()?;
         slurm.start_munge()?;
         fs::write(slurm.configuration(), slurm.configuration_text()?).context("writing slurm.conf")?;
-        slurm.daemon("slurmctld", slurm.daemon_command("slurmctld"))?;
+        let script = workspace::root()?.join("slurm/burst_buffer.lua");
+        fs::copy(&script, slurm.directory().join("burst_buffer.lua")).context("copying the burst buffer's script")?;
+        fs::create_dir(slurm.burst_buffers()).context("making a folder for burst buffers")?;
+        let mut controller = slurm.daemon_command("slurmctld");
+        controller.env("PFS_BIN", pfs).env("PFS_BB_DIR", slurm.burst_buffers());
+        slurm.daemon("slurmctld", controller)?;
         for node in 1..=NODES {
             let mut command = slurm.daemon_command("slurmd");
             command.args(["-N", &format!("n{node}")]);
@@ -56,6 +63,11 @@ impl Slurm {
     /// The directory of this Slurm, in which jobs may keep theirs.
     pub fn directory(&self) -> &Path {
         self.directory.path()
+    }
+
+    /// Where the burst buffer makes file systems.
+    pub fn burst_buffers(&self) -> PathBuf {
+        self.directory.path().join("bb")
     }
 
     /// A Slurm command (`sbatch`, `scancel`, …) that speaks to this Slurm.
@@ -171,7 +183,7 @@ CommunicationParameters=NoCtldInAddrAny,NoInAddrAny
 SlurmUser={user}
 SlurmdUser={user}
 AuthType=auth/munge
-AuthInfo=socket={directory}/munge/socket
+AuthInfo=socket={directory}/munge/socket,cred_expire={CREDENTIAL_SECONDS}
 CredType=cred/munge
 StateSaveLocation={directory}/state
 SlurmdSpoolDir={directory}/spool/%n
@@ -185,6 +197,7 @@ TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/none
 SwitchType=switch/none
+BurstBufferType=burst_buffer/lua
 MpiDefault=none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU

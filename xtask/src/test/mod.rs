@@ -7,6 +7,7 @@ mod capi;
 mod findings;
 mod foreign;
 mod ior;
+mod page;
 mod protocol;
 mod random;
 mod suite;
@@ -47,6 +48,8 @@ pub enum Part {
     Foreign,
     /// Real servers and clients killed, stopped and cut off under load; a store whose power is lost at every step
     Faults,
+    /// The page in a headless browser, and the live view in a terminal
+    Page,
     /// The batch script in a real Slurm, to every ending of a job
     Slurm,
     /// The demo, small
@@ -67,6 +70,7 @@ impl Part {
             Part::Ior => "ior",
             Part::Foreign => "foreign",
             Part::Faults => "faults",
+            Part::Page => "page",
             Part::Slurm => "slurm",
             Part::Demo => "demo",
         }
@@ -81,8 +85,14 @@ impl Part {
             Part::Capi => &[Need::OpenMpi, Need::Mpich, Need::Fortran, Need::Formats, Need::Mpi4py, Need::Installed],
             Part::Foreign => &[Need::OpenMpi, Need::Grpcio],
             Part::Faults => &[Need::OpenMpi, Need::Namespaces],
+            Part::Page => &[Need::OpenMpi, Need::Browser],
             Part::Slurm => &[Need::OpenMpi, Need::Slurm],
         }
+    }
+
+    /// Whether it runs test programs, and not only the others.
+    fn uses_tests(self) -> bool {
+        !matches!(self, Part::Ior | Part::Foreign | Part::Page | Part::Slurm | Part::Demo)
     }
 
     /// Whether it runs something that is built once for all parts.
@@ -165,7 +175,8 @@ pub fn run_with(flags: &Flags, effort: Effort) -> Result<ExitCode> {
     let mut rows = vec![Row::of("setup", |_| setup::run(&needs))];
     let mut suite = Suite::new(flags.verbose, effort);
     if parts.iter().any(|part| part.uses_build()) {
-        rows.push(Row::of("build", |_| suite.build()));
+        let tests = parts.iter().any(|part| part.uses_tests());
+        rows.push(Row::of("build", |_| suite.build(tests)));
     }
     for part in parts.into_iter().filter(|part| *part != Part::Setup) {
         rows.push(Row::of(part.name(), |findings| interrupt::check().and_then(|()| suite.run(part, findings))));

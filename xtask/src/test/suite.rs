@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 
 use super::findings::{Findings, TestCounts, closing_lines};
-use super::{Effort, Part, capi, foreign, ior, protocol, random};
+use super::{Effort, Part, capi, foreign, ior, page, protocol, random};
 use crate::mpi::Mpi;
 use crate::step::{Finished, Step};
 use crate::workspace::{self, Built, MPI_PACKAGES, Selection, TestProgram};
@@ -35,9 +35,10 @@ impl Suite {
         Self { verbose, effort, built: Built::default() }
     }
 
-    /// Builds everything for Open MPI. What compiles is there for the parts even if this fails.
-    pub fn build(&mut self) -> Result<()> {
-        let (built, complete) = workspace::build_what_compiles(&Selection::Workspace, Mpi::Open)?;
+    /// Builds everything for Open MPI, or all but the `tests`. What compiles is there for the parts even if this fails.
+    pub fn build(&mut self, tests: bool) -> Result<()> {
+        let selection = if tests { Selection::Workspace } else { Selection::WorkspacePrograms };
+        let (built, complete) = workspace::build_what_compiles(&selection, Mpi::Open)?;
         self.built = built;
         if !complete {
             bail!("not everything compiles, see above");
@@ -59,9 +60,14 @@ impl Suite {
             Part::Ior => ior::run(&self.built, findings),
             Part::Foreign => foreign::run(&self.built, findings),
             Part::Faults => protocol::faults(&self.built, &self.effort, self.verbose, findings),
+            Part::Page => page::run(&self.built, findings),
             Part::Slurm => {
-                let programs =
-                    slurm::Programs { pfs: self.built.program("pfs")?, ranks: self.built.program("pfs-demo")? };
+                let library = crate::capi::put(&self.built, Mpi::Open)?;
+                let programs = slurm::Programs {
+                    pfs: self.built.program("pfs")?,
+                    ranks: self.built.program("pfs-demo")?,
+                    library: &library,
+                };
                 slurm::run(&programs, &mut |name, check| findings.check(name, check))
             }
             Part::Demo => self.demo(findings),

@@ -82,7 +82,7 @@ pub fn draw(frame: &mut Frame<'_>, view: &View) {
 }
 
 fn footer(view: &View) -> Line<'_> {
-    let keys = Span::from("q end  p hold  b bytes  t tokens  c contention").dim();
+    let keys = Span::from("q end  p hold  h heat  b bytes  t tokens  c contention").dim();
     match (&view.problem, view.held) {
         (Some(problem), _) => Line::from(vec![Span::from(format!("{problem}; what is shown is old  ")).red(), keys]),
         (None, true) => Line::from(vec![Span::from("held  ").yellow(), keys]),
@@ -107,7 +107,8 @@ fn ordered(files: &[FileActivity], order: Order) -> Vec<&FileActivity> {
 fn draw_graphs(frame: &mut Frame<'_>, area: Rect, now: &ActivityReply) {
     let areas: [Rect; 3] = Layout::horizontal([Constraint::Ratio(1, 3); 3]).areas(area);
     type Of = fn(&pfs_proto::v1::Moment) -> f64;
-    let graphs: [(&str, Of, fn(f64) -> String, Color); 3] = [
+    type Shown = fn(f64) -> String;
+    let graphs: [(&str, Of, Shown, Color); 3] = [
         ("written", |moment| moment.written_bytes_per_s, rows::bytes_rate, Color::Blue),
         ("read", |moment| moment.read_bytes_per_s, rows::bytes_rate, Color::Green),
         ("token requests", |moment| moment.token_requests_per_s, rows::rate, Color::Magenta),

@@ -224,7 +224,9 @@ async function ask(path) {
 }
 
 async function drawMap(now) {
-  const file = now.hottest_files.find((candidate) => candidate.file_id === chosen) ?? now.hottest_files[0];
+  // Until somebody chooses one: the hottest that anybody holds, for others have no map.
+  const wanted = (candidate) => chosen === null ? candidate.live_ranges > 0 : candidate.file_id === chosen;
+  const file = now.hottest_files.find(wanted) ?? now.hottest_files[0];
   if (chosen === null && !file) {
     byId("map").replaceChildren(element("p", "no file is hot", { class: "none" }));
     return;
