@@ -53,7 +53,8 @@ pub fn cargo(subcommand: &str, mpi: Mpi) -> Result<Command> {
 pub enum Selection<'a> {
     /// Libraries, programs, examples and tests of all packages, unoptimised.
     Workspace,
-    /// Libraries and programs of all packages, unoptimised.
+    /// Libraries, programs and examples of all packages, unoptimised. Examples use what tests use, so that features are
+    /// resolved as they are with these.
     WorkspacePrograms,
     /// Libraries, programs, examples and tests of these packages only.
     Packages(&'a [&'a str]),
@@ -72,7 +73,7 @@ impl Selection<'_> {
         const ALL_BUT_BENCHES: [&str; 4] = ["--lib", "--bins", "--examples", "--tests"];
         match self {
             Selection::Workspace => [&["--workspace"], &ALL_BUT_BENCHES[..]].concat(),
-            Selection::WorkspacePrograms => vec!["--workspace", "--lib", "--bins"],
+            Selection::WorkspacePrograms => vec!["--workspace", "--lib", "--bins", "--examples"],
             Selection::Packages(packages) => {
                 packages.iter().flat_map(|package| ["--package", package]).chain(ALL_BUT_BENCHES).collect()
             }

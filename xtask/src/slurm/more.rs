@@ -38,7 +38,7 @@ fn unmodified(batch: &Batch<'_>) -> Result<Ended> {
     let mut compiler = Command::new(Mpi::Open.compiler());
     compiler.args(["-O1", "-Wall", "-Werror", "-o"]).arg(&program).arg(&source);
     Step::new("mpicc", compiler, COMPILE_LIMIT).run()?;
-    let job = batch.submit("unmodified", "pfs-mpi.sbatch", |command| {
+    let job = batch.submit("c-program", "pfs-mpi.sbatch", |command| {
         command.env("PFS_PRELOAD", batch.programs.library).env("PFS_STAGE_OUT", "pfs:/numbers");
         (options(&["--nodes=2", "--ntasks-per-node=2"]), vec![program.into(), "pfs:/numbers".into()])
     })?;

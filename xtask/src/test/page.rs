@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -51,6 +51,8 @@ impl Load {
         let copy = cluster.pfs(&["cp", "--quiet", "-", &format!("pfs:{FILE}")]);
         command.arg(copy.get_program()).args(copy.get_args());
         cluster.reachable_from(&mut command);
+        // It is interrupted in the end, and says so.
+        command.stderr(Stdio::null());
         Ok(Load(command.spawn().context("starting a writer")?))
     }
 
