@@ -41,6 +41,11 @@ impl Client {
         self.inner.may_access()
     }
 
+    /// Whether the session is over, so that nothing can be done with it any more.
+    pub fn is_over(&self) -> bool {
+        self.inner.is_over()
+    }
+
     /// The same session for `async` code.
     pub fn as_async(&self) -> &client::Client {
         &self.inner

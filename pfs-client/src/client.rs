@@ -49,6 +49,11 @@ impl Client {
         self.state().links.access.is_open()
     }
 
+    /// Whether the session is over, so that nothing can be done with it any more.
+    pub fn is_over(&self) -> bool {
+        self.state().check_alive().is_err()
+    }
+
     /// Runs a future on this client's own thread, which goes on whatever the program does. It must not block, and it must not
     /// be the last one to have the client or a file of it.
     pub fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {

@@ -1,22 +1,30 @@
 //! One client for all files of a process.
 //!
-//! It is made at the first open of a metadata server's file, and ends when the last file closes or at
-//! [`finalize`], whichever is first.
+//! It is made at the first open of a metadata server's file. It ends when MPI does, or at [`finalize`], whichever is first: a
+//! program that opens one file after the other does not begin a session for each. One that was given up is replaced at the
+//! next open.
 
+use crate::attribute;
 use crate::drive::drive;
 use crate::error::Error;
 use crate::operation::Outstanding;
 use crate::queue;
+use crate::threads;
+use mpi::ffi::{self, MPI_Comm};
 use pfs_client::blocking::Client;
 use pfs_client::{CacheCounters, ClientConfig};
 use std::ops::Deref;
+use std::os::raw::{c_int, c_void};
+use std::panic::catch_unwind;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A client is shared by files with the same metadata servers and the same secret.
 type Key = (Vec<String>, PathBuf);
 
-static SESSIONS: Mutex<Vec<(Key, Weak<Session>)>> = Mutex::new(Vec::new());
+static SESSIONS: Mutex<Vec<(Key, Arc<Session>)>> = Mutex::new(Vec::new());
+/// Whether the end of MPI ends the sessions.
+static HOOKED: Mutex<bool> = Mutex::new(false);
 
 /// How many things caches count.
 pub(crate) const CACHE_COUNTS: usize = 9;
@@ -25,7 +33,7 @@ pub(crate) type CacheCounts = [u64; CACHE_COUNTS];
 /// What the caches of sessions that have ended did.
 static ENDED: Mutex<CacheCounts> = Mutex::new([0; CACHE_COUNTS]);
 
-/// The process's client, kept alive by every file that uses it.
+/// The process's client.
 #[derive(Clone)]
 pub(crate) struct SharedClient(Arc<Session>);
 
@@ -52,15 +60,41 @@ impl Deref for SharedClient {
 pub(crate) fn client(address: Option<String>) -> Result<SharedClient, Error> {
     let config = config(address)?;
     let key = (config.metadata.clone(), config.secret_file.clone());
+    end_with_mpi()?;
     let mut sessions = sessions();
-    sessions.retain(|(_, session)| session.strong_count() > 0);
-    let known = sessions.iter().find(|(other, _)| *other == key).and_then(|(_, session)| session.upgrade());
-    if let Some(session) = known {
-        return Ok(SharedClient(session));
+    sessions.retain(|(_, session)| !session.0.is_over());
+    if let Some((_, session)) = sessions.iter().find(|(other, _)| *other == key) {
+        return Ok(SharedClient(session.clone()));
     }
     let session = Arc::new(Session(Client::connect(config)?));
-    sessions.push((key, Arc::downgrade(&session)));
+    sessions.push((key, session.clone()));
     Ok(SharedClient(session))
+}
+
+/// Has the sessions ended in order by `MPI_Finalize`, which deletes the attributes of `MPI_COMM_SELF` before anything else
+/// (MPI-4.1, 11.2.4). On a thread that may not call MPI it is left to a later call.
+fn end_with_mpi() -> Result<(), Error> {
+    let mut hooked = HOOKED.lock().unwrap_or_else(PoisonError::into_inner);
+    if !*hooked && threads::may_call() {
+        let key = attribute::Key::new(end_all)?;
+        // SAFETY: this communicator is there as long as MPI.
+        unsafe { key.set(ffi::RSMPI_COMM_SELF, 0) }?;
+        *hooked = true;
+    }
+    Ok(())
+}
+
+unsafe extern "C" fn end_all(_comm: MPI_Comm, _key: c_int, _value: *mut c_void, _extra: *mut c_void) -> c_int {
+    // A panic may not pass through MPI; it has told itself.
+    if let Ok(Err(error)) = catch_unwind(shut_down) {
+        eprintln!("pfs: a session was not ended in order: {error}");
+    }
+    attribute::SUCCESS
+}
+
+fn shut_down() -> Result<(), Error> {
+    let open: Vec<Arc<Session>> = sessions().drain(..).map(|(_, session)| session).collect();
+    open.iter().try_for_each(|session| session.0.shutdown().map_err(Error::from))
 }
 
 /// Waits for the nonblocking accesses that are under way, and ends the sessions of files that were never closed. Call it
@@ -70,8 +104,7 @@ pub fn finalize() -> Result<(), Error> {
         queue::all_done().await;
         Outstanding::of_all_files().none().await;
     });
-    let open: Vec<Arc<Session>> = sessions().drain(..).filter_map(|(_, session)| session.upgrade()).collect();
-    open.iter().try_for_each(|session| session.0.shutdown().map_err(Error::from))
+    shut_down()
 }
 
 /// What a client's cache has done.
@@ -86,7 +119,7 @@ pub(crate) fn cache_names() -> [&'static str; CACHE_COUNTS] {
 
 /// What the caches of all clients of this process have done.
 pub(crate) fn all_cache_counts() -> CacheCounts {
-    let live: Vec<Arc<Session>> = sessions().iter().filter_map(|(_, session)| session.upgrade()).collect();
+    let live: Vec<Arc<Session>> = sessions().iter().map(|(_, session)| session.clone()).collect();
     let before = *ended();
     live.iter().fold(before, |all, session| sum(all, cache_counts(&session.0)))
 }
@@ -99,7 +132,7 @@ fn ended() -> MutexGuard<'static, CacheCounts> {
     ENDED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn sessions() -> MutexGuard<'static, Vec<(Key, Weak<Session>)>> {
+fn sessions() -> MutexGuard<'static, Vec<(Key, Arc<Session>)>> {
     SESSIONS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
