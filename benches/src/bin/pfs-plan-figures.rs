@@ -130,6 +130,7 @@ fn csv(points: &[Point]) -> String {
 }
 
 fn plot(path: &Path, points: &[Point]) -> Result<()> {
+    pfs_bench_figures::plot::font()?;
     let root = SVGBackend::new(path, (800, 500)).into_drawing_area();
     root.fill(&WHITE)?;
     let mut chart = ChartBuilder::on(&root)

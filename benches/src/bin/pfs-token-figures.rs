@@ -137,6 +137,7 @@ fn collective_requests() -> String {
 }
 
 fn plot(path: &Path, points: &[Point]) -> Result<()> {
+    pfs_bench_figures::plot::font()?;
     let root = SVGBackend::new(path, (800, 500)).into_drawing_area();
     root.fill(&WHITE)?;
     let most_ns = points.iter().map(|point| point.cpu_ns).fold(1000.0, f64::max) * 1.1;
