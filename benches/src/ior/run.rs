@@ -1,240 +1,224 @@
-//! The test itself.
+//! All tests of a command line, one after the other, and what is printed of them.
 
-use crate::ior::backend::{self, Purpose};
-use crate::ior::layout;
-use crate::ior::options::Options;
-use crate::ior::pattern::{Mismatch, Signature};
-use crate::ior::table::{self, Measurement, Operation};
-use anyhow::{Context, Result};
-use mpi::collective::SystemOperation;
+use crate::aiori::Backend;
+use crate::ior::check::checked;
+use crate::ior::outliers::RANKS_HEADER;
+use crate::ior::output::Output;
+use crate::ior::params::{Format, Line, Params};
+use crate::ior::report::{self, Context as Setting, Item};
+use crate::ior::summary::{self, Outcome};
+use crate::ior::test::{Measured, Shown, Test};
+use crate::ior::{names, script};
+use crate::machine;
+use crate::ranks::{Nodes, Ranks};
+use anyhow::{Context, Result, anyhow};
 use mpi::topology::SimpleCommunicator;
-use mpi::traits::*;
-use serde::Serialize;
-use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Everything a run found out, the same on every rank.
-#[derive(Debug, Serialize)]
-pub struct Report {
-    /// Ranks.
-    pub ranks: u64,
-    /// All measurements in order.
-    pub measurements: Vec<Measurement>,
-    /// Wrong bytes of all ranks.
-    pub wrong_bytes: u64,
+/// Runs everything; returns how many transfers were wrong. Collective; an error of any rank ends the run on all of them by
+/// `MPI_Abort`, which is the caller's part.
+pub fn run(tests: &[Params], line: &Line, world: &SimpleCommunicator, command: &str) -> Result<u64> {
+    let world = Ranks::new(world);
+    let nodes = world.nodes();
+    let mut run = Run { world: &world, nodes, output: Output::new(line, world.is_root())?, json: Vec::new() };
+    run.begin(command)?;
+    let mut outcomes = Vec::new();
+    let mut errors = 0;
+    for params in tests {
+        let (outcome, wrong) = run.test(params)?;
+        errors += world.of_root(wrong);
+        outcomes.extend(outcome);
+    }
+    run.end(outcomes)?;
+    Ok(errors)
 }
 
-/// One rank's view of a run.
-struct Job<'a> {
-    options: &'a Options,
-    world: &'a SimpleCommunicator,
-    rank: u64,
-    ranks: u64,
-    ranks_per_node: u64,
-    buffer: Vec<u8>,
-    wrong_bytes: u64,
+/// The tests of a command line, checked, with the warnings of all of them. The script is read by rank 0. Collective.
+pub fn tests(line: &mut Line, world: &SimpleCommunicator) -> Result<(Vec<Params>, Vec<String>), String> {
+    let ranks = Ranks::new(world);
+    let tests = match line.script.clone() {
+        None => vec![line.params.clone()],
+        Some(name) => {
+            let text =
+                if ranks.is_root() { std::fs::read(&name).map_err(|error| error.to_string()) } else { Ok(Vec::new()) };
+            let failed = ranks.of_root(u8::from(text.is_err())) > 0;
+            if failed {
+                return Err(format!("cannot read the script {name}: {}", text.err().unwrap_or_default()));
+            }
+            let text = ranks.bytes_of_root(text.unwrap_or_default());
+            script::tests(line, &String::from_utf8_lossy(&text))?
+        }
+    };
+    let mut all = (Vec::new(), Vec::new());
+    for test in tests {
+        let (params, warnings) = checked(test, line)?;
+        all.0.push(params);
+        all.1.extend(warnings);
+    }
+    Ok(all)
 }
 
-/// Runs the test on all ranks; rank 0 prints. An error of any rank ends the run on all of them by `MPI_Abort`,
-/// which is the caller's part.
-pub fn run(options: &Options, world: &SimpleCommunicator) -> Result<Report> {
-    let (rank, ranks) = (u64::try_from(world.rank())?, u64::try_from(world.size())?);
-    layout::aggregate_bytes(options, ranks).context("the file would be larger than 2^63 - 1 bytes")?;
-    let ranks_per_node = u64::try_from(world.split_shared(world.rank()).size())?;
-    let buffer = vec![0; usize::try_from(options.transfer_bytes)?];
-    let mut job = Job { options, world, rank, ranks, ranks_per_node, buffer, wrong_bytes: 0 };
-    let measurements = job.repetitions()?;
-    let mut wrong_bytes = 0;
-    world.all_reduce_into(&job.wrong_bytes, &mut wrong_bytes, SystemOperation::sum());
-    let report = Report { ranks, measurements, wrong_bytes };
-    job.print_end(&report)?;
-    Ok(report)
+struct Run<'a> {
+    world: &'a Ranks,
+    nodes: Nodes,
+    output: Output,
+    json: Vec<(&'static str, Item)>,
 }
 
-impl Job<'_> {
-    fn repetitions(&mut self) -> Result<Vec<Measurement>> {
-        self.say(&format!("{}\n\nResults:\n\n{}", self.setup(), table::header()));
-        let mut measurements = Vec::new();
-        let first_run = self.first_run_number();
-        for iteration in 0..self.options.repetitions {
-            // A new number for each repetition, so that data of the one before is found out.
-            let run = if self.options.write { first_run.wrapping_add(u64::from(iteration)) } else { first_run };
-            if self.options.verbose > 0 {
-                self.say(&format!("signature of repetition {iteration}: {run}"));
-            }
-            if self.options.write {
-                let measured = self.write(run, iteration)?;
-                self.say(&table::line(self.options, &measured));
-                measurements.push(measured);
-            }
-            if self.options.check_write {
-                self.read(run, iteration, true)?;
-            }
-            if self.options.read {
-                let measured = self.read(run, iteration, self.options.check_read)?;
-                self.say(&table::line(self.options, &measured));
-                measurements.push(measured);
-            }
-            let last = iteration + 1 == self.options.repetitions;
-            if !(self.options.keep && last) && self.options.write {
-                self.remove()?;
-            }
-        }
-        Ok(measurements)
-    }
-
-    /// The same on all ranks: given, or rank 0's clock.
-    fn first_run_number(&self) -> u64 {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let mut number = self.options.signature.unwrap_or(now.as_secs() << 20 ^ u64::from(now.subsec_nanos()));
-        self.world.process_at_rank(0).broadcast_into(&mut number);
-        number
-    }
-
-    fn write(&mut self, run: u64, iteration: u32) -> Result<Measurement> {
-        let signature = Signature::new(run, self.rank);
-        self.measure(Operation::Write, self.rank, iteration, |file, offset, buffer, collective| {
-            signature.fill(offset, buffer);
-            let start = mpi::time();
-            file.write(offset, buffer, collective)?;
-            Ok(mpi::time() - start)
-        })
-    }
-
-    fn read(&mut self, run: u64, iteration: u32, check: bool) -> Result<Measurement> {
-        let whose = layout::reads_data_of(self.options, self.rank, self.ranks, self.ranks_per_node);
-        let signature = Signature::new(run, whose);
-        let (mut wrong, mut first) = (0, None);
-        let measured = self.measure(Operation::Read, whose, iteration, |file, offset, buffer, collective| {
-            let start = mpi::time();
-            file.read(offset, buffer, collective)?;
-            let seconds = mpi::time() - start;
-            if check {
-                let (bytes, mismatch) = signature.check(offset, buffer);
-                wrong += bytes;
-                first = first.or(mismatch);
-            }
-            Ok(seconds)
-        })?;
-        if let Some(Mismatch { offset, expected, actual }) = first {
-            let name = layout::file_name(self.options, whose);
-            eprintln!(
-                "rank {}: {wrong} wrong bytes in rank {whose}'s data in {name}; the first at offset {offset}: \
-                 {actual:#04x} instead of {expected:#04x}",
-                self.rank
-            );
-        }
-        self.wrong_bytes += wrong;
-        Ok(measured)
-    }
-
-    /// Opens, lets `transfer` do every transfer and say how long it took, and closes.
-    fn measure(
-        &mut self,
-        access: Operation,
-        whose: u64,
-        iteration: u32,
-        mut transfer: impl FnMut(&mut dyn backend::Backend, u64, &mut [u8], bool) -> Result<f64>,
-    ) -> Result<Measurement> {
-        let options = self.options;
-        let name = layout::file_name(options, whose);
-        let own = SimpleCommunicator::self_comm();
-        let comm = if options.file_per_rank { &own } else { self.world };
-        let purpose = if access == Operation::Write { Purpose::Write } else { Purpose::Read };
-        // Times count from here on every rank, so that clocks of several nodes need not agree.
-        self.world.barrier();
-        let zero = mpi::time();
-        let mut file = backend::open(options.api, comm, &name, purpose)?;
-        let opened = mpi::time() - zero;
-        let (mut transfer_s, mut transfers) = (0.0, 0u64);
-        for offset in layout::offsets(options, whose, self.ranks) {
-            transfer_s += transfer(&mut *file, offset, &mut self.buffer, options.collective)?;
-            transfers += 1;
-        }
-        let accessed = mpi::time() - zero;
-        if options.fsync && access == Operation::Write {
-            file.sync()?;
-        }
-        file.close()?;
-        let closed = mpi::time() - zero;
-        Ok(self.gathered(access, iteration, [0.0, opened, accessed, closed], transfer_s, transfers))
-    }
-
-    /// Phases last from the first rank's start to the last rank's end.
-    fn gathered(
-        &self,
-        access: Operation,
-        iteration: u32,
-        times: [f64; 4],
-        transfer_s: f64,
-        transfers: u64,
-    ) -> Measurement {
-        let (mut first, mut last) = ([0.0; 4], [0.0; 4]);
-        self.world.all_reduce_into(&times[..], &mut first[..], SystemOperation::min());
-        self.world.all_reduce_into(&times[..], &mut last[..], SystemOperation::max());
-        let mut busy = 0.0;
-        self.world.all_reduce_into(&transfer_s, &mut busy, SystemOperation::sum());
-        let transfers = transfers * self.ranks;
-        Measurement {
-            access,
-            bytes: transfers * self.options.transfer_bytes,
-            transfers,
-            open_s: last[1] - first[0],
-            access_s: last[2] - first[1],
-            close_s: last[3] - first[2],
-            total_s: last[3] - first[0],
-            latency_s: busy / transfers as f64,
-            iteration,
-        }
-    }
-
-    fn remove(&self) -> Result<()> {
-        self.world.barrier();
-        if self.options.file_per_rank || self.rank == 0 {
-            backend::remove(self.options.api, &layout::file_name(self.options, self.rank))?;
-        }
-        self.world.barrier();
+impl Run<'_> {
+    fn begin(&mut self, command: &str) -> Result<()> {
+        let fields: Vec<(&'static str, Item)> = vec![
+            ("Began", machine::time().into()),
+            ("Command line", command.into()),
+            ("Machine", machine::name().into()),
+        ];
+        let version = machine::IOR_VERSION;
+        self.output
+            .table(&format!("IOR-{version}: MPI Coordinated Test of Parallel I/O\n{}", report::lines(&fields)))?;
+        self.json.push(("Version", version.into()));
+        self.json.extend(fields);
+        self.json.push(("tests", Item::List(Vec::new())));
         Ok(())
     }
 
-    fn setup(&self) -> String {
-        let options = self.options;
-        let access = if options.file_per_rank { "file-per-process" } else { "single-shared-file" };
-        let kind = if options.collective { "collective" } else { "independent" };
-        let bytes = layout::aggregate_bytes(options, self.ranks).unwrap_or(0);
-        format!(
-            "Options:\napi                 : {}\ntest filename       : {}\naccess              : {access}, {kind}\n\
-             segments            : {}\ntasks               : {}\nclients per node    : {}\nrepetitions         : {}\n\
-             xfersize            : {}\nblocksize           : {}\naggregate filesize  : {bytes}",
-            options.api.name(),
-            options.file,
-            options.segments,
-            self.ranks,
-            self.ranks_per_node,
-            options.repetitions,
-            options.transfer_bytes,
-            options.block_bytes,
-        )
+    /// One test; no outcome on ranks that do not take part.
+    fn test(&mut self, params: &Params) -> Result<(Option<Outcome>, u64)> {
+        let wanted = params.tasks.unwrap_or(self.world.size);
+        let tasks = wanted.min(self.world.size);
+        if wanted > tasks {
+            let available = self.world.size;
+            self.output.say(&format!(
+                "WARNING: More tasks requested ({wanted}) than available ({available}), running with {tasks} tasks."
+            ));
+        }
+        let ranks = self.world.first(tasks);
+        let taken = match &ranks {
+            Some(ranks) => self.taken(params, ranks).map(|(outcome, errors)| (Some(outcome), errors)),
+            None => Ok((None, 0)),
+        };
+        let taken = taken?;
+        self.world.barrier();
+        Ok(taken)
     }
 
-    fn print_end(&self, report: &Report) -> Result<()> {
-        if self.rank != 0 {
+    fn taken(&mut self, params: &Params, ranks: &Ranks) -> Result<(Outcome, u64)> {
+        let mut params = params.clone();
+        if params.platform.is_empty() {
+            params.platform = machine::platform();
+        }
+        let nodes = Nodes {
+            count: params.nodes.unwrap_or(self.nodes.count),
+            ranks_on_first: params.tasks_on_node0.unwrap_or(self.nodes.ranks_on_first),
+            ..self.nodes
+        };
+        params.aggregate_bytes(ranks.size).context("the file would be larger than 2^63 - 1 bytes")?;
+        let backend = params.api.backend();
+        let setting = Setting {
+            tasks: ranks.size,
+            tasks_on_node0: nodes.ranks_on_first,
+            nodes: nodes.count,
+            api_version: backend.version(),
+            params,
+        };
+        let params = &setting.params;
+        if let Some(name) = params.rank_details.as_ref().filter(|_| ranks.is_root()) {
+            std::fs::write(name, RANKS_HEADER).with_context(|| format!("Cannot open {name} for write"))?;
+        }
+        let head = self.head(&setting, ranks, &*backend)?;
+        let (format, mut objects) = (self.output.format(), Vec::new());
+        let mut show = |output: &mut Output, shown: Shown| {
+            objects.push(object(&setting, &shown));
+            match (format, shown) {
+                (Format::Default, Shown::Point(point)) => output.result(&report::table_line(&setting, point)),
+                (Format::Default, Shown::Removal(number, seconds)) if params.verbose > 0 => {
+                    output.result(&report::remove_line(seconds, number))
+                }
+                (Format::Csv, Shown::Point(point)) => output.result(&report::csv_line(&setting, point)),
+                _ => Ok(()),
+            }
+        };
+        let measured = Test::new(&setting, ranks, nodes, &*backend, &mut self.output)?.run(&mut show)?;
+        self.keep_status(&setting, ranks, &measured)?;
+        let (errors, outcome) = (measured.errors, Outcome { context: setting.clone(), points: measured.points });
+        self.finish(head, objects, &outcome)?;
+        Ok((outcome, errors))
+    }
+
+    /// What is said of a test before it begins.
+    fn head(&mut self, setting: &Setting, ranks: &Ranks, backend: &dyn Backend) -> Result<Vec<(&'static str, Item)>> {
+        let params = &setting.params;
+        let mut fields: Vec<(&'static str, Item)> =
+            vec![("TestID", params.id.into()), ("StartTime", machine::time().into())];
+        self.output.table(&report::lines(&fields))?;
+        if ranks.is_root() && params.dry_run == 0 {
+            let name = names::file(params, 0, 0);
+            let space = backend.space(&name)?;
+            self.output.table(&machine::space_lines(&name, &space))?;
+            fields.extend(machine::space_fields(&name, &space));
+        }
+        let (parameters, options) = (report::parameters(setting), report::options(setting));
+        if params.verbose >= 3 {
+            self.output.table(&format!("\nParameters: \n{}", report::lines(&parameters)))?;
+        }
+        self.output.table(&format!("\nOptions: \n{}\nResults: \n{}", report::lines(&options), report::HEADER))?;
+        if self.output.format() == Format::Csv {
+            self.output.result(report::CSV_HEADER)?;
+        }
+        fields.push(("Parameters", Item::Object(parameters)));
+        fields.push(("Options", Item::Object(options)));
+        Ok(fields)
+    }
+
+    /// Keeps the number of transfers for a run that reads.
+    fn keep_status(&mut self, setting: &Setting, ranks: &Ranks, measured: &Measured) -> Result<()> {
+        let params = &setting.params;
+        if params.wear_out == 0 || params.write == 0 || !ranks.is_root() {
             return Ok(());
         }
-        if self.options.json {
-            println!("{}", serde_json::to_string(report)?);
+        match &params.status_file {
+            Some(name) => std::fs::write(name, measured.pairs.to_string())
+                .with_context(|| format!("Cannot write to the stonewalling file {name}")),
+            None => {
+                self.output.say(&format!("Pairs deadlineForStonewallingaccessed: {}", measured.pairs));
+                Ok(())
+            }
         }
-        let measured = &report.measurements;
-        let summary = table::summary(self.options, self.ranks, self.ranks_per_node, measured);
-        self.say(&format!("\n{}\n{summary}", table::maxima(measured)));
-        if report.wrong_bytes > 0 {
-            eprintln!("WARNING: incorrect data: {} wrong bytes", report.wrong_bytes);
+    }
+
+    fn finish(&mut self, mut head: Vec<(&'static str, Item)>, objects: Vec<Item>, outcome: &Outcome) -> Result<()> {
+        if outcome.context.params.summary_always > 0 {
+            self.output.table(&format!("{}{}", summary::long_header(), summary::long(outcome)))?;
+        } else {
+            self.output.table(&summary::short(outcome))?;
+        }
+        head.push(("Results", Item::List(objects)));
+        head.push(("max", summary::short_object(outcome)));
+        if let Some((_, Item::List(tests))) = self.json.iter_mut().find(|(name, _)| *name == "tests") {
+            tests.push(Item::Object(head));
         }
         Ok(())
     }
 
-    fn say(&self, text: &str) {
-        if self.rank == 0 && !self.options.json {
-            println!("{text}");
+    fn end(mut self, outcomes: Vec<Outcome>) -> Result<()> {
+        let lines: String = outcomes.iter().map(summary::long).collect();
+        let finished: Vec<(&'static str, Item)> = vec![("Finished", machine::time().into())];
+        self.output.table(&format!(
+            "\nSummary of all tests:{}{lines}{}",
+            summary::long_header(),
+            report::lines(&finished)
+        ))?;
+        if self.output.format() == Format::Json {
+            self.json.push(("summary", Item::List(outcomes.iter().flat_map(summary::long_objects).collect())));
+            self.json.extend(finished);
+            let json = serde_json::to_string_pretty(&Item::Object(self.json)).map_err(|error| anyhow!(error))?;
+            self.output.result(&format!("{json}\n"))?;
         }
+        Ok(())
+    }
+}
+
+fn object(setting: &Setting, shown: &Shown) -> Item {
+    match shown {
+        Shown::Point(point) => report::object(setting, point),
+        Shown::Removal(_, seconds) => Item::Object(vec![("access", "remove".into()), ("totalTime", (*seconds).into())]),
     }
 }
