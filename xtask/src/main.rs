@@ -44,7 +44,6 @@ enum Task {
     Test(test::Flags),
     Faults(faults::Flags),
     Fuzz(fuzz::Flags),
-    #[command(subcommand)]
     Bench(bench::Flags),
     Nightly(nightly::Flags),
 }

@@ -42,11 +42,15 @@ pub enum Need {
     Mpi4py,
     /// What reads the files that an installation has beside its programs.
     Installed,
+    /// A parallel file system to compare with.
+    Gluster,
+    /// The font of plots.
+    Fonts,
 }
 
 impl Need {
     /// Everything that any command of this program can need.
-    pub const ALL: [Need; 11] = [
+    pub const ALL: [Need; 13] = [
         Need::OpenMpi,
         Need::Mpich,
         Need::Slurm,
@@ -58,6 +62,8 @@ impl Need {
         Need::Formats,
         Need::Mpi4py,
         Need::Installed,
+        Need::Gluster,
+        Need::Fonts,
     ];
 
     /// Building for this MPI.
@@ -81,6 +87,8 @@ impl Need {
             Need::Formats => &["python3-h5py-mpi", "hdf5-tools", "libpnetcdf-dev", "pnetcdf-bin"],
             Need::Mpi4py => &["python3-venv", "python3-dev"],
             Need::Installed => &["mandoc", "man-db", "pkg-config", "tcl"],
+            Need::Gluster => &["glusterfs-server", "glusterfs-client"],
+            Need::Fonts => &["fonts-dejavu-core"],
         }
     }
 }

@@ -4,13 +4,25 @@ mod collective;
 mod datapath;
 mod interposition;
 mod keep;
+mod suite;
 
 use anyhow::Result;
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 
-/// Measure, and keep the figures
+/// Measure, and keep the figures: without a subcommand the suite
+#[derive(Debug, Clone, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+#[group(skip)]
+pub struct Flags {
+    #[command(subcommand)]
+    measurement: Option<Measurement>,
+    #[command(flatten)]
+    suite: suite::Flags,
+}
+
+/// Measurements of a part
 #[derive(Debug, Clone, Subcommand)]
-pub enum Flags {
+enum Measurement {
     Datapath(datapath::Flags),
     Collective(collective::Flags),
     Interposition(interposition::Flags),
@@ -18,9 +30,10 @@ pub enum Flags {
 
 /// Runs the measurement.
 pub fn run(flags: &Flags) -> Result<()> {
-    match flags {
-        Flags::Datapath(flags) => datapath::run(flags),
-        Flags::Collective(flags) => collective::run(flags),
-        Flags::Interposition(flags) => interposition::run(flags),
+    match &flags.measurement {
+        None => suite::run(&flags.suite),
+        Some(Measurement::Datapath(flags)) => datapath::run(flags),
+        Some(Measurement::Collective(flags)) => collective::run(flags),
+        Some(Measurement::Interposition(flags)) => interposition::run(flags),
     }
 }

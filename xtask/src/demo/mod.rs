@@ -3,7 +3,7 @@
 //! Invariant: whatever way it ends, the servers are stopped and the directories gone; each is owned by a guard.
 
 mod input;
-mod limits;
+pub(crate) mod limits;
 mod report;
 
 use std::path::{Path, PathBuf};

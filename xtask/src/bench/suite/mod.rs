@@ -1,0 +1,239 @@
+//! The suite: well-known workloads on this file system and on what a user could take instead on this machine.
+//!
+//! Invariants: within a round all contenders of a workload run one after the other and nothing beside them, every other round
+//! in the opposite order, so that drift hits all alike; each starts without the files of the one before; ratios are made
+//! within a round. A comparison that fails is told and left out; this file system must not fail.
+
+mod contender;
+mod gluster;
+mod raw;
+mod results;
+mod workload;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use clap::Args;
+use tempfile::TempDir;
+
+use super::keep;
+use crate::cluster::Cluster;
+use crate::demo::limits::Limits;
+use crate::interrupt;
+use crate::mpi::Mpi;
+use crate::setup::{self, Need};
+use crate::step::Step;
+use crate::workspace::{self, Built, Selection};
+
+use contender::Contender;
+use gluster::Gluster;
+use raw::RawServers;
+use workload::{Program, Workload, workloads};
+
+const FILE_SERVERS: u32 = 4;
+/// Stores are files in memory, so that no disk is measured, except where a contender is called so.
+const MEMORY: &str = "/dev/shm";
+/// The longest that one run of one contender may take.
+const RUN_LIMIT: Duration = Duration::from_secs(240);
+const FIGURES_LIMIT: Duration = Duration::from_secs(120);
+const FIGURES: (&str, &str) = ("pfs-bench-figures", "pfs-figures");
+
+/// What the suite does
+#[derive(Debug, Clone, Args)]
+#[group(skip)]
+pub struct Flags {
+    /// Rounds; 7 or more give an interval worth its name
+    #[arg(long, default_value_t = 7, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rounds: u32,
+    /// A short check that everything runs: one round of little data, figures kept in the target directory only
+    #[arg(long)]
+    quick: bool,
+    /// Only workloads whose name contains one of these
+    #[arg(long, value_name = "NAME,…")]
+    only: Option<String>,
+    /// Only contenders whose name contains one of these
+    #[arg(long, value_name = "NAME,…")]
+    contenders: Option<String>,
+    /// How to call this machine in the name of the directory [default: processor and cores]
+    #[arg(long, value_name = "NAME")]
+    machine: Option<String>,
+    /// Keep the figures in this directory instead of benches/runs/DATE-MACHINE/suite
+    #[arg(long, value_name = "DIR")]
+    keep: Option<PathBuf>,
+}
+
+/// Builds in release, starts everything and measures.
+pub fn run(flags: &Flags) -> Result<()> {
+    setup::run(&[Need::OpenMpi, Need::Mpich, Need::Gluster, Need::Fonts])?;
+    eprintln!("building in release, for both MPIs");
+    let open = [
+        ("pfs-cli", "pfs"),
+        ("pfs-bench", "pfs-ior"),
+        ("pfs-bench", "pfs-mdtest"),
+        ("pfs-bench-datapath", "pfs-raw"),
+        FIGURES,
+    ];
+    let built = workspace::build(&Selection::ReleasePrograms(&open), Mpi::Open)?;
+    let mpich = workspace::build(&Selection::ReleasePrograms(&[("pfs-bench", "pfs-ior")]), Mpi::Mpich)?;
+    let out = keep::place("suite", flags.keep.as_deref(), flags.quick, flags.machine.as_deref())?;
+    fs::create_dir_all(&out)?;
+    let stage = Stage::set_up(&built, &mpich)?;
+    let rounds = if flags.quick { 1 } else { flags.rounds };
+    let chosen: Vec<Workload> =
+        workloads(flags.quick).into_iter().filter(|workload| named(flags.only.as_deref(), workload.name)).collect();
+    let mut table = results::Table::begin(&out)?;
+    if flags.only.is_none() {
+        limits(&mut table)?;
+    }
+    for round in 1..=rounds {
+        for workload in &chosen {
+            let mut order: Vec<Contender> = workload.contenders.to_vec();
+            order.retain(|contender| named(flags.contenders.as_deref(), contender.name()));
+            if round % 2 == 0 {
+                order.reverse();
+            }
+            for contender in order {
+                interrupt::check()?;
+                stage.once(workload, contender, round, &mut table)?;
+            }
+        }
+    }
+    table.end()?;
+    stage.take_down()?;
+    let about = format!("{rounds} rounds{}.", if flags.quick { ", little data: says nothing about speed" } else { "" });
+    let mut figures = Command::new(built.program(FIGURES.1)?);
+    figures.arg(&out).args(["--commit", &keep::commit()?, "--about", &about]);
+    print!("{}", Step::new(FIGURES.1, figures, FIGURES_LIMIT).run()?.stdout);
+    eprintln!("kept in {}", out.display());
+    Ok(())
+}
+
+fn named(only: Option<&str>, name: &str) -> bool {
+    only.is_none_or(|only| only.split(',').any(|part| name.contains(part)))
+}
+
+fn limits(table: &mut results::Table) -> Result<()> {
+    let limits = Limits::measure()?;
+    table.row("limit", 0, "copy", "memory copy", 1, limits.memory_copy_mib_per_second)?;
+    table.row("limit", 0, "send", "loopback TCP", 1, limits.loopback_tcp_mib_per_second)
+}
+
+/// Everything that runs beside the contenders.
+pub(super) struct Stage<'a> {
+    open: &'a Built,
+    mpich: &'a Built,
+    cluster: Cluster,
+    on_disk: Cluster,
+    gluster: Gluster,
+    raw: RawServers,
+    memory: TempDir,
+    disk: TempDir,
+}
+
+impl<'a> Stage<'a> {
+    fn set_up(open: &'a Built, mpich: &'a Built) -> Result<Self> {
+        let memory = Path::new(MEMORY);
+        ensure!(memory.is_dir(), "{MEMORY} is missing; it must be a file system in memory");
+        let pfs = open.program("pfs")?;
+        let disk = workspace::target_directory()?;
+        let directory = |parent: &Path| tempfile::Builder::new().prefix("pfs-suite-").tempdir_in(parent);
+        eprintln!("starting 1 + {FILE_SERVERS} servers in {MEMORY} and on disk, Gluster, raw TCP");
+        Ok(Stage {
+            cluster: Cluster::start_in(memory, pfs, FILE_SERVERS)?,
+            on_disk: Cluster::start_in(&disk, pfs, FILE_SERVERS)?,
+            gluster: Gluster::start(memory, FILE_SERVERS).context("starting Gluster")?,
+            raw: RawServers::start(memory, open.program("pfs-raw")?, FILE_SERVERS)?,
+            memory: directory(memory)?,
+            disk: directory(&disk)?,
+            open,
+            mpich,
+        })
+    }
+
+    /// One run of one contender.
+    fn once(&self, workload: &Workload, contender: Contender, round: u32, table: &mut results::Table) -> Result<()> {
+        let name = format!("{} of {}, round {round}", workload.title(), contender.name());
+        let command = self.command(workload, contender)?;
+        let finished = Step::new(name.clone(), command, RUN_LIMIT).run();
+        let noted = finished.and_then(|finished| match workload.program {
+            Program::Ior => results::ior(&finished.stdout, workload, contender, round, table),
+            Program::Mdtest => results::mdtest(&finished.stdout, workload, contender, round, table),
+        });
+        match noted {
+            Ok(()) => eprintln!("{name}: done"),
+            Err(error) if contender.is_ours() => return Err(error.context(name)),
+            Err(error) => {
+                eprintln!("{name}: FAILED and left out: {error:#}");
+                table.note(&format!("{name}: failed: {error:#}"))?;
+                self.tidy(contender)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn command(&self, workload: &Workload, contender: Contender) -> Result<Command> {
+        let mpi = contender.mpi();
+        let built = if mpi == Mpi::Open { self.open } else { self.mpich };
+        let program = match workload.program {
+            Program::Ior => "pfs-ior",
+            Program::Mdtest => "pfs-mdtest",
+        };
+        let mut command = mpi.launch(workload.ranks);
+        command.arg(built.program(program)?).args(workload.arguments.split_whitespace());
+        command.args(["-a", contender.api(workload.program)]);
+        let place = self.place(contender);
+        match workload.program {
+            Program::Ior => command.args(["-O", "summaryFormat=JSON", "-o", &format!("{place}suite")]),
+            Program::Mdtest => command.args(["-d", &format!("{place}names")]),
+        };
+        let cluster = if contender == Contender::PfsDisk { &self.on_disk } else { &self.cluster };
+        cluster.reachable_from(&mut command);
+        command.envs(workload.environment.iter().copied());
+        if contender == Contender::PfsNoCache {
+            command.env("PFS_CACHE_BYTES", "0");
+        }
+        Ok(command)
+    }
+
+    /// What stands before the name of a contender's file.
+    fn place(&self, contender: Contender) -> String {
+        let in_directory = |directory: &Path| format!("{}/", directory.display());
+        match contender {
+            Contender::Pfs
+            | Contender::PfsMpich
+            | Contender::PfsClient
+            | Contender::PfsNoCache
+            | Contender::PfsDisk => "pfs:/".to_owned(),
+            Contender::OpenMemory | Contender::MpichMemory => in_directory(self.memory.path()),
+            Contender::OpenDisk | Contender::MpichDisk => in_directory(self.disk.path()),
+            Contender::Gluster => in_directory(self.gluster.mount()),
+            Contender::RawTcp => format!("{}/", self.raw.addresses()),
+        }
+    }
+
+    /// Removes what a failed run has left.
+    fn tidy(&self, contender: Contender) -> Result<()> {
+        let place = match contender {
+            Contender::OpenMemory | Contender::MpichMemory => self.memory.path(),
+            Contender::OpenDisk | Contender::MpichDisk => self.disk.path(),
+            Contender::Gluster => self.gluster.mount(),
+            _ => return Ok(()),
+        };
+        for entry in fs::read_dir(place)? {
+            let path = entry?.path();
+            if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) }
+                .with_context(|| format!("removing {}", path.display()))?;
+        }
+        Ok(())
+    }
+
+    fn take_down(self) -> Result<()> {
+        self.gluster.stop()?;
+        self.raw.stop();
+        self.cluster.stop()?;
+        self.on_disk.stop()
+    }
+}
