@@ -3,7 +3,7 @@
 //! * [`Cluster`] runs them in this process. It starts in milliseconds and can end any server gracefully or at once.
 //! * [`ProcessCluster`] runs them as `pfs server …` child processes, which can be killed for real.
 //!
-//! A [`Proxy`] stands between a client and a server and can be cut, stalled and healed.
+//! A [`Network`] gives processes hosts of their own, whose links can be slow and can be cut. A [`Proxy`] stands between a client and a server and can be cut, stalled and healed.
 //!
 //! Both clusters are made by a [`ClusterBuilder`], are used from plain `#[test]` functions (they block, and must not be called
 //! from inside an async runtime), keep every server's address over restarts, and leave nothing behind when dropped:
@@ -25,6 +25,7 @@ mod child;
 mod files;
 mod hosted;
 mod in_process;
+mod network;
 mod ports;
 mod processes;
 mod proxy;
@@ -32,5 +33,6 @@ mod proxy;
 pub use builder::{ClusterBuilder, Host};
 pub use files::ClusterFiles;
 pub use in_process::Cluster;
+pub use network::Network;
 pub use processes::{ProcessCluster, pfs_binary};
 pub use proxy::Proxy;

@@ -2,6 +2,7 @@
 
 mod collective;
 mod datapath;
+mod hosts;
 mod interposition;
 mod keep;
 mod suite;
@@ -26,6 +27,7 @@ enum Measurement {
     Datapath(datapath::Flags),
     Collective(collective::Flags),
     Interposition(interposition::Flags),
+    Hosts(hosts::Flags),
 }
 
 /// Runs the measurement.
@@ -35,5 +37,6 @@ pub fn run(flags: &Flags) -> Result<()> {
         Some(Measurement::Datapath(flags)) => datapath::run(flags),
         Some(Measurement::Collective(flags)) => collective::run(flags),
         Some(Measurement::Interposition(flags)) => interposition::run(flags),
+        Some(Measurement::Hosts(flags)) => hosts::run(flags),
     }
 }

@@ -5,7 +5,7 @@ use clap::Parser;
 use pfs_bench_datapath::raw::{RawClient, Server};
 use pfs_bench_datapath::usage::Usage;
 use std::io::{Read, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -23,6 +23,9 @@ enum Options {
         /// Most bytes that are stored.
         #[arg(long, default_value_t = 1 << 30)]
         bytes_max: u64,
+        /// Address to listen on.
+        #[arg(long, default_value_t = IpAddr::from([127, 0, 0, 1]))]
+        listen: IpAddr,
     },
     /// Write and read by several connections at once, each a part of the store of its own, and tell what it took.
     Try {
@@ -45,7 +48,7 @@ enum Options {
 
 fn main() -> Result<()> {
     match Options::parse() {
-        Options::Serve { dir, bytes_max } => serve(&dir, bytes_max),
+        Options::Serve { dir, bytes_max, listen } => serve(&dir, bytes_max, listen),
         Options::Try { address, connections, mib, request_kib, rounds } => {
             for _ in 0..rounds {
                 for reads in [false, true] {
@@ -57,11 +60,11 @@ fn main() -> Result<()> {
     }
 }
 
-fn serve(directory: &std::path::Path, bytes_max: u64) -> Result<()> {
+fn serve(directory: &std::path::Path, bytes_max: u64, listen: IpAddr) -> Result<()> {
     // A session of its own, like every server: the scheduler shares the processor out among sessions.
     rustix::process::setsid().context("begin a session")?;
-    let server = Server::open(directory, bytes_max)?;
-    println!("127.0.0.1:{}", server.port()?);
+    let server = Server::open(directory, bytes_max, listen)?;
+    println!("{}", server.address()?);
     std::io::stdout().flush().context("tell the address")?;
     std::thread::spawn(|| {
         // Whoever started this is gone when its end of the pipe is; an error says the same.

@@ -5,7 +5,7 @@ use crate::raw::RawClient;
 use crate::work::{BLOCK, Job, LIST_PIECES, Material};
 use anyhow::{Context, Result};
 use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -21,16 +21,25 @@ pub struct RawServer {
 impl RawServer {
     /// Starts `program`, which is `pfs-raw`, with a store in `directory` for at most `bytes_max` bytes.
     pub fn start(program: &Path, directory: &Path, bytes_max: u64) -> Result<Self> {
-        let mut command = Command::new(program);
-        command.arg("serve").arg("--dir").arg(directory).args(["--bytes-max", &bytes_max.to_string()]);
+        Self::start_as(Command::new(program), directory, bytes_max, IpAddr::from([127, 0, 0, 1]))
+    }
+
+    /// The same by a command that is, or becomes, `pfs-raw`, on an address of the place where it runs.
+    pub fn start_as(mut command: Command, directory: &Path, bytes_max: u64, listen: IpAddr) -> Result<Self> {
+        command.arg("serve").args(["--listen", &listen.to_string()]).arg("--dir").arg(directory).args(["--bytes-max", &bytes_max.to_string()]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let child = command.spawn().with_context(|| format!("start {}", program.display()))?;
+        let child = command.spawn().with_context(|| format!("start {command:?}"))?;
         let mut server = RawServer { child, address: SocketAddr::from(([127, 0, 0, 1], 0)) };
         let mut line = String::new();
         let output = server.child.stdout.take().context("the raw server has no output")?;
         BufReader::new(output).read_line(&mut line).context("wait for the raw server")?;
         server.address = line.trim().parse().with_context(|| format!("the raw server said {line:?}"))?;
         Ok(server)
+    }
+
+    /// Its process.
+    pub fn process(&self) -> Result<i32> {
+        Ok(i32::try_from(self.child.id())?)
     }
 
     /// Where it listens.
@@ -58,7 +67,7 @@ pub struct RawTcp {
 impl RawTcp {
     /// Connects; `buffer_bytes` is the largest call.
     pub fn connect(server: &RawServer, buffer_bytes: usize) -> Result<Self> {
-        let servers = [i32::try_from(server.child.id())?];
+        let servers = [server.process()?];
         Ok(RawTcp { client: RawClient::connect(server.address)?, servers, buffer: vec![0; buffer_bytes] })
     }
 }

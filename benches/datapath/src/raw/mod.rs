@@ -42,8 +42,8 @@ mod tests {
     use std::path::Path;
 
     fn serve(directory: &Path) -> SocketAddr {
-        let server = Server::open(directory, 8 << 20).unwrap();
-        let address = SocketAddr::from(([127, 0, 0, 1], server.port().unwrap()));
+        let server = Server::open(directory, 8 << 20, [127, 0, 0, 1].into()).unwrap();
+        let address = server.address().unwrap();
         // It serves until the test program ends.
         std::thread::spawn(move || server.serve());
         address

@@ -4,7 +4,7 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use std::io::{ErrorKind, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -21,15 +21,15 @@ pub struct Server {
 }
 
 impl Server {
-    /// Makes an empty store for at most `bytes_max` bytes and listens on a free port of loopback.
-    pub fn open(directory: &Path, bytes_max: u64) -> Result<Self> {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).context("listen")?;
+    /// Makes an empty store for at most `bytes_max` bytes and listens on a free port of an address of this machine.
+    pub fn open(directory: &Path, bytes_max: u64, address: IpAddr) -> Result<Self> {
+        let listener = TcpListener::bind((address, 0)).with_context(|| format!("listen on {address}"))?;
         Ok(Server { listener, store: Arc::new(Store::create(directory, bytes_max)?) })
     }
 
     /// Where it listens.
-    pub fn port(&self) -> Result<u16> {
-        Ok(self.listener.local_addr().context("tell the port")?.port())
+    pub fn address(&self) -> Result<SocketAddr> {
+        self.listener.local_addr().context("tell the address")
     }
 
     /// Serves until the process ends. An error of a connection ends that connection and is told.
