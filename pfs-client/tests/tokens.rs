@@ -7,7 +7,7 @@ use pfs_core::extent::Extent;
 use pfs_core::token::message::Mode;
 use pfs_testkit::Cluster;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use support::{client, path, pattern, read_write};
 
@@ -30,29 +30,40 @@ fn a_held_token_asks_nobody() {
     assert_eq!(client.tokens(&path("/a")).unwrap().tokens.len(), 1);
 }
 
-/// Two clients that keep handing the same range to each other both make progress, and every write is whole.
+/// Two clients that keep handing the same range to each other both make progress, and every write is whole. They go on until
+/// it was handed over often, however fast one of them is.
 #[test]
 fn a_range_goes_back_and_forth() {
+    const ROUNDS: u32 = 100;
+    const HAND_OVERS: u64 = 10;
     let cluster = Cluster::start(2).unwrap();
-    let rounds = 100;
+    let enough = Arc::new(AtomicBool::new(false));
     let writers: Vec<_> = [0xaa, 0xbb]
         .map(|byte| {
-            let client = client(&cluster);
+            let (client, enough) = (client(&cluster), enough.clone());
             std::thread::spawn(move || {
                 let file = client.open(&path("/ball"), &read_write()).unwrap();
                 let mut seen = vec![0; 10_000];
-                for _ in 0..rounds {
+                let mut rounds = 0;
+                while rounds < ROUNDS || !enough.load(Ordering::Relaxed) {
                     file.write_at(&vec![byte; 10_000], 100).unwrap();
                     assert_eq!(file.read_at(&mut seen, 100).unwrap(), 10_000);
                     assert!(seen.iter().all(|b| *b == seen[0]), "a mix of two writes");
+                    rounds += 1;
                 }
                 file.close().unwrap();
             })
         })
         .into();
+    let (watcher, deadline) = (client(&cluster), Instant::now() + Duration::from_secs(60));
+    let revokes = || watcher.cluster_status(false).unwrap().tokens.unwrap().revokes;
+    while revokes() < HAND_OVERS && Instant::now() < deadline && !writers.iter().any(|writer| writer.is_finished()) {
+        std::thread::yield_now();
+    }
+    enough.store(true, Ordering::Relaxed);
     writers.into_iter().for_each(|writer| writer.join().unwrap());
-    let revokes = client(&cluster).cluster_status(false).unwrap().tokens.unwrap().revokes;
-    assert!(revokes >= 10, "the range was handed over only {revokes} times in {rounds} rounds of two writers");
+    let revokes = revokes();
+    assert!(revokes >= HAND_OVERS, "the range was handed over only {revokes} times between two writers");
 }
 
 /// Threads of one client that overlap run one after the other.

@@ -84,6 +84,8 @@ fn tidied(page: &str) -> String {
     let mut lines: Vec<&str> = Vec::new();
     for line in page.lines() {
         let above = lines.last().copied().unwrap_or_default();
+        // An empty line is space, and a break beside it one too many.
+        let line = if line.is_empty() { ".sp" } else { line };
         match line {
             ".br" if above == ".sp" || above.starts_with(".SH") => continue,
             ".sp" | ".RE" | ".PP" if above == ".br" || above == ".PP" => drop(lines.pop()),
@@ -104,5 +106,10 @@ mod tests {
         let page = tidied(&notes_section("Use it:\n\n  pfs x --y\n  pfs z\n\n.dots"));
         let wanted = ".SH NOTES\nUse it:\n.PP\n.RS 4\n.nf\npfs x \\-\\-y\npfs z\n.fi\n.RE\n\\&.dots\n";
         assert_eq!(page, wanted);
+    }
+
+    #[test]
+    fn space_needs_no_breaks() {
+        assert_eq!(tidied("How it looks\n.br\n\n.br\nValues:\n"), "How it looks\n.sp\nValues:\n");
     }
 }

@@ -17,8 +17,9 @@ const NOWHERE: &str = "02:66:ff:ff:ff:ff";
 const NETWORKS: std::ops::Range<u8> = 1..250;
 /// Hosts that fit one network.
 const HOSTS_MAX: usize = 200;
-/// What a slow link sends at once before its rate counts.
-const BURST: &str = "64kb";
+/// What a slow link sends at once before its rate counts: more than the largest packet of the kernel, which it would cut up
+/// otherwise, at many times the cost.
+const BURST: &str = "256kb";
 /// How long a packet may wait before a slow link, which bounds the queue there.
 const QUEUE: &str = "50ms";
 

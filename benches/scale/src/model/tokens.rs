@@ -231,13 +231,13 @@ mod tests {
         }
     }
 
-    /// The first of many gets all and gives way to each of the others once at most: traffic grows with ranks, not with
-    /// their accesses.
+    /// The first of many gets all and gives way to the others, about once for each rank. Grants widen after accesses that met no
+    /// conflict, so a part of the accesses asks for nothing.
     #[test]
     fn segments_of_many_cost_a_few_messages_each() {
         let one = traffic(Pattern::Segments, 1, 1);
         assert_eq!((one.requests, one.revokes), (1, 0), "the sole user gets all of the file");
         let many = traffic(Pattern::Segments, 100, 1);
-        assert!(many.requests < 400 && many.revokes < 400, "{many:?}");
+        assert!(many.requests < 100 * ACCESSES * 2 / 3 && many.revokes < 150, "{many:?}");
     }
 }
