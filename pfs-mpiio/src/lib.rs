@@ -79,7 +79,7 @@ pub use file::File;
 pub use info::Info;
 pub use open::{delete, make_parents};
 pub use operation::Operation;
-pub use process::finalize;
+pub use process::{end_with_mpi, finalize};
 pub use request::{Request, test_all, test_any, test_some, wait_all, wait_any, wait_some};
 pub use split::{Split, SplitOperation};
 pub use start::At;

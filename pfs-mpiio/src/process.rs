@@ -71,9 +71,10 @@ pub(crate) fn client(address: Option<String>) -> Result<SharedClient, Error> {
     Ok(SharedClient(session))
 }
 
-/// Has the sessions ended in order by `MPI_Finalize`, which deletes the attributes of `MPI_COMM_SELF` before anything else
-/// (MPI-4.1, 11.2.4). On a thread that may not call MPI it is left to a later call.
-fn end_with_mpi() -> Result<(), Error> {
+/// Has the sessions ended in order by `MPI_Finalize`, which deletes the attributes of `MPI_COMM_SELF` before anything else, the
+/// last that was set first (MPI-4.1, 11.2.4). On a thread that may not call MPI it is left to a later call. The first open does
+/// it; who closes files by an attribute of his own calls it before he sets that, so that there still are sessions then.
+pub fn end_with_mpi() -> Result<(), Error> {
     let mut hooked = HOOKED.lock().unwrap_or_else(PoisonError::into_inner);
     if !*hooked && threads::may_call() {
         let key = attribute::Key::new(end_all)?;

@@ -78,6 +78,10 @@ pub fn watch_for_end() {
     if IS_WATCHED.swap(true, Ordering::AcqRel) {
         return;
     }
+    // Files are closed by our attribute, so sessions must end by an older one.
+    if let Err(error) = pfs_mpiio::end_with_mpi() {
+        trace::line(format_args!("{error}; sessions will end by their leases"));
+    }
     let mut key = 0;
     // SAFETY: MPI has begun; the functions have the types that MPI wants and use no state.
     let code = unsafe {
