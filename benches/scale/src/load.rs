@@ -194,11 +194,8 @@ fn open(flags: &Flags) -> Result<Way> {
     let secret = flags.secret_file.as_ref().context("the file system's clients need --secret-file")?;
     let config = ClientConfig { cache_bytes: 0, ..ClientConfig::new(vec![flags.address.to_string()], secret) };
     let client = Client::connect(config)?;
-    let layout = LayoutRequest {
-        stripe_unit: Some(STRIPE_UNIT),
-        stripe_count: Some(flags.servers),
-        ..LayoutRequest::default()
-    };
+    let layout =
+        LayoutRequest { stripe_unit: Some(STRIPE_UNIT), stripe_count: Some(flags.servers), ..LayoutRequest::default() };
     let options = OpenOptions { truncate: false, layout, ..OpenOptions::create() };
     let file = client.open(&PfsPath::parse(&flags.path)?, &options)?;
     Ok(Way::Pfs { file, _client: client })

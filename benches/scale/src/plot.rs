@@ -63,7 +63,8 @@ where
     B::ErrorType: 'static,
 {
     area.fill(&WHITE)?;
-    let most = |value: fn(&(f64, f64)) -> f64| lines.iter().flat_map(|line| &line.points).map(value).fold(0.0, f64::max);
+    let most =
+        |value: fn(&(f64, f64)) -> f64| lines.iter().flat_map(|line| &line.points).map(value).fold(0.0, f64::max);
     let least = |value: fn(&(f64, f64)) -> f64| {
         lines.iter().flat_map(|line| &line.points).map(value).fold(f64::INFINITY, f64::min)
     };
@@ -79,13 +80,7 @@ where
     Ok(())
 }
 
-fn chart<B, X, Y>(
-    area: &DrawingArea<B, plotters::coord::Shift>,
-    axes: &Axes,
-    lines: &[Line],
-    x: X,
-    y: Y,
-) -> Result<()>
+fn chart<B, X, Y>(area: &DrawingArea<B, plotters::coord::Shift>, axes: &Axes, lines: &[Line], x: X, y: Y) -> Result<()>
 where
     B: DrawingBackend,
     B::ErrorType: 'static,

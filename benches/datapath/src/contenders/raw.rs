@@ -26,7 +26,12 @@ impl RawServer {
 
     /// The same by a command that is, or becomes, `pfs-raw`, on an address of the place where it runs.
     pub fn start_as(mut command: Command, directory: &Path, bytes_max: u64, listen: IpAddr) -> Result<Self> {
-        command.arg("serve").args(["--listen", &listen.to_string()]).arg("--dir").arg(directory).args(["--bytes-max", &bytes_max.to_string()]);
+        command
+            .arg("serve")
+            .args(["--listen", &listen.to_string()])
+            .arg("--dir")
+            .arg(directory)
+            .args(["--bytes-max", &bytes_max.to_string()]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let child = command.spawn().with_context(|| format!("start {command:?}"))?;
         let mut server = RawServer { child, address: SocketAddr::from(([127, 0, 0, 1], 0)) };

@@ -78,9 +78,9 @@ impl Report {
         );
         for point in &self.points {
             let [raw, pfs] = Kind::ALL.map(|kind| point.throughput(kind).value);
-            let share = point.link_bits_per_s.map_or("–".to_owned(), |bits| {
-                format!("{:.3}", pfs / (bits as f64 * point.count as f64))
-            });
+            let share = point
+                .link_bits_per_s
+                .map_or("–".to_owned(), |bits| format!("{:.3}", pfs / (bits as f64 * point.count as f64)));
             let cpu = |kind| {
                 let (client, server) = point.cpu_s_per_byte(kind);
                 (client + server) * f64::from(1u32 << 30)

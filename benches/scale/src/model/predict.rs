@@ -217,7 +217,10 @@ pub fn summary(
     for Prediction { op, ranks, servers, bytes_per_s, share } in predictions {
         let _ = writeln!(text, "| {} | {ranks} | {servers} | {:.2} | {share:.2} |", op.name(), bytes_per_s / 1e9);
     }
-    let _ = writeln!(text, "\n| tokens of first writes | ranks | requests | revokes | manager's seconds |\n|---|---|---|---|---|");
+    let _ = writeln!(
+        text,
+        "\n| tokens of first writes | ranks | requests | revokes | manager's seconds |\n|---|---|---|---|---|"
+    );
     for Traffic { pattern, ranks, requests, revokes } in traffic {
         let messages = (2 * requests + 2 * revokes) as f64;
         let seconds = messages * costs.token_message_s;
@@ -240,13 +243,8 @@ mod tests {
         token_message_s: 1e-6,
     };
 
-    const MACHINES: Machines = Machines {
-        ranks_per_node: 4,
-        link_bytes_per_s: 1e9,
-        server_cores: 4,
-        latency_s: 1e-6,
-        part_bytes: 64 << 20,
-    };
+    const MACHINES: Machines =
+        Machines { ranks_per_node: 4, link_bytes_per_s: 1e9, server_cores: 4, latency_s: 1e-6, part_bytes: 64 << 20 };
 
     /// Four ranks of one node fill its link, and no more servers help; sixteen nodes fill four servers.
     #[test]

@@ -149,7 +149,8 @@ impl Job {
     /// One access of a rank from begin to end.
     fn access(&mut self, rank: usize, extent: Extent) {
         let last = &mut self.last_request;
-        let operation = self.holders[rank].begin(Mode::Exclusive, [extent][..].into(), Some(Extent::ALL), || next(last));
+        let operation =
+            self.holders[rank].begin(Mode::Exclusive, [extent][..].into(), Some(Extent::ALL), || next(last));
         self.settle(rank);
         let last = &mut self.last_request;
         self.holders[rank].end(operation, || next(last));

@@ -180,7 +180,8 @@ mod tests {
         assert_eq!(files.hottest(1)[0].waiting, 1);
         for _ in 0..100 {
             // As the token task does it: nothing was asked for, so only what is kept is told of.
-            let samples: Vec<FileSample> = sample(0).into_iter().filter(|told| files.ids().contains(&told.file)).collect();
+            let samples: Vec<FileSample> =
+                sample(0).into_iter().filter(|told| files.ids().contains(&told.file)).collect();
             files.advance(&samples, 1000);
         }
         assert!(files.hottest(1).is_empty());
