@@ -2,7 +2,7 @@
 //!
 //! Options, directives, file layout, and what is printed have IOR's names and meaning, so that figures can be compared and
 //! scripts go on to work. The order of things: [`options`] and [`script`] make [`params`], [`check`] says what does not fit
-//! together, [`plan`] says which bytes go where, [`phase`] moves them, [`test`] times it, [`run`] prints it.
+//! together, [`plan`] says which bytes go where, [`phase`] moves them, [`test`](mod@test) times it, [`run`] prints it.
 
 pub mod check;
 pub mod names;

@@ -1,9 +1,9 @@
 //! A model of more ranks and servers than a machine can have: what they can move, and what tokens they pass.
 //!
-//! * [`queues`] is a discrete simulation of bytes: every request of every rank goes through the rank's processor, its node's
+//! * `queues` is a discrete simulation of bytes: every request of every rank goes through the rank's processor, its node's
 //!   link, the server's link and the server's processors, each of which takes its time and does one thing after the other.
-//! * [`tokens`] is none at all: it runs the real manager and the real holders of `pfs-core` and counts what they say.
-//! * [`costs`] are what both need to know, from the measurement of [`crate::hosts`].
+//! * `tokens` is no model: it runs the real manager and the real holders of `pfs-core` and counts what they say.
+//! * `costs` are what both need to know, from the measurement of [`crate::hosts`].
 //!
 //! The check comes first: the same model, with one machine's cores for everything, has to agree with the measured points
 //! that it was not made of.
