@@ -72,6 +72,25 @@ pub fn raise(handle: MPI_File, code: c_int, function: &str) -> c_int {
     }
 }
 
+/// A file that was just opened has the handler of `MPI_FILE_NULL`. MPICH 4.0 gives it back when the file is closed or gets another
+/// one, and has never taken it: a handler of the program's would be gone before the program frees it. So it is taken here.
+pub fn keep_inherited(handle: MPI_File) {
+    // SAFETY: as in `raise`; only Open MPI has it, and Open MPI takes the handler itself.
+    static INVOKE: Native<Invoke> = unsafe { Native::new(c"ompi_errhandler_invoke") };
+    if INVOKE.find().is_some() {
+        return;
+    }
+    let get = native!(MPI_File_get_errhandler: unsafe extern "C" fn(MPI_File, *mut MPI_Errhandler) -> c_int).get();
+    // SAFETY: the handle is alive. A handler that is got is taken, and given back here only if it is a predefined one.
+    unsafe {
+        let mut inherited = ffi::RSMPI_ERRORS_RETURN;
+        let is_got = get(handle, &mut inherited) == SUCCESS;
+        if is_got && (inherited == ffi::RSMPI_ERRORS_RETURN || inherited == ffi::RSMPI_ERRORS_ARE_FATAL) {
+            ffi::MPI_Errhandler_free(&mut inherited);
+        }
+    }
+}
+
 /// Open MPI ends the program when it is told to call the handler of `MPI_FILE_NULL`, so it is called as Open MPI itself does.
 fn invoke_by(invoke: Invoke, handle: MPI_File, code: c_int, function: &str) -> c_int {
     let get = native!(MPI_File_get_errhandler: unsafe extern "C" fn(MPI_File, *mut MPI_Errhandler) -> c_int).get();

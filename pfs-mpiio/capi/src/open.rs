@@ -1,6 +1,7 @@
 //! Opening, closing and deleting files of ours.
 
 use crate::call;
+use crate::errhandler;
 use crate::failure::{Failure, SUCCESS};
 use crate::names::Name;
 use crate::native::native;
@@ -123,6 +124,7 @@ fn handle() -> Result<MPI_File, Failure> {
     let code =
         unsafe { open(ffi::RSMPI_COMM_SELF, c"/dev/null".as_ptr(), read_only, ffi::RSMPI_INFO_NULL, &mut handle) };
     Failure::check(code, "MPI_File_open of /dev/null, which stands for the file,")?;
+    errhandler::keep_inherited(handle);
     Ok(handle)
 }
 
