@@ -109,7 +109,7 @@ impl ClientConfig {
             drain_patience: Duration::from_secs(5),
             in_flight_bytes_max: 32 << 20,
             in_flight_bytes_per_server_max: 8 << 20,
-            request_bytes_max: 1 << 20,
+            request_bytes_max: 2 << 20,
             data_path: DataPath::Auto,
             small_bytes_max: 32 << 10,
             cache_bytes: 64 << 20,

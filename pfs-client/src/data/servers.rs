@@ -174,24 +174,22 @@ impl Servers {
         source: &Source,
     ) -> Result<Instance, Error> {
         let server = self.server(id)?;
-        let (cargo, release) = source.ship(&server.bulk.switch)?;
         let written: Result<v1::WriteReply, Error> = match path {
             DataPath::Unary => {
-                let slices = cargo.slices(request);
-                let mut message = name.head(request, checksums(request, &slices));
-                message.payload = slices.concat().into();
-                drop((cargo, slices));
+                let message = source.with_slices(request, |slices| {
+                    let mut message = name.head(request, checksums(request, slices));
+                    message.payload = slices.concat().into();
+                    message
+                })?;
                 self.call(id, |mut client| async move { client.write(Request::new(message)).await }).await
             }
             DataPath::Small => {
-                let slices = cargo.slices(request);
-                let head = name.head(request, checksums(request, &slices));
-                drop(cargo);
                 // The stream has a timer of its own.
-                let written = server.small.write(&head, &slices).await;
+                let written = server.small.write(name, request, source).await;
                 written.map_err(|error| named(id, &server.address, error))
             }
             DataPath::Bulk | DataPath::Auto => {
+                let (cargo, release) = source.ship(&server.bulk.switch)?;
                 let body = Body::new(WriteBody::new(name, request.clone(), cargo));
                 let written = self.timed(id, &server.address, server.bulk.unary(WRITE_PATH, body)).await;
                 // Only here the transport has them, and only here there is an event loop.

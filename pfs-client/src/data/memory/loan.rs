@@ -6,10 +6,12 @@
 //! [`lend`] and [`lend_mut`] take borrowed slices and hand out [`LentSlice`]s or [`LentBuffers`], which have no lifetime,
 //! and a guard. What must never happen is that anybody touches the memory after the guard's end.
 //!
-//! * **Bytes that are sent.** A `LentSlice` gives access only through a [`Shipment`]. It is entered in the [`Loan`] when it
+//! * **Bytes that are sent.** A `LentSlice` goes out only through a [`Shipment`]. It is entered in the [`Loan`] when it
 //!   begins and taken out when its last owner is dropped; every [`Bytes`] made of the memory is an owner. The end
 //!   of the guard *recalls* the loan: from then on no shipment begins, and it waits until none is entered. Since entering and
 //!   recalling happen under one lock, no owner exists afterwards.
+//! * **Bytes that are copied.** [`Held`] keeps the loan's lock, which the guard needs before it can end, for as long as slices
+//!   of it live.
 //! * **Bytes that are received.** [`LentBuffers`] gives access only while its lock is held. The guard recalls under the same
 //!   lock, after which access is refused. The lock also makes accesses of several tasks follow each other.
 //! * **However the access ends.** The recall is in the `drop` of the guard, which is a variable of the future that makes the
@@ -29,7 +31,7 @@
 //! uses exclusive ones.
 
 use bytes::Bytes;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use pfs_proto::kill_switch::KillSwitch;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -116,9 +118,47 @@ impl LentSlice {
         Ok((Arc::new(Shipment { loan: self.loan.clone(), number, _released: released }), is_released))
     }
 
+    /// Keeps the loan from ending, for a short look at slices of the same call.
+    pub(crate) fn hold(&self) -> Result<Held<'_>, Recalled> {
+        let state = self.loan.state.lock();
+        if state.recalled {
+            return Err(Recalled);
+        }
+        Ok(Held { loan: &self.loan, _state: state })
+    }
+
     /// Bytes.
     pub(crate) fn len(&self) -> usize {
         self.length
+    }
+
+    /// Where a part of it begins.
+    ///
+    /// # Panics
+    /// If it is not inside of the slice, or the slice is of another call.
+    fn part(&self, loan: &Arc<Loan>, range: &Range<usize>) -> *const u8 {
+        assert!(Arc::ptr_eq(loan, &self.loan), "a slice of another call");
+        assert!(range.start <= range.end && range.end <= self.length, "{range:?} of {} bytes", self.length);
+        // SAFETY: the offset is inside of the slice.
+        unsafe { self.start.add(range.start) }
+    }
+}
+
+/// The right to read lent slices while it lives. The guard's end waits for it.
+pub(crate) struct Held<'a> {
+    loan: &'a Arc<Loan>,
+    _state: MutexGuard<'a, State>,
+}
+
+impl Held<'_> {
+    /// A part of a slice.
+    ///
+    /// # Panics
+    /// If it is not inside of the slice, or the slice is of another call.
+    pub(crate) fn bytes(&self, slice: &LentSlice, range: Range<usize>) -> &[u8] {
+        let start = slice.part(self.loan, &range);
+        // SAFETY: inside of a slice that is borrowed until its loan was recalled, which needs the lock that is held here.
+        unsafe { std::slice::from_raw_parts(start, range.end - range.start) }
     }
 }
 
@@ -137,10 +177,7 @@ impl Shipment {
     /// # Panics
     /// If it is not inside of the slice, or the slice is of another call.
     pub(crate) fn bytes(self: &Arc<Self>, slice: &LentSlice, range: Range<usize>) -> Bytes {
-        assert!(Arc::ptr_eq(&self.loan, &slice.loan), "a slice of another call");
-        assert!(range.start <= range.end && range.end <= slice.length, "{range:?} of {} bytes", slice.length);
-        // SAFETY: the offset is inside of the slice.
-        let start = unsafe { slice.start.add(range.start) };
+        let start = slice.part(&self.loan, &range);
         Bytes::from_owner(Owner { _shipment: self.clone(), start, length: range.end - range.start })
     }
 }

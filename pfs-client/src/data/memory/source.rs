@@ -8,6 +8,8 @@ use pfs_core::checksum::{Checksum, Checksummer};
 use pfs_core::extent::Extent;
 use pfs_proto::data::pieces;
 use pfs_proto::kill_switch::KillSwitch;
+use smallvec::SmallVec;
+use std::ops::Range;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -50,16 +52,48 @@ impl Source {
 
     /// Begins one attempt to send bytes on a connection with this switch.
     pub(crate) fn ship(&self, switch: &KillSwitch) -> Result<(Cargo, Release), Error> {
-        let lent = self.parts.iter().find_map(|(_, memory)| match memory {
-            Memory::Lent(slice) => Some(slice),
-            Memory::Owned(_) => None,
-        });
-        let (shipment, released) = match lent.map(|slice| slice.ship(switch)).transpose() {
+        let (shipment, released) = match self.lent().map(|slice| slice.ship(switch)).transpose() {
             Ok(shipped) => shipped.unzip(),
             Err(Recalled) => return Err(recalled()),
         };
         let release = Release { released, switch: switch.clone() };
         Ok((Cargo { source: self.clone(), shipment }, release))
+    }
+
+    /// Calls `look` with the payload of a request, uncopied, in its order. The call that lent it can not end meanwhile.
+    pub(crate) fn with_slices<R>(&self, request: &DataRequest, look: impl FnOnce(&[&[u8]]) -> R) -> Result<R, Error> {
+        let held = self.lent().map(LentSlice::hold).transpose().map_err(|Recalled| recalled())?;
+        let mut slices: SmallVec<[&[u8]; 8]> = SmallVec::with_capacity(request.pieces.len());
+        self.each_part(request, |memory, range| {
+            slices.push(match (memory, &held) {
+                (Memory::Owned(bytes), _) => &bytes[range],
+                (Memory::Lent(slice), Some(held)) => held.bytes(slice, range),
+                (Memory::Lent(_), None) => unreachable!("lent bytes are held"),
+            });
+        });
+        Ok(look(&slices))
+    }
+
+    /// Any of the lent slices; all are of one call.
+    fn lent(&self) -> Option<&LentSlice> {
+        self.parts.iter().find_map(|(_, memory)| match memory {
+            Memory::Lent(slice) => Some(slice),
+            Memory::Owned(_) => None,
+        })
+    }
+
+    /// The parts of memory that are the payload of a request, in its order.
+    fn each_part<'a>(&'a self, request: &DataRequest, mut each: impl FnMut(&'a Memory, Range<usize>)) {
+        for piece in &request.pieces {
+            let (mut at, end) = (piece.file_offset, piece.file_offset + piece.length);
+            let mut index = self.index_of(at);
+            while at < end {
+                let (extent, memory) = &self.parts[index];
+                let until = end.min(extent.end());
+                each(memory, index_in(at, extent)..index_in(until, extent));
+                (at, index) = (until, index + 1);
+            }
+        }
     }
 
     fn index_of(&self, offset: u64) -> usize {
@@ -78,21 +112,13 @@ impl Cargo {
     /// The payload of a request, uncopied, in its order.
     pub(crate) fn slices(&self, request: &DataRequest) -> Vec<Bytes> {
         let mut slices = Vec::with_capacity(request.pieces.len());
-        for piece in &request.pieces {
-            let (mut at, end) = (piece.file_offset, piece.file_offset + piece.length);
-            let mut index = self.source.index_of(at);
-            while at < end {
-                let (extent, memory) = &self.source.parts[index];
-                let until = end.min(extent.end());
-                let range = index_in(at, extent)..index_in(until, extent);
-                slices.push(match (memory, &self.shipment) {
-                    (Memory::Owned(bytes), _) => bytes.slice(range),
-                    (Memory::Lent(slice), Some(shipment)) => shipment.bytes(slice, range),
-                    (Memory::Lent(_), None) => unreachable!("lent bytes have a shipment"),
-                });
-                (at, index) = (until, index + 1);
-            }
-        }
+        self.source.each_part(request, |memory, range| {
+            slices.push(match (memory, &self.shipment) {
+                (Memory::Owned(bytes), _) => bytes.slice(range),
+                (Memory::Lent(slice), Some(shipment)) => shipment.bytes(slice, range),
+                (Memory::Lent(_), None) => unreachable!("lent bytes have a shipment"),
+            });
+        });
         slices
     }
 }
@@ -122,8 +148,8 @@ impl Release {
 }
 
 /// The checksum of each piece of a request, whose payload is in these slices.
-pub(crate) fn checksums(request: &DataRequest, slices: &[Bytes]) -> Vec<u32> {
-    let mut slices = slices.iter().map(|slice| &slice[..]);
+pub(crate) fn checksums(request: &DataRequest, slices: &[impl AsRef<[u8]>]) -> Vec<u32> {
+    let mut slices = slices.iter().map(AsRef::as_ref);
     let mut slice: &[u8] = &[];
     let sum_of = |piece: pfs_core::checksum::Piece| {
         if let Some((bytes, rest)) = slice.split_at_checked(piece.length) {
