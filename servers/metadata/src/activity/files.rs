@@ -93,8 +93,8 @@ impl Files {
     pub(super) fn advance(&mut self, samples: &[FileSample], past_ms: u64) {
         for sample in samples {
             let file = self.0.entry(sample.file).or_default();
-            // One that was not known before has done all of it since: it is told of when it begins.
-            let before = file.tokens.unwrap_or_default();
+            // One that is new here may have been known before, and have cooled down.
+            let before = file.tokens.unwrap_or(sample.before);
             file.token_requests.add(since(before.requests, sample.tokens.requests), past_ms);
             file.revokes.add(since(before.revokes, sample.tokens.revokes), past_ms);
             file.tokens = Some(sample.tokens);
@@ -159,7 +159,8 @@ mod tests {
             files.heard(&FileTraffic { file: id(number), read_bytes: number * 1000, written_bytes: 0, requests: 1 });
         }
         let tokens = Counters { requests: 5000, revokes: 4000, waiting: 2, live_ranges: 7, ..Counters::default() };
-        files.advance(&[FileSample { file: id(1), name: Some("/hot".into()), tokens }], 1000);
+        let before = Counters::default();
+        files.advance(&[FileSample { file: id(1), name: Some("/hot".into()), before, tokens }], 1000);
         let hottest = files.hottest(3);
         assert_eq!(hottest[0].name.as_deref(), Some("/hot"), "contention is heat, too");
         assert_eq!((hottest[0].waiting, hottest[0].live_ranges), (2, 7));
@@ -174,7 +175,7 @@ mod tests {
         let mut files = Files::default();
         let sample = |waiting| {
             let tokens = Counters { requests: 2, waiting, ..Counters::default() };
-            [FileSample { file: id(1), name: None, tokens }]
+            [FileSample { file: id(1), name: None, before: Counters::default(), tokens }]
         };
         (0..1000).for_each(|_| files.advance(&sample(1), 1000));
         assert_eq!(files.hottest(1)[0].waiting, 1);
@@ -185,5 +186,34 @@ mod tests {
             files.advance(&samples, 1000);
         }
         assert!(files.hottest(1).is_empty());
+    }
+
+    /// Its requests are counted as long as somebody has it open, so also while it is cold and nobody looks at it.
+    #[test]
+    fn a_file_that_comes_back_counts_from_where_it_was() {
+        let mut files = Files::default();
+        let counters = |requests, revokes| Counters { requests, revokes, ..Counters::default() };
+        let sample = |before, tokens| [FileSample { file: id(1), name: None, before, tokens }];
+        files.advance(&sample(counters(0, 0), counters(5000, 4000)), 1000);
+        let cooled = counters(5000, 4000);
+        (0..100).for_each(|_| files.advance(&sample(cooled, cooled), 1000));
+        files.advance(&[], 1000);
+        assert!(files.hottest(1).is_empty());
+        files.advance(&sample(cooled, counters(5006, 4003)), 1000);
+        let heat = &files.hottest(1)[0];
+        assert!(heat.token_requests_per_s <= 6.0 && heat.revokes_per_s <= 3.0, "{heat:?}");
+        assert!(heat.token_requests_per_s > 0.0 && heat.revokes_per_s > 0.0, "{heat:?}");
+    }
+
+    /// A file server tells of it, and all its tokens were asked for long ago.
+    #[test]
+    fn a_file_that_is_only_written_again_asks_for_no_tokens() {
+        let mut files = Files::default();
+        let tokens = Counters { requests: 5000, revokes: 4000, ..Counters::default() };
+        files.heard(&FileTraffic { file: id(1), read_bytes: 0, written_bytes: 1000, requests: 1 });
+        files.advance(&[FileSample { file: id(1), name: None, before: tokens, tokens }], 1000);
+        let heat = &files.hottest(1)[0];
+        assert!(heat.written_bytes_per_s > 0.0);
+        assert_eq!((heat.token_requests_per_s, heat.revokes_per_s), (0.0, 0.0));
     }
 }

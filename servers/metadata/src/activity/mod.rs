@@ -48,6 +48,8 @@ pub(crate) struct FileSample {
     pub(crate) file: FileId,
     /// The name by which it was opened last, if anybody has it open and has named it in this start.
     pub(crate) name: Option<String>,
+    /// Its counts at the last sample.
+    pub(crate) before: Counters,
     /// Its counts.
     pub(crate) tokens: Counters,
 }

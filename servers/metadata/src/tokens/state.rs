@@ -10,6 +10,7 @@ use crate::upkeep::SizeWriter;
 use pfs_core::extent::Extent;
 use pfs_core::ids::{ClientId, FileId, GroupId, OpenId, ServerId};
 use pfs_core::session::coordinator::{Coordinator, Victim};
+use pfs_core::token::manager::Counters;
 use pfs_core::token::message::FileSize;
 use pfs_proto::status::{ErrorCode, status};
 use pfs_proto::token::ServerMessage;
@@ -71,8 +72,8 @@ pub(crate) struct State {
     /// Opens that ended in the grace: another member of the group may not know.
     pub(super) closed: BTreeSet<OpenId>,
     pub(super) taking: BTreeMap<u64, oneshot::Sender<()>>,
-    /// Files that tokens were asked of since the last sample.
-    pub(super) busy: BTreeSet<FileId>,
+    /// Files that tokens were asked of since the last sample, with their counts from before that.
+    pub(super) busy: BTreeMap<FileId, Counters>,
     last_operation: u64,
 }
 
@@ -121,7 +122,7 @@ impl State {
             orphans,
             closed: BTreeSet::new(),
             taking: BTreeMap::new(),
-            busy: BTreeSet::new(),
+            busy: BTreeMap::new(),
             last_operation: 0,
         }
     }

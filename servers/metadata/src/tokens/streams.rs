@@ -85,13 +85,13 @@ impl State {
     fn handle(&mut self, from: ClientId, message: ClientMessage) {
         match message {
             ClientMessage::Acquire(acquire) => {
-                self.busy.insert(acquire.file);
+                self.note_busy(acquire.file);
                 if self.may_ask(from, acquire.request, acquire.mode, acquire.file, [acquire.holder]) {
                     self.coordinator.manager().handle_acquire(from, acquire);
                 }
             }
             ClientMessage::AcquireSet(set) => {
-                self.busy.insert(set.file);
+                self.note_busy(set.file);
                 // In the grace some may not have said yet how they have it open; each checks its own accesses, too.
                 let is_known = !self.coordinator.in_grace();
                 let holders: Vec<Holder> = set.parts.iter().map(|part| part.holder).filter(|_| is_known).collect();
