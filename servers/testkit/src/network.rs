@@ -112,11 +112,6 @@ impl Network {
         tc(&[&["-n", &self.namespace(host), "qdisc", "replace", "dev", "eth0"], &shape[..]].concat())
     }
 
-    /// A host sends as fast as it can again.
-    pub fn unlimit(&self, host: usize) -> Result<()> {
-        tc(&["-n", &self.namespace(host), "qdisc", "del", "dev", "eth0", "root"])
-    }
-
     /// Lets no packet pass between two hosts any more.
     pub fn cut(&self, one: usize, other: usize) -> Result<()> {
         self.point(one, other, NOWHERE)?;
