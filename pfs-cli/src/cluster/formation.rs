@@ -4,6 +4,7 @@
 //! counts as a failure.
 
 use super::directory::ClusterDirectory;
+use super::file_options::FileOptions;
 use super::launch::Launch;
 use super::node_servers::{self, NodeOptions};
 use super::process::Presence;
@@ -66,6 +67,9 @@ pub struct StartOptions {
     revoke_timeout_ms: Option<u64>,
 
     #[command(flatten)]
+    file_options: FileOptions,
+
+    #[command(flatten)]
     pub(super) nodes: NodeOptions,
 
     /// Seconds until servers that are not ready are given up
@@ -89,7 +93,8 @@ impl StartOptions {
             ("revoke-timeout-ms", self.revoke_timeout_ms.is_some()),
             ("nodefile", self.nodes.nodefile.is_some()),
         ];
-        given.into_iter().find_map(|(name, given)| given.then_some(name))
+        let first = given.into_iter().find_map(|(name, given)| given.then_some(name));
+        first.or_else(|| self.file_options.given().next().map(|(name, _)| name))
     }
 }
 
@@ -233,6 +238,7 @@ fn new_settings(
         settings.advertise = Some(advertise.clone());
     }
     settings.options = wished(options).or(settings.options);
+    settings.file_options = options.file_options.or(settings.file_options);
     if let Some(nodes) = node_servers::nodes(options, settings.nodes.as_ref())? {
         if !settings.file_servers.is_empty() {
             let problem = "it has file servers on this machine, with files on them";
@@ -291,7 +297,7 @@ async fn start_servers(directory: &ClusterDirectory, settings: &mut Settings, la
     settings.metadata.port = launch.wait_ready(&name).await?.port();
     let metadata = settings.reachable_at(settings.metadata.port);
     if let Some(nodes) = &settings.nodes {
-        return node_servers::start(directory, nodes, &metadata, launch).await;
+        return node_servers::start(directory, nodes, settings.file_options, &metadata, launch).await;
     }
     for server in &settings.file_servers {
         launch.start(&server.name, &file_arguments(directory, settings, server, &metadata))?;
@@ -340,6 +346,7 @@ fn file_arguments(
     if let Some(advertise) = &settings.advertise {
         arguments.extend(["--advertise".into(), advertise.into()]);
     }
+    arguments.extend(settings.file_options.arguments());
     arguments
 }
 

@@ -19,6 +19,7 @@
 pub mod abandoned;
 pub mod directory;
 pub mod ending;
+pub mod file_options;
 pub mod formation;
 pub mod launch;
 pub mod node_servers;

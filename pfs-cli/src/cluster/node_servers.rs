@@ -1,6 +1,7 @@
 //! Starting and ending the file servers of nodes, from where the metadata server is.
 
 use super::directory::ClusterDirectory;
+use super::file_options::FileOptions;
 use super::formation::{StartOptions, absolute};
 use super::launch::Launch;
 use super::nodes::{Nodes, Order, REMOVE, STOP};
@@ -92,13 +93,20 @@ pub fn nodes(options: &StartOptions, earlier: Option<&Nodes>) -> Result<Option<N
 }
 
 /// Starts the file servers of nodes and waits until all of them are up.
-pub async fn start(directory: &ClusterDirectory, nodes: &Nodes, metadata: &str, launch: &mut Launch<'_>) -> Outcome {
+pub async fn start(
+    directory: &ClusterDirectory,
+    nodes: &Nodes,
+    options: FileOptions,
+    metadata: &str,
+    launch: &mut Launch<'_>,
+) -> Outcome {
     let secret = fs::read_to_string(directory.secret_file())
         .map_err(|error| Failure::cannot("read the cluster's secret", &error))?;
     let mut order = Order {
         name: None,
         directory: nodes.directory.clone(),
         file_servers: nodes.file_servers,
+        options,
         metadata: vec![metadata.to_owned()],
         secret: secret.trim().to_owned(),
         ephemeral: nodes.ephemeral,

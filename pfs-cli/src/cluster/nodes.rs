@@ -5,6 +5,7 @@
 //! input, and with it the secret, which so is on no command line. A launcher's input is a FIFO in the cluster's directory that
 //! stays open as long as the launcher lives; `pfs stop` writes the last line into it.
 
+use super::file_options::FileOptions;
 use super::process::ProcessRecord;
 use crate::failure::Failure;
 use serde::{Deserialize, Serialize};
@@ -57,6 +58,8 @@ pub struct Order {
     pub directory: PathBuf,
     /// How many file servers.
     pub file_servers: u16,
+    /// Options of each.
+    pub options: FileOptions,
     /// Addresses of the metadata server.
     pub metadata: Vec<String>,
     /// The secret as its file has it.

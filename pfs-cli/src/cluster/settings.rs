@@ -1,5 +1,6 @@
 //! `cluster.json`: what a start must know about the starts before it.
 
+use super::file_options::FileOptions;
 use super::nodes::Nodes;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -24,6 +25,9 @@ pub struct Settings {
     pub advertise: Option<String>,
     /// Options that are handed to the metadata server.
     pub options: MetadataOptions,
+    /// Options that are handed to every file server.
+    #[serde(default)]
+    pub file_options: FileOptions,
     /// The metadata server.
     pub metadata: ServerSettings,
     /// The file servers of this machine; a start may add some, none ever goes.
@@ -86,6 +90,7 @@ impl Settings {
             listen,
             advertise: None,
             options: MetadataOptions::default(),
+            file_options: FileOptions::default(),
             metadata: ServerSettings { name: METADATA_NAME.to_owned(), store: METADATA_NAME.into(), port: 0 },
             file_servers: Vec::new(),
             nodes: None,

@@ -64,10 +64,11 @@ fn read_order() -> Result<Order, Failure> {
 }
 
 fn serve(order: &Order, name: &str, directory: &Path) -> Result<End, Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::cannot("start a runtime", &error))?;
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if let Some(threads) = order.options.threads {
+        builder.worker_threads(usize::from(threads) * usize::from(order.file_servers));
+    }
+    let runtime = builder.enable_all().build().map_err(|error| Failure::cannot("start a runtime", &error))?;
     runtime.block_on(async {
         let mut signals = Signals::catch().map_err(|error| Failure::cannot("watch for signals", &error))?;
         let mut ends = read_end();
@@ -118,7 +119,8 @@ async fn start_servers(order: &Order, name: &str, directory: &Path) -> Result<Ve
     for number in 0..order.file_servers {
         let (listen, store) = (SocketAddr::new(address, 0), directory.join(format!("file-{number}")));
         let name = format!("{name}-{number}");
-        let config = Config::new(store, listen, order.metadata.clone(), secret.clone(), name.clone());
+        let mut config = Config::new(store, listen, order.metadata.clone(), secret.clone(), name.clone());
+        order.options.memory.apply(&mut config);
         let started = pfs_file_server::start(config).await;
         servers.push(started.map_err(|error| Failure::cannot(format_args!("start {name}"), error.as_ref()))?);
     }

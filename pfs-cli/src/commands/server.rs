@@ -1,6 +1,7 @@
 //! `pfs server`: one server in the foreground, until SIGTERM or SIGINT.
 
 use super::node;
+use crate::cluster::file_options::MemoryOptions;
 use crate::connection::Connection;
 use crate::failure::{Failure, Outcome};
 use crate::sizes::parse_size;
@@ -9,7 +10,6 @@ use pfs_server_runtime::{LogFormat, RunningServer, init_logging, run_until_signa
 use std::future::Future;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
-use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 
 /// Which server.
@@ -70,51 +70,8 @@ pub struct FileFlags {
     advertise: Option<String>,
 
     #[command(flatten)]
-    memory: MemoryFlags,
+    memory: MemoryOptions,
 }
-
-/// Bounds of a file server's memory; besides, each connection has up to 2 MiB on its way.
-#[derive(Debug, Args)]
-struct MemoryFlags {
-    /// Most bytes of writes on their way to objects, like 32M [default: 32M]
-    #[arg(long, value_name = "SIZE", value_parser = parse_memory)]
-    write_memory: Option<u32>,
-
-    /// Most bytes of read replies in memory, like 24M [default: 24M]
-    #[arg(long, value_name = "SIZE", value_parser = parse_memory)]
-    reply_memory: Option<u32>,
-
-    /// Most bytes of read replies in memory for one client, like 8M [default: 8M]
-    #[arg(long, value_name = "SIZE", value_parser = parse_memory)]
-    client_reply_memory: Option<u32>,
-
-    /// Most bytes of buffers that are kept to be used again, like 8M [default: 8M]
-    #[arg(long, value_name = "SIZE", value_parser = parse_memory)]
-    idle_memory: Option<u32>,
-
-    /// Seconds for which a client may leave a read reply unread before its connection is cut [default: 60]
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
-    unread_reply_seconds: Option<u64>,
-}
-
-impl MemoryFlags {
-    fn apply(&self, config: &mut pfs_file_server::Config) {
-        config.write_bytes_max = self.write_memory.unwrap_or(config.write_bytes_max);
-        config.reply_bytes_max = self.reply_memory.unwrap_or(config.reply_bytes_max);
-        config.client_reply_bytes_max = self.client_reply_memory.unwrap_or(config.client_reply_bytes_max);
-        config.idle_buffer_bytes_max = self.idle_memory.map_or(config.idle_buffer_bytes_max, |bytes| bytes as usize);
-        config.unread_reply_max = self.unread_reply_seconds.map_or(config.unread_reply_max, Duration::from_secs);
-    }
-}
-
-/// A size between a request and 4 GiB.
-fn parse_memory(text: &str) -> Result<u32, String> {
-    let bytes = parse_size(text)?;
-    let bytes = u32::try_from(bytes).map_err(|_| "at most 4 GiB less a byte".to_owned())?;
-    if bytes < MEMORY_MIN { Err("at least 1 MiB".to_owned()) } else { Ok(bytes) }
-}
-
-const MEMORY_MIN: u32 = 1 << 20;
 
 #[derive(Debug, Args)]
 struct CommonFlags {
@@ -243,11 +200,5 @@ mod tests {
         assert_eq!(socket_address("[::1]:0"), Ok("[::1]:0".parse().unwrap()));
         assert!(socket_address("127.0.0.1").is_err());
         assert!(socket_address("").is_err());
-    }
-
-    #[test]
-    fn memory_has_bounds() {
-        assert_eq!(parse_memory("32M"), Ok(32 << 20));
-        assert!(parse_memory("1000").is_err() && parse_memory("4G").is_err() && parse_memory("much").is_err());
     }
 }

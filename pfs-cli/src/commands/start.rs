@@ -16,7 +16,8 @@ Use it as:  eval \"$(pfs start --dir D --file-servers 4)\"
 Later, in another shell:  . D/env
 
 A directory that was started before is started again: its data, servers and options stay, its ports too where they
-are free; --file-servers may grow. The servers run until `pfs stop --dir D`.
+are free; --file-servers may grow. The servers run until `pfs stop --dir D`. Each file server takes up to --write-memory,
+--reply-memory and --idle-memory for data, and 2 MiB for each connection.
 
 On several nodes:  pfs start --dir D --nodefile FILE --node-dir L --listen ADDR
 starts the metadata server here and --file-servers on each node, with their stores in folders below L of the node. FILE has

@@ -1,7 +1,8 @@
 //! Starting, stopping and starting again, in order and out of order.
 
 use crate::harness::{Cluster, is_running, noise, pfs, run, text, wait_until_gone};
-use rustix::process::{Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -103,6 +104,39 @@ fn a_cluster_grows_and_never_shrinks() {
     assert_content(&cluster, "pfs:/x", &content);
     run(&mut cluster.command(["cp", "--stripe-count", "3", "-", "pfs:/y"]), b"content").success();
     assert!(disk.join("file-2").is_dir());
+}
+
+/// The words of a process's command line.
+fn command_line(pid: Pid) -> Vec<String> {
+    let line = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap();
+    line.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect()
+}
+
+#[test]
+fn options_of_file_servers_stay_with_the_cluster() {
+    let mut cluster = Cluster::unstarted();
+    cluster.start_with(&["--file-servers", "2", "--write-memory", "3M", "--reply-memory", "2M", "--threads", "1"]);
+    let has = |cluster: &Cluster, name: &str, flag: &str, value: &str| {
+        command_line(cluster.pid(name)).windows(2).any(|words| words == [flag, value])
+    };
+    let write_memory = (3 << 20).to_string();
+    for name in ["file-0", "file-1"] {
+        assert!(has(&cluster, name, "--write-memory", &write_memory) && has(&cluster, name, "--threads", "1"));
+    }
+    assert!(!has(&cluster, "metadata", "--threads", "1"), "it is a file server's option");
+    let content = copy_in(&cluster, 7, "pfs:/x");
+    cluster.stop().success();
+
+    cluster.start_with(&["--file-servers", "3", "--reply-memory", "4M"]);
+    for name in ["file-0", "file-1", "file-2"] {
+        assert!(has(&cluster, name, "--write-memory", &write_memory), "what is not given is as before");
+        assert!(has(&cluster, name, "--reply-memory", &(4 << 20).to_string()));
+    }
+    assert_content(&cluster, "pfs:/x", &content);
+    let kept: Value = serde_json::from_slice(&fs::read(cluster.dir().join("cluster.json")).unwrap()).unwrap();
+    assert_eq!(kept["file_options"]["memory"]["write_memory"], 3 << 20);
+    let refused = Cluster::unstarted().try_start(&["--write-memory", "1K"]);
+    assert!(refused.status.code() == Some(2) && refused.stderr.contains("at least 1 MiB"), "{}", refused.stderr);
 }
 
 #[test]
