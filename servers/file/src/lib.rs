@@ -46,4 +46,4 @@ mod writing;
 
 pub use label::{FORMAT_VERSION, LabelError};
 pub use registration::RegistrationError;
-pub use start::{Config, start};
+pub use start::{Config, start, start_over};

@@ -84,12 +84,21 @@ impl Config {
 /// Starts a file server, and returns when it is registered and serves. Waits for a metadata server that does not answer
 /// yet; one that refuses this server ends the start.
 pub async fn start(config: Config) -> anyhow::Result<RunningServer> {
+    start_over(config, |store| Arc::new(store)).await
+}
+
+/// The same over the store that `over` makes of the usual one: for tests.
+#[doc(hidden)]
+pub async fn start_over(
+    config: Config,
+    over: impl FnOnce(PosixStore) -> Arc<dyn ObjectStore> + Send + 'static,
+) -> anyhow::Result<RunningServer> {
     check(&config)?;
     let listener = bind(config.listen).await?;
     let address = advertised(&config, listener.local_addr().context("cannot tell the address of the listener")?)?;
     let opened = {
         let config = config.clone();
-        tokio::task::spawn_blocking(move || open(&config)).await.context("opening the store broke off")??
+        tokio::task::spawn_blocking(move || open(&config, over)).await.context("opening the store broke off")??
     };
     let (gone, mut all_gone) = mpsc::channel::<()>(1);
     let server = Arc::new(FileServer {
@@ -189,7 +198,7 @@ struct Opened {
     fence_file: fence_file::FenceFile,
 }
 
-fn open(config: &Config) -> anyhow::Result<Opened> {
+fn open(config: &Config, over: impl FnOnce(PosixStore) -> Arc<dyn ObjectStore>) -> anyhow::Result<Opened> {
     let directory = &config.directory;
     std::fs::create_dir_all(directory).with_context(|| format!("cannot make the directory {}", directory.display()))?;
     let lock = DirectoryLock::acquire(directory)?;
@@ -200,7 +209,7 @@ fn open(config: &Config) -> anyhow::Result<Opened> {
     let fence_file = FenceFile::load(directory)?;
     let instance = instance::advance(directory)?;
     announce(directory, label.as_ref(), instance, objects);
-    Ok(Opened { lock, store: Arc::new(store), label, instance, fence_file })
+    Ok(Opened { lock, store: over(store), label, instance, fence_file })
 }
 
 fn announce(directory: &Path, label: Option<&Label>, instance: Instance, objects: u64) {

@@ -29,6 +29,7 @@ pub(crate) struct Choices {
     pub(crate) stripe_count: Option<u32>,
     pub(crate) hosts: Vec<Host>,
     pub(crate) proxied: bool,
+    pub(crate) faulty_stores: bool,
 }
 
 /// A network namespace that plays a host of its own for one server process.
@@ -103,6 +104,13 @@ impl ClusterBuilder {
     /// process.
     pub fn proxied(mut self) -> Self {
         self.choices.proxied = true;
+        self
+    }
+
+    /// Puts a [`FaultyStore`](pfs_file_server::store::faulty::FaultyStore) before the objects of each file server. Only in
+    /// this process.
+    pub fn faulty_stores(mut self) -> Self {
+        self.choices.faulty_stores = true;
         self
     }
 

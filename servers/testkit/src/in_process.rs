@@ -5,9 +5,15 @@ use crate::files::{ClusterFiles, METADATA_NAME, file_server_name};
 use crate::hosted::HostedServer;
 use crate::proxy::Proxy;
 use anyhow::ensure;
+use pfs_file_server::store::faulty::FaultyStore;
+use pfs_file_server::store::{ObjectStore, PosixStore};
 use pfs_proto::secret::Secret;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The store of a running file server.
+type Faulty = Arc<FaultyStore<PosixStore>>;
 
 /// A cluster whose servers run in this process, each on threads of its own.
 ///
@@ -18,6 +24,8 @@ pub struct Cluster {
     metadata: HostedServer,
     /// One for each file server, or none.
     proxies: Vec<Proxy>,
+    /// One for each file server, or none.
+    faulty_stores: Vec<Arc<Mutex<Option<Faulty>>>>,
     choices: Choices,
     secret: Secret,
     files: ClusterFiles,
@@ -43,6 +51,7 @@ impl Cluster {
                 .filter(|_| choices.proxied)
                 .map(|_| Proxy::start_without_target())
                 .collect::<Result<_, _>>()?,
+            faulty_stores: (0..file_servers).filter(|_| choices.faulty_stores).map(|_| Arc::default()).collect(),
             choices,
             secret: files.secret()?,
             files,
@@ -90,6 +99,13 @@ impl Cluster {
         &self.proxies[index]
     }
 
+    /// The store of file server `index` of a cluster that was built with faulty ones. A server that is started again has
+    /// another one.
+    pub fn faulty_store(&self, index: usize) -> Arc<FaultyStore<PosixStore>> {
+        let store = self.faulty_stores[index].lock().unwrap_or_else(PoisonError::into_inner);
+        store.clone().expect("a cluster is handed out when every server has started once")
+    }
+
     /// Starts the metadata server after a stop or a kill.
     pub fn start_metadata(&mut self) -> anyhow::Result<()> {
         let (directory, secret, choices) = (self.files.metadata_store(), self.secret.clone(), self.choices.clone());
@@ -130,12 +146,13 @@ impl Cluster {
         let metadata = vec![self.metadata_address()];
         self.file_servers[index].start(|listen| {
             let (directory, metadata) = (directory.clone(), metadata.clone());
+            let (faulty, objects) = (self.faulty_stores.get(index).cloned(), directory.join("objects"));
             let mut config = pfs_file_server::Config::new(directory, listen, metadata, secret.clone(), name.clone());
             if let Some(proxy) = self.proxies.get(index) {
                 proxy.lead_to(listen);
                 config.advertise = Some(proxy.address().to_string());
             }
-            pfs_file_server::start(config)
+            pfs_file_server::start_over(config, move |store| faulty_or_not(store, objects, faulty))
         })
     }
 
@@ -179,4 +196,12 @@ impl Cluster {
         let file_servers = self.file_servers.iter_mut().map(HostedServer::stop).fold(Ok(()), anyhow::Result::and);
         file_servers.and(self.metadata.stop())
     }
+}
+
+/// The store as it is, or with faults before it, which are then told of.
+fn faulty_or_not(store: PosixStore, path: PathBuf, told: Option<Arc<Mutex<Option<Faulty>>>>) -> Arc<dyn ObjectStore> {
+    let Some(told) = told else { return Arc::new(store) };
+    let store = Arc::new(FaultyStore::new(store, path));
+    *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(store.clone());
+    store
 }

@@ -1,15 +1,18 @@
 //! Objects: where a file server keeps its pieces of files.
 //!
 //! [`ObjectStore`] carries the promises. There are two stores, [`PosixStore`] in a local directory, on a
-//! [`disk::Disk`], and [`MemoryStore`] for tests of what lies above; one suite holds both to the same promises.
+//! [`disk::Disk`], and [`MemoryStore`] for tests of what lies above; one suite holds both to the same promises. For tests
+//! there is also [`faulty::FaultyStore`], which does to any store what a test asks for.
 
 pub mod disk;
 mod error;
 #[cfg(test)]
 mod fault_tests;
+pub mod faulty;
 mod generations;
 mod memory;
 mod posix;
+mod rules;
 #[cfg(test)]
 mod suite;
 mod sum;

@@ -1,11 +1,14 @@
 //! One suite for every store: each promise of [`ObjectStore`] that needs no failing disk.
 
 use super::disk::{FaultyDisk, RealDisk, SimDisk};
+use super::faulty::{Call, Fault, FaultyStore, Rule};
 use super::*;
 use pfs_core::extent::{MAX_FILE_BYTES, ObjectOffset};
 use pfs_proto::status::ErrorCode;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
 
 fn object(file: u64, slot: u32) -> ObjectId {
     ObjectId { file: FileId::new(file).unwrap(), slot }
@@ -292,7 +295,7 @@ fn the_posix_store_keeps_its_promises() {
 
 #[test]
 fn the_posix_store_keeps_its_promises_on_other_disks() {
-    let directory = std::path::Path::new("/store");
+    let directory = Path::new("/store");
     all(&PosixStore::open_on(SimDisk::default(), directory, PosixOptions::default()).unwrap());
     let disk = FaultyDisk::new(SimDisk::default());
     disk.add_harmless();
@@ -309,6 +312,34 @@ fn the_posix_store_keeps_its_promises_on_other_disks() {
 fn the_posix_store_keeps_its_promises_with_one_open_file() {
     let directory = tempfile::tempdir().unwrap();
     all(&PosixStore::open(directory.path(), PosixOptions { open_objects_max: 1 }).unwrap());
+}
+
+#[test]
+fn stores_with_faults_keep_their_promises() {
+    const CALLS: [Call; 10] = [
+        Call::Create,
+        Call::Write,
+        Call::Read,
+        Call::Allocate,
+        Call::Punch,
+        Call::Verify,
+        Call::Commit,
+        Call::Truncate,
+        Call::Remove,
+        Call::Stat,
+    ];
+    fn with_and_without_slow_calls<S: ObjectStore>(store: impl Fn() -> S) {
+        all(&FaultyStore::new(store(), "/store"));
+        let faulty = FaultyStore::new(store(), "/store");
+        CALLS.into_iter().for_each(|call| faulty.add(Rule::new(call, Fault::Delay(Duration::ZERO)).every(3)));
+        all(&faulty);
+        assert!(faulty.struck() > 100, "{}", faulty.struck());
+    }
+    with_and_without_slow_calls(MemoryStore::default);
+    let open = || PosixStore::open_on(SimDisk::default(), Path::new("/store"), PosixOptions::default());
+    with_and_without_slow_calls(|| open().unwrap());
+    let directory = tempfile::tempdir().unwrap();
+    all(&FaultyStore::new(PosixStore::open(directory.path(), PosixOptions::default()).unwrap(), directory.path()));
 }
 
 #[derive(Clone, Debug)]
@@ -405,6 +436,11 @@ proptest! {
     #[test]
     fn the_memory_store_is_an_array_of_bytes(steps in prop::collection::vec(step(), 0..40)) {
         follow_the_model(&MemoryStore::default(), steps);
+    }
+
+    #[test]
+    fn a_store_with_faults_is_an_array_of_bytes(steps in prop::collection::vec(step(), 0..40)) {
+        follow_the_model(&FaultyStore::new(MemoryStore::default(), "/store"), steps);
     }
 }
 

@@ -2,6 +2,8 @@
 
 use crate::fake_metadata::FakeMetadata;
 use pfs_file_server::Config;
+use pfs_file_server::store::PosixStore;
+use pfs_file_server::store::faulty::FaultyStore;
 use pfs_proto::secret::{AuthInterceptor, Secret};
 use pfs_proto::status::{ErrorCode, ErrorDetail, error_detail};
 use pfs_proto::transport::{AuthChannel, MESSAGE_BYTES_MAX, connect};
@@ -10,6 +12,7 @@ use pfs_proto::v1::data_client::DataClient;
 use pfs_server_runtime::RunningServer;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tempfile::TempDir;
 use tonic::Status;
@@ -95,6 +98,23 @@ impl Harness {
         let server = pfs_file_server::start(config).await.unwrap();
         let client = client_of(&server, &secret());
         Harness { metadata, metadata_server, directory, server, client }
+    }
+
+    /// A server whose store does what the test asks for.
+    pub async fn over_faults() -> (Self, Arc<FaultyStore<PosixStore>>) {
+        let metadata = FakeMetadata::new("cluster-a");
+        let metadata_server = metadata.serve(any_port(), &secret()).await;
+        let directory = tempfile::tempdir().unwrap();
+        let config = config(directory.path(), "file-0", &metadata_server);
+        let (made, path) = (Arc::new(OnceLock::new()), directory.path().join("objects"));
+        let over = {
+            let made = made.clone();
+            move |store| made.get_or_init(|| Arc::new(FaultyStore::new(store, path))).clone() as _
+        };
+        let server = pfs_file_server::start_over(config, over).await.unwrap();
+        let client = client_of(&server, &secret());
+        let store = made.get().expect("the server has started").clone();
+        (Harness { metadata, metadata_server, directory, server, client }, store)
     }
 
     pub fn config(&self) -> Config {

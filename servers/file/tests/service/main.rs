@@ -5,6 +5,7 @@ mod harness;
 
 mod bad_input;
 mod bytes;
+mod faulty_store;
 mod fencing;
 mod full_disk;
 mod lease;

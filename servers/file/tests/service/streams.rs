@@ -29,7 +29,7 @@ pub fn checksums(extents: &[v1::ObjectExtent], mut bytes: &[u8]) -> Vec<u32> {
 }
 
 /// All of a streamed read: bytes and checksums.
-async fn stream(harness: &Harness, request: v1::ReadRequest) -> Result<(Vec<u8>, Vec<u32>), ErrorDetail> {
+pub async fn stream(harness: &Harness, request: v1::ReadRequest) -> Result<(Vec<u8>, Vec<u32>), ErrorDetail> {
     let mut client = harness.client.clone();
     let told = |status| error_detail(&status);
     let mut replies = client.read_stream(request).await.map_err(told)?.into_inner();

@@ -21,6 +21,7 @@ mod tests;
 
 pub use faulty::{Call, Fault, FaultyDisk, FaultyFile, Gate, Rule};
 pub use real::{RealDisk, RealFile};
+pub(super) use sim::Chance;
 pub use sim::{Change, FileNumber, Platter, Recording, SECTOR_BYTES, SimDisk, SimFile, Survivors};
 
 use std::ffi::OsString;

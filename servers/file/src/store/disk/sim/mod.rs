@@ -25,6 +25,7 @@ mod tests;
 mod tree;
 
 pub use change::{Change, Recording};
+pub(in crate::store) use platter::Chance;
 pub use platter::{Platter, Survivors};
 pub use sectors::SECTOR_BYTES;
 

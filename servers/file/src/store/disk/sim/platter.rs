@@ -25,15 +25,20 @@ pub enum Survivors {
 const SHARES: [usize; 5] = [0, 1, 4, 7, 8];
 
 /// Decides what survives.
-pub(super) struct Chance<'a> {
+pub(in crate::store) struct Chance<'a> {
     survivors: Survivors,
     choose: &'a mut dyn FnMut(usize) -> usize,
     share: usize,
 }
 
-impl Chance<'_> {
-    /// A file or a directory has its own share.
-    fn next_share(&mut self) {
+impl<'a> Chance<'a> {
+    /// `choose` gives a number below the one that it is given.
+    pub(in crate::store) fn new(survivors: Survivors, choose: &'a mut dyn FnMut(usize) -> usize) -> Self {
+        Chance { survivors, choose, share: 0 }
+    }
+
+    /// A file, a directory or an object has its own share.
+    pub(in crate::store) fn next_share(&mut self) {
         self.share = match self.survivors {
             Survivors::Nothing => 0,
             Survivors::Everything => 8,
@@ -41,7 +46,7 @@ impl Chance<'_> {
         };
     }
 
-    pub(super) fn survives(&mut self) -> bool {
+    pub(in crate::store) fn survives(&mut self) -> bool {
         match self.share {
             0 => false,
             8 => true,
@@ -110,7 +115,7 @@ impl Platter {
 
     /// A disk as a loss of power now may leave it. `choose` gives a number below the one that it is given.
     pub fn after_power_loss(&self, survivors: Survivors, choose: &mut dyn FnMut(usize) -> usize) -> SimDisk {
-        let mut chance = Chance { survivors, choose, share: 0 };
+        let mut chance = Chance::new(survivors, choose);
         let mut names = self.names.clone();
         for changes in self.unsynced_names.values() {
             chance.next_share();
