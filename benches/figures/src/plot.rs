@@ -12,8 +12,8 @@ use std::sync::OnceLock;
 const SIZE: (u32, u32) = (1000, 620);
 const FONT: &str = "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf";
 
-/// Colours that people with any sight tell apart (Okabe and Ito), ours first.
-const COLOURS: [RGBColor; 8] = [
+/// Colours that people with any sight tell apart (Okabe and Ito), ours first, grey and black last.
+pub const COLOURS: [RGBColor; 8] = [
     RGBColor(0xd5, 0x5e, 0x00),
     RGBColor(0x00, 0x72, 0xb2),
     RGBColor(0x00, 0x9e, 0x73),

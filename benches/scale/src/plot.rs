@@ -1,21 +1,14 @@
 //! Lines in a plane, as SVG and PNG.
 
 use anyhow::{Context, Result};
-use pfs_bench_figures::plot::font;
+use pfs_bench_figures::plot::{COLOURS, font};
 use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
 use plotters::prelude::*;
 use std::path::Path;
 
 const SIZE: (u32, u32) = (960, 600);
-const COLOURS: [RGBColor; 7] = [
-    RGBColor(0x99, 0x99, 0x99),
-    RGBColor(0xd5, 0x5e, 0x00),
-    RGBColor(0x00, 0x72, 0xb2),
-    RGBColor(0x00, 0x9e, 0x73),
-    RGBColor(0xcc, 0x79, 0xa7),
-    RGBColor(0xe6, 0x9f, 0x00),
-    RGBColor(0x56, 0xb4, 0xe9),
-];
+/// Where lines begin among the colours: with grey and black, for the links' own rate and raw TCP come first.
+const FIRST_COLOUR: usize = COLOURS.len() - 2;
 
 /// How axes go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +89,7 @@ where
     let mut mesh = chart.configure_mesh();
     mesh.x_desc(&axes.x).y_desc(&axes.y).label_style(("sans-serif", 15)).axis_desc_style(("sans-serif", 16));
     mesh.x_label_formatter(&label).y_label_formatter(&label).light_line_style(WHITE).draw()?;
-    for (line, colour) in lines.iter().zip(COLOURS.into_iter().cycle()) {
+    for (line, colour) in lines.iter().zip(COLOURS.into_iter().cycle().skip(FIRST_COLOUR)) {
         let stroke = colour.stroke_width(2);
         chart
             .draw_series(LineSeries::new(line.points.iter().copied(), stroke))?
