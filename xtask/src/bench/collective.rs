@@ -3,14 +3,14 @@
 //!
 //! Real servers in release, their stores in memory, one MPI job that makes all accesses in turns.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use clap::Args;
 
-use super::keep;
+use super::keep::{self, RoundFlags};
 use crate::cluster::Cluster;
 use crate::mpi::Mpi;
 use crate::step::Step;
@@ -27,48 +27,39 @@ const PLANNING_LIMIT: Duration = Duration::from_secs(600);
 /// Compare collective accesses with what a program could do instead, in turns
 #[derive(Debug, Clone, Args)]
 pub struct Flags {
-    /// Rounds of each group; 21 or more give an interval worth its name
-    #[arg(long, default_value_t = 21, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub rounds: u32,
+    #[command(flatten)]
+    common: RoundFlags,
     /// Ranks of the job
     #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=64))]
-    pub ranks: u32,
-    /// A short check that everything runs: 3 rounds of little data, figures kept in the target directory only
-    #[arg(long)]
-    pub quick: bool,
+    ranks: u32,
     /// Only groups whose name contains one of these, and no planning
     #[arg(long, value_name = "NAME,…")]
-    pub only: Option<String>,
-    /// How to call this machine in the name of the directory [default: processor and cores]
-    #[arg(long, value_name = "NAME")]
-    pub machine: Option<String>,
-    /// Keep the figures in this directory instead of benches/runs/DATE-MACHINE/collective
-    #[arg(long, value_name = "DIR")]
-    pub keep: Option<PathBuf>,
+    only: Option<String>,
 }
 
 /// Builds in release, starts the servers and measures.
 pub fn run(flags: &Flags) -> Result<()> {
+    let place = &flags.common.place;
     eprintln!("building in release");
     let programs = [("pfs-cli", "pfs"), (PACKAGE, "pfs-collective"), (PACKAGE, "pfs-plan-figures")];
     let built = workspace::build(&Selection::ReleasePrograms(&programs), Mpi::Open)?;
-    let out = keep::place("collective", flags.keep.as_deref(), flags.quick, flags.machine.as_deref())?;
+    let out = place.of("collective")?;
     if flags.only.is_none() {
         eprintln!("planning");
         let mut command = Command::new(built.program("pfs-plan-figures")?);
-        command.arg("--out").arg(&out).args(flags.quick.then_some("--quick"));
+        command.arg("--out").arg(&out).args(place.quick.then_some("--quick"));
         print!("{}", Step::new("pfs-plan-figures", command, PLANNING_LIMIT).run()?.stdout);
     }
     let memory = Path::new(MEMORY);
     ensure!(memory.is_dir(), "{MEMORY} is missing; it must be a file system in memory");
     eprintln!("starting 1 metadata server and {FILE_SERVERS} file servers in {MEMORY}");
     let cluster = Cluster::start_in(memory, built.program("pfs")?, FILE_SERVERS)?;
-    let rounds = if flags.quick { 3 } else { flags.rounds };
+    let rounds = flags.common.rounds(3);
     let mut command = Mpi::Open.launch(flags.ranks);
     command.arg(built.program("pfs-collective")?).args(["--prefix", "pfs:/bench-", "--commit", &keep::commit()?]);
     cluster.reachable_from(&mut command);
     command.arg("--out").arg(&out).args(["--rounds", &rounds.to_string()]);
-    command.args(if flags.quick { &["--smaller", "16"][..] } else { &[] });
+    command.args(if place.quick { &["--smaller", "16"][..] } else { &[] });
     command.args(flags.only.iter().flat_map(|only| ["--only", only]));
     let finished = Step::new("pfs-collective", command, ROUND_LIMIT * (rounds + 1)).showing_stderr().run()?;
     cluster.stop()?;

@@ -2,14 +2,14 @@
 //!
 //! Real servers in release, their stores in memory, one client process. Nothing of MPI is needed.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 
-use super::keep;
+use super::keep::{self, RoundFlags};
 use crate::cluster::Cluster;
 use crate::mpi::Mpi;
 use crate::step::Step;
@@ -25,32 +25,23 @@ const ROUND_LIMIT: Duration = Duration::from_secs(120);
 /// Compare the data path with a raw TCP program that does the same job, in turns
 #[derive(Debug, Clone, Args)]
 pub struct Flags {
-    /// Rounds of each case; 21 or more give an interval worth its name
-    #[arg(long, default_value_t = 21, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub rounds: u32,
-    /// A short check that everything runs: 3 rounds of little data, figures kept in the target directory only
-    #[arg(long)]
-    pub quick: bool,
+    #[command(flatten)]
+    common: RoundFlags,
     /// Only cases whose name contains one of these
     #[arg(long, value_name = "NAME,…")]
-    pub only: Option<String>,
+    only: Option<String>,
     /// Keep flame graphs of the hot paths beside the figures, instead of comparing
     #[arg(long)]
-    pub profile: bool,
-    /// How to call this machine in the name of the directory [default: processor and cores]
-    #[arg(long, value_name = "NAME")]
-    pub machine: Option<String>,
-    /// Keep the figures in this directory instead of benches/runs/DATE-MACHINE/datapath
-    #[arg(long, value_name = "DIR")]
-    pub keep: Option<PathBuf>,
+    profile: bool,
 }
 
 /// Builds in release, starts the servers and measures.
 pub fn run(flags: &Flags) -> Result<()> {
+    let place = &flags.common.place;
     eprintln!("building in release");
     let programs = [("pfs-cli", "pfs"), (PACKAGE, "pfs-raw"), (PACKAGE, "pfs-datapath")];
     let built = workspace::build(&Selection::ReleasePrograms(&programs), Mpi::Open)?;
-    let out = keep::place("datapath", flags.keep.as_deref(), flags.quick, flags.machine.as_deref())?;
+    let out = place.of("datapath")?;
     let memory = Path::new(MEMORY);
     ensure!(memory.is_dir(), "{MEMORY} is missing; it must be a file system in memory");
     let store = tempfile::Builder::new().prefix("pfs-raw-").tempdir_in(memory).context("making a store for raw TCP")?;
@@ -61,9 +52,9 @@ pub fn run(flags: &Flags) -> Result<()> {
     let servers: Vec<String> = cluster.servers().iter().map(|process| process.id.to_string()).collect();
     command.args(["--servers", &servers.join(",")]).args(["--commit", &keep::commit()?]);
     command.arg("--store").arg(store.path()).arg("--out").arg(&out);
-    let rounds = if flags.quick { 3 } else { flags.rounds };
+    let rounds = flags.common.rounds(3);
     command.args(["--rounds", &rounds.to_string()]);
-    if flags.quick {
+    if place.quick {
         command.args(["--large-mib", "64", "--blocks", "4096"]);
     }
     command.args(flags.profile.then_some("--profile"));

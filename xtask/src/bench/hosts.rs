@@ -3,14 +3,13 @@
 //!
 //! Hosts are network namespaces, so it needs root. Real servers in release, their stores in memory.
 
-use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
 
-use super::keep;
+use super::keep::{self, RoundFlags};
 use crate::mpi::Mpi;
 use crate::setup::{self, Need};
 use crate::step::Step;
@@ -23,40 +22,31 @@ const MODEL_LIMIT: Duration = Duration::from_secs(1800);
 /// Compare with raw TCP over links of a known rate, on several hosts, and calculate it for more
 #[derive(Debug, Clone, Args)]
 pub struct Flags {
-    /// Rounds; 21 or more give an interval worth its name
-    #[arg(long, default_value_t = 21, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub rounds: u32,
-    /// A short check that everything runs: 2 rounds, a smaller model, figures kept in the target directory only
-    #[arg(long)]
-    pub quick: bool,
+    #[command(flatten)]
+    common: RoundFlags,
     /// Only the model, from figures that were kept before
     #[arg(long)]
-    pub model: bool,
+    model: bool,
     /// Megabits a second of each link [default: an eighth of a third of what the bridge between them passes]
     #[arg(long, value_name = "N")]
-    pub megabits: Option<u64>,
-    /// How to call this machine in the name of the directory [default: processor and cores]
-    #[arg(long, value_name = "NAME")]
-    pub machine: Option<String>,
-    /// Keep the figures in this directory instead of benches/runs/DATE-MACHINE/hosts
-    #[arg(long, value_name = "DIR")]
-    pub keep: Option<PathBuf>,
+    megabits: Option<u64>,
 }
 
 /// Builds in release, measures and calculates.
 pub fn run(flags: &Flags) -> Result<()> {
     setup::run(&[Need::OpenMpi, Need::Namespaces, Need::Fonts])?;
+    let place = &flags.common.place;
     eprintln!("building in release");
     let programs = [("pfs-cli", "pfs"), ("pfs-bench-datapath", "pfs-raw"), ("pfs-bench-scale", "pfs-scale")];
     let built = workspace::build(&Selection::ReleasePrograms(&programs), Mpi::Open)?;
-    let out = keep::place("hosts", flags.keep.as_deref(), flags.quick, flags.machine.as_deref())?;
+    let out = place.of("hosts")?;
     let scale = built.program("pfs-scale")?;
     if !flags.model {
-        let rounds = if flags.quick { 2 } else { flags.rounds };
+        let rounds = flags.common.rounds(2);
         let mut command = Command::new(scale);
         command.arg("hosts").arg("--raw").arg(built.program("pfs-raw")?).arg("--out").arg(&out);
         command.args(["--rounds", &rounds.to_string(), "--commit", &keep::commit()?]);
-        command.args(["--unlimited-rounds", if flags.quick { "2" } else { "7" }]);
+        command.args(["--unlimited-rounds", if place.quick { "2" } else { "7" }]);
         command.args(flags.megabits.iter().flat_map(|megabits| ["--megabits".to_owned(), megabits.to_string()]));
         command.env("PFS_BIN", built.program("pfs")?);
         let limit = ROUND_LIMIT * (rounds + 8);
@@ -64,7 +54,7 @@ pub fn run(flags: &Flags) -> Result<()> {
     }
     let mut command = Command::new(scale);
     command.arg("model").arg("--hosts").arg(&out).arg("--out").arg(&out);
-    command.args(if flags.quick { &["--ranks", "100", "--servers", "10"][..] } else { &[] });
+    command.args(if place.quick { &["--ranks", "100", "--servers", "10"][..] } else { &[] });
     print!("{}", Step::new("pfs-scale model", command, MODEL_LIMIT).showing_stderr().run()?.stdout);
     eprintln!("kept in {}", out.display());
     Ok(())

@@ -6,14 +6,14 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 
-use super::keep;
+use super::keep::{self, RoundFlags};
 use crate::capi;
 use crate::mpi::Mpi;
 use crate::setup::{self, Need};
@@ -21,45 +21,41 @@ use crate::step::Step;
 use crate::workspace;
 
 const LIMIT: Duration = Duration::from_secs(300);
+/// Calls of each kind in a run of a quick check.
+const QUICK_CALLS: u32 = 1000;
 const SOURCE: &str = "pfs-mpiio/capi/tests/c/small.c";
 
 /// Compare small accesses of local files with and without the library, in turns
 #[derive(Debug, Clone, Args)]
 pub struct Flags {
-    /// Rounds; each runs the program twice for each MPI
-    #[arg(long, default_value_t = 21, value_name = "N", value_parser = clap::value_parser!(u32).range(3..=1000))]
-    rounds: u32,
+    #[command(flatten)]
+    common: RoundFlags,
     /// Calls of each kind in a run
     #[arg(long, default_value_t = 20_000, value_name = "N")]
     calls: u32,
     /// Measure these libraries, like those in target/capi, instead of building some: MPI=FILE
     #[arg(long, value_name = "MPI=FILE")]
     library: Vec<String>,
-    /// How to call this machine in the name of the directory [default: processor and cores]
-    #[arg(long, value_name = "NAME")]
-    machine: Option<String>,
-    /// Keep the figures in this directory instead of benches/runs/DATE-MACHINE/interposition
-    #[arg(long, value_name = "DIR")]
-    keep: Option<PathBuf>,
 }
 
 /// Measures both MPIs and keeps the figures.
 pub fn run(flags: &Flags) -> Result<()> {
     setup::run(&[Need::OpenMpi, Need::Mpich])?;
-    let out = keep::place("interposition", flags.keep.as_deref(), false, flags.machine.as_deref())?;
-    let mut summary = format!("commit {}, {} rounds of {} calls\n", keep::commit()?, flags.rounds, flags.calls);
+    let out = flags.common.place.of("interposition")?;
+    let (rounds, calls) = (flags.common.rounds(3), if flags.common.place.quick { QUICK_CALLS } else { flags.calls });
+    let mut summary = format!("commit {}, {rounds} rounds of {calls} calls\n", keep::commit()?);
     let mut table = String::from("mpi\tround\tcall\tlibrary\tcpu_ns\n");
     for mpi in Mpi::ALL {
         let library = match flags.library.iter().find_map(|given| given.strip_prefix(&format!("{}=", mpi.name()))) {
             Some(given) => fs::canonicalize(given).with_context(|| format!("the library {given}"))?,
             None => capi::release(mpi)?,
         };
-        let rounds = measure(mpi, &library, flags)?;
-        for round in &rounds {
-            let (mpi, Sample { round, call, with_library, cpu_ns }) = (mpi.name(), round);
+        let samples = measure(mpi, &library, rounds, calls)?;
+        for sample in &samples {
+            let (mpi, Sample { round, call, with_library, cpu_ns }) = (mpi.name(), sample);
             writeln!(table, "{mpi}\t{round}\t{call}\t{with_library}\t{cpu_ns}")?;
         }
-        summary += &summarised(mpi, &rounds);
+        summary += &summarised(mpi, &samples);
     }
     fs::create_dir_all(&out).with_context(|| format!("making {}", out.display()))?;
     fs::write(out.join("interposition.tsv"), table)?;
@@ -77,14 +73,14 @@ struct Sample {
     cpu_ns: f64,
 }
 
-fn measure(mpi: Mpi, library: &Path, flags: &Flags) -> Result<Vec<Sample>> {
+fn measure(mpi: Mpi, library: &Path, rounds: u32, calls: u32) -> Result<Vec<Sample>> {
     let folder = tempfile::tempdir_in("/dev/shm").context("making a folder for local files")?;
     let program = folder.path().join("small");
     let mut compile = Command::new(mpi.compiler());
     compile.args(["-O2", "-Wall", "-o"]).arg(&program).arg(workspace::root()?.join(SOURCE));
     Step::new("compiling small.c", compile, LIMIT).run()?;
     let mut samples = Vec::new();
-    for round in 0..flags.rounds {
+    for round in 0..rounds {
         // Who is first changes, so that nobody always finds the machine warm.
         for with_library in [round % 2 == 0, round % 2 == 1] {
             let mut command = mpi.launch(1);
@@ -94,7 +90,7 @@ fn measure(mpi: Mpi, library: &Path, flags: &Flags) -> Result<Vec<Sample>> {
                     Mpi::Mpich => command.args(["-genv", "LD_PRELOAD"]).arg(library),
                 };
             }
-            command.arg(&program).arg(folder.path().join("file")).arg(flags.calls.to_string());
+            command.arg(&program).arg(folder.path().join("file")).arg(calls.to_string());
             let said = Step::new("small", command, LIMIT).run()?.stdout;
             let before = samples.len();
             for line in said.lines() {

@@ -1,4 +1,4 @@
-//! Where figures are kept: `benches/runs/<date>-<machine>/<measurement>/`.
+//! Where figures are kept: `benches/runs/<date>-<machine>/<measurement>/`; and the flags that measurements have in common.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,24 +6,58 @@ use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
+use clap::Args;
 
 use crate::step::Step;
 use crate::workspace;
 
 const GIT_LIMIT: Duration = Duration::from_secs(20);
 
-/// Where the figures of a run go: to `keep` if it is given, into the target directory if it is a quick one, else to the
-/// [`directory`] of the measurement.
-pub fn place(measurement: &str, keep: Option<&Path>, quick: bool, machine: Option<&str>) -> Result<PathBuf> {
-    match keep {
-        Some(directory) => Ok(std::path::absolute(directory)?),
-        None if quick => Ok(workspace::target_directory()?.join("bench").join(measurement)),
-        None => directory(measurement, machine),
+/// What every measurement in rounds can be told
+#[derive(Debug, Clone, Args)]
+pub struct RoundFlags {
+    /// Rounds; 21 or more give an interval worth its name
+    #[arg(long, default_value_t = 21, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rounds: u32,
+    #[command(flatten)]
+    pub place: PlaceFlags,
+}
+
+impl RoundFlags {
+    /// How many rounds there are, if a quick check has so many.
+    pub fn rounds(&self, quick: u32) -> u32 {
+        if self.place.quick { quick } else { self.rounds }
+    }
+}
+
+/// Where figures go
+#[derive(Debug, Clone, Args)]
+pub struct PlaceFlags {
+    /// A short check that everything runs: few rounds of little data, figures kept in the target directory only
+    #[arg(long)]
+    pub quick: bool,
+    /// How to call this machine in the name of the directory [default: processor and cores]
+    #[arg(long, value_name = "NAME")]
+    machine: Option<String>,
+    /// Keep the figures in this directory instead of one in benches/runs/DATE-MACHINE
+    #[arg(long, value_name = "DIR")]
+    keep: Option<PathBuf>,
+}
+
+impl PlaceFlags {
+    /// Where the figures of a measurement go: to `--keep` if it is given, into the target directory if it is a quick one, else
+    /// to its [`directory`].
+    pub fn of(&self, measurement: &str) -> Result<PathBuf> {
+        match &self.keep {
+            Some(directory) => Ok(std::path::absolute(directory)?),
+            None if self.quick => Ok(workspace::target_directory()?.join("bench").join(measurement)),
+            None => directory(measurement, self.machine.as_deref()),
+        }
     }
 }
 
 /// The directory of a measurement that is made today on this machine, or on one that `machine` names.
-pub fn directory(measurement: &str, machine: Option<&str>) -> Result<PathBuf> {
+fn directory(measurement: &str, machine: Option<&str>) -> Result<PathBuf> {
     let machine = machine.map_or_else(machine_name, str::to_owned);
     Ok(workspace::root()?.join("benches/runs").join(format!("{}-{machine}", today())).join(measurement))
 }

@@ -11,7 +11,7 @@ mod results;
 mod workload;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 use tempfile::TempDir;
 
-use super::keep;
+use super::keep::{self, PlaceFlags};
 use crate::cluster::Cluster;
 use crate::demo::limits::Limits;
 use crate::interrupt;
@@ -48,21 +48,14 @@ pub struct Flags {
     /// Rounds; 7 or more give an interval worth its name
     #[arg(long, default_value_t = 7, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: u32,
-    /// A short check that everything runs: one round of little data, figures kept in the target directory only
-    #[arg(long)]
-    quick: bool,
     /// Only workloads whose name contains one of these
     #[arg(long, value_name = "NAME,…")]
     only: Option<String>,
     /// Only contenders whose name contains one of these
     #[arg(long, value_name = "NAME,…")]
     contenders: Option<String>,
-    /// How to call this machine in the name of the directory [default: processor and cores]
-    #[arg(long, value_name = "NAME")]
-    machine: Option<String>,
-    /// Keep the figures in this directory instead of benches/runs/DATE-MACHINE/suite
-    #[arg(long, value_name = "DIR")]
-    keep: Option<PathBuf>,
+    #[command(flatten)]
+    place: PlaceFlags,
 }
 
 /// Builds in release, starts everything and measures.
@@ -78,12 +71,14 @@ pub fn run(flags: &Flags) -> Result<()> {
     ];
     let built = workspace::build(&Selection::ReleasePrograms(&open), Mpi::Open)?;
     let mpich = workspace::build(&Selection::ReleasePrograms(&[("pfs-bench", "pfs-ior")]), Mpi::Mpich)?;
-    let out = keep::place("suite", flags.keep.as_deref(), flags.quick, flags.machine.as_deref())?;
+    let out = flags.place.of("suite")?;
     fs::create_dir_all(&out)?;
     let stage = Stage::set_up(&built, &mpich)?;
-    let rounds = if flags.quick { 1 } else { flags.rounds };
-    let chosen: Vec<Workload> =
-        workloads(flags.quick).into_iter().filter(|workload| named(flags.only.as_deref(), workload.name)).collect();
+    let rounds = if flags.place.quick { 1 } else { flags.rounds };
+    let chosen: Vec<Workload> = workloads(flags.place.quick)
+        .into_iter()
+        .filter(|workload| named(flags.only.as_deref(), workload.name))
+        .collect();
     let mut table = results::Table::begin(&out)?;
     if flags.only.is_none() {
         limits(&mut table)?;
@@ -103,7 +98,8 @@ pub fn run(flags: &Flags) -> Result<()> {
     }
     table.end()?;
     stage.take_down()?;
-    let about = format!("{rounds} rounds{}.", if flags.quick { ", little data: says nothing about speed" } else { "" });
+    let about =
+        format!("{rounds} rounds{}.", if flags.place.quick { ", little data: says nothing about speed" } else { "" });
     let mut figures = Command::new(built.program(FIGURES.1)?);
     figures.arg(&out).args(["--commit", &keep::commit()?, "--about", &about]);
     print!("{}", Step::new(FIGURES.1, figures, FIGURES_LIMIT).run()?.stdout);
