@@ -28,11 +28,13 @@ pub enum Api {
     Mpiio,
     /// The operating system's files.
     Posix,
-    /// The raw TCP reference of the benches.
+    /// The raw TCP reference of the benches, a file for each rank.
     Raw,
+    /// The same for pieces of a shared file, after two reductions over all ranks each.
+    RawShared,
 }
 
-const APIS: [Api; 5] = [Api::Pfs, Api::Client, Api::Mpiio, Api::Posix, Api::Raw];
+const APIS: [Api; 6] = [Api::Pfs, Api::Client, Api::Mpiio, Api::Posix, Api::Raw, Api::RawShared];
 
 impl Api {
     /// The name on the command line and in tables.
@@ -43,6 +45,7 @@ impl Api {
             Api::Mpiio => "MPIIO",
             Api::Posix => "POSIX",
             Api::Raw => "RAWTCP",
+            Api::RawShared => "RAWTCPSHARED",
         }
     }
 
@@ -60,7 +63,8 @@ impl Api {
             Api::Client => Box::new(client::Client::default()),
             Api::Mpiio => Box::new(mpiio::Mpiio),
             Api::Posix => Box::new(posix::Posix),
-            Api::Raw => Box::new(raw::Raw),
+            Api::Raw => Box::new(raw::Raw { shared: false }),
+            Api::RawShared => Box::new(raw::Raw { shared: true }),
         }
     }
 }
@@ -147,7 +151,7 @@ pub trait Backend {
     fn remove(&self, path: &str) -> Result<()>;
     /// A file's size, or nothing if it does not exist.
     fn size(&self, path: &str) -> Result<Option<u64>>;
-    /// Whether a file or directory is there.
+    /// Whether a file or directory is there. An interface without names takes every file to be.
     fn exists(&self, path: &str) -> Result<bool>;
     /// Looks at a file, which must be there: its size, too. Through MPI-IO that is an open and a question.
     fn stat_file(&self, path: &str) -> Result<()>;

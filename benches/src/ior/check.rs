@@ -126,8 +126,11 @@ fn interface(params: &Params) -> Result<(), String> {
         true => Err(format!("{what} not available with {name}")),
         false => Ok(()),
     };
+    let pieces = params.api == Api::RawShared;
     refuse(params.api == Api::Raw && params.file_per_rank == 0, "a shared file (without -F) is")?;
-    refuse(params.collective > 0 && !views, "collective transfers (-c) are")?;
+    refuse(pieces && params.file_per_rank > 0, "a file per task (-F) is")?;
+    refuse(pieces && params.collective == 0, "a transfer by one task (without -c) is")?;
+    refuse(params.collective > 0 && !views && !pieces, "collective transfers (-c) are")?;
     refuse(params.view > 0 && !views, "file views (-V) are")?;
     refuse(params.hints_file.is_some() && !views, "hints (-U) are")?;
     refuse(params.show_hints > 0 && !views, "hints (-H) are")?;
@@ -208,6 +211,8 @@ mod tests {
             ("-a POSIX -c", "collective transfers (-c) are not available with POSIX"),
             ("-a PFSCLIENT -V", "file views"),
             ("-a RAWTCP", "a shared file"),
+            ("-a RAWTCPSHARED -c -F", "a file per task"),
+            ("-a RAWTCPSHARED", "without -c"),
             ("-a POSIX -U x", "hints"),
             ("-B", "O_DIRECT"),
             ("-S", "needs a file view"),

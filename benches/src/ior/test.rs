@@ -458,7 +458,7 @@ impl<'a> Test<'a> {
         let params = self.params();
         let name = self.file(rank);
         let is_own = params.file_per_rank > 0 || self.ranks.is_root();
-        if params.dry_run == 0 && is_own && self.backend.size(&name)?.is_some() {
+        if params.dry_run == 0 && is_own && self.backend.exists(&name)? {
             if params.verbose >= 3 {
                 println!("task {} removes {name}", self.ranks.rank);
             }

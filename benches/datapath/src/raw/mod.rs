@@ -5,8 +5,9 @@
 //! names, tokens, stamps, retries, time-outs, other byte orders, proof of a secret. So it is what a data path costs that has
 //! no file system around it.
 //!
-//! Invariants: buffers are made once for each connection; extents are whole blocks; a wrong checksum ends the connection
-//! with an error, so no figure comes from wrong bytes.
+//! Invariants: buffers are made once for each connection; extents begin at a block; what is not of whole blocks has a checksum
+//! of a part of one at its end, and is read as it was written; a wrong checksum ends the connection with an error, so no figure
+//! comes from wrong bytes.
 
 mod client;
 mod server;
@@ -83,6 +84,31 @@ mod tests {
         let block = usize::try_from(list[3]).unwrap() / BLOCK;
         let expected = Checksum::of(&payload[3 * BLOCK..4 * BLOCK]).0.to_le_bytes();
         assert_eq!(sums[block * 4..block * 4 + 4], expected);
+    }
+
+    /// A piece that ends within a block, behind it another one in a place of its own.
+    #[test]
+    fn a_piece_of_any_length_comes_back_with_the_checksum_of_its_end() {
+        const PIECE: usize = 47_008;
+        let place = PIECE.next_multiple_of(BLOCK) as u64;
+        let directory = tempfile::tempdir().unwrap();
+        let mut client = RawClient::connect(serve(directory.path())).unwrap();
+        let written = source(2 * PIECE);
+        for (at, piece) in [0, place].into_iter().zip(written.chunks(PIECE)) {
+            client.write_at(at, piece, 1 << 20).unwrap();
+        }
+        client.sync().unwrap();
+        let mut read = vec![0; PIECE];
+        client.read_at(place, &mut read, 1 << 20).unwrap();
+        assert!(read == written[PIECE..]);
+        let sums = std::fs::read(directory.path().join("sums")).unwrap();
+        let last = PIECE / BLOCK;
+        assert_eq!(sums[last * 4..last * 4 + 4], Checksum::of(&written[last * BLOCK..PIECE]).0.to_le_bytes());
+
+        let file = std::fs::File::options().write(true).open(directory.path().join("data")).unwrap();
+        file.write_all_at(&[1], PIECE as u64 - 1).unwrap();
+        let error = client.read_at(0, &mut read, 1 << 20).unwrap_err();
+        assert!(error.to_string().contains("block 11"), "{error:#}");
     }
 
     #[test]

@@ -72,6 +72,8 @@ impl Connection {
             };
             self.extents.clear();
             for extent in self.incoming.take(head.extents * EXTENT_BYTES)?.chunks_exact(EXTENT_BYTES) {
+                let whole = self.extents.last().is_none_or(|before| before.length.is_multiple_of(BLOCK));
+                ensure!(whole, "a part of a block is not at the end of a request");
                 self.extents.push(Range::get(extent)?);
             }
             match head.operation {

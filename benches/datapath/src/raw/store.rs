@@ -89,7 +89,7 @@ impl Store {
 
     fn blocks(&self, range: Range) -> Result<std::ops::Range<usize>> {
         let first = usize::try_from(range.offset)? / BLOCK;
-        let blocks = first..first.saturating_add(range.length / BLOCK);
+        let blocks = first..first.saturating_add(range.length.div_ceil(BLOCK));
         ensure!(!blocks.is_empty() && blocks.end <= self.known.len(), "{range:?} is empty or past the end");
         Ok(blocks)
     }

@@ -42,7 +42,7 @@ pub enum Operation {
 pub struct Range {
     /// First byte; a multiple of a block.
     pub offset: u64,
-    /// Bytes; a multiple of a block.
+    /// Bytes: whole blocks, and a part of one behind them in the last range of a request.
     pub length: usize,
 }
 
@@ -92,8 +92,7 @@ impl Range {
     /// Reads one extent.
     pub fn get(bytes: &[u8]) -> Result<Self> {
         let range = Range { offset: number(bytes), length: usize::try_from(number(&bytes[8..]))? };
-        let whole = range.offset.is_multiple_of(BLOCK as u64) && range.length.is_multiple_of(BLOCK);
-        ensure!(whole, "{range:?} is not of whole blocks");
+        ensure!(range.offset.is_multiple_of(BLOCK as u64), "{range:?} begins within a block");
         Ok(range)
     }
 }
@@ -105,7 +104,7 @@ pub fn number(bytes: &[u8]) -> u64 {
 
 /// Bytes of the checksums of so many payload bytes.
 pub fn checksum_bytes(payload: usize) -> usize {
-    payload / BLOCK * 4
+    payload.div_ceil(BLOCK) * 4
 }
 
 /// A reused buffer in front of a socket.
