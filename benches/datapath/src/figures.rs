@@ -3,7 +3,7 @@
 //! A ratio is made within each round, of two runs that were moments apart, and the figure is the median of these; so what
 //! else the machine does falls out as far as it lasts longer than a round.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 use crate::measure::Sample;
@@ -36,7 +36,7 @@ pub enum Measure {
 }
 
 /// What is wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Target {
     /// As small as possible, and this at most.
@@ -61,7 +61,7 @@ pub struct Wanted {
 }
 
 /// Whether a target is met.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// The whole interval is on the right side, or at most a little past it.
@@ -75,7 +75,7 @@ pub enum Verdict {
 }
 
 /// A figure.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Figure {
     /// How it is called.
     pub name: String,
@@ -99,11 +99,31 @@ impl Wanted {
         if values.is_empty() {
             return None;
         }
-        let median = Median::of(&values);
-        let verdict = self.target.verdict(&median, self.measure.is_ratio());
+        let (name, median) = (format!("{}-{}", self.case, self.suffix), Median::of(&values));
+        Some(Figure::new(name, &median, self.target, self.measure.is_ratio()))
+    }
+}
+
+impl Figure {
+    /// A figure and whether its target is met; only ratios have to be narrow for that.
+    pub fn new(name: String, median: &Median, target: Target, is_ratio: bool) -> Figure {
+        let verdict = target.verdict(median, is_ratio);
         let interval = [median.low, median.high];
-        let (name, target) = (format!("{}-{}", self.case, self.suffix), self.target);
-        Some(Figure { name, value: median.value, interval, spread: median.spread(), target, verdict })
+        Figure { name, value: median.value, interval, spread: median.spread(), target, verdict }
+    }
+
+    /// The verdict in words. Of an interval that is too wide it is said if all of it is on the right side.
+    pub fn judged(&self) -> String {
+        let [low, high] = self.interval;
+        let right = match self.target {
+            Target::AtMost(most) => high <= most,
+            Target::AtLeast(least) => low >= least,
+            Target::Told => false,
+        };
+        if self.verdict == Verdict::Unresolved && right {
+            return format!("{}, all on the right side", self.verdict);
+        }
+        self.verdict.to_string()
     }
 }
 
@@ -151,7 +171,7 @@ impl Target {
             Target::Told => return Verdict::Told,
         };
         // An interval that lies on the wrong side altogether is a miss, however wide.
-        if is_ratio && median.spread() > SPREAD_MAX && !missed {
+        if median.spread() > SPREAD_MAX && !missed && (is_ratio || !met) {
             return Verdict::Unresolved;
         }
         if met { Verdict::Met } else { Verdict::Missed }
@@ -183,7 +203,7 @@ impl fmt::Display for Verdict {
 impl fmt::Display for Figure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let digits = if self.value.abs() >= 100.0 { 0 } else { 3 };
-        let (spread, target, verdict) = (self.spread * 100.0, self.target.to_string(), self.verdict.to_string());
+        let (spread, target, verdict) = (self.spread * 100.0, self.target.to_string(), self.judged());
         let line = format!("{:36} {:8.digits$} ±{spread:.1}% {target} {verdict}", self.name, self.value);
         f.write_str(line.trim_end())
     }
@@ -234,10 +254,21 @@ mod tests {
         let most = Target::AtMost(1.25);
         assert_eq!(most.verdict(&median(1.2, 1.1, 1.3), true), Verdict::Unresolved);
         assert_eq!(most.verdict(&median(1.2, 1.1, 1.27), false), Verdict::Met);
+        assert_eq!(most.verdict(&median(1.2, 1.1, 1.4), false), Verdict::Unresolved);
         assert_eq!(most.verdict(&median(2.0, 1.5, 2.5), true), Verdict::Missed);
         assert_eq!(most.verdict(&median(1.26, 1.25, 1.28), true), Verdict::Met);
         assert_eq!(Target::AtLeast(0.8).verdict(&median(0.79, 0.78, 0.8), true), Verdict::Met);
         assert_eq!(Target::AtLeast(0.8).verdict(&median(0.78, 0.77, 0.8), true), Verdict::Missed);
+    }
+
+    #[test]
+    fn a_wide_interval_that_is_past_its_target_says_so() {
+        let judged =
+            |target, low, high| Figure::new("x".to_owned(), &Median { value: 12.0, low, high }, target, true).judged();
+        assert_eq!(judged(Target::AtLeast(5.0), 9.0, 15.0), "unresolved, all on the right side");
+        assert_eq!(judged(Target::AtLeast(10.0), 9.0, 15.0), "unresolved");
+        assert_eq!(judged(Target::AtMost(5.0), 9.0, 15.0), "missed");
+        assert_eq!(judged(Target::Told, 9.0, 15.0), "");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use mpi::topology::SimpleCommunicator;
 use mpi::traits::*;
 use pfs_bench::collective::{groups, measure, report};
 use pfs_bench_datapath::machine::Machine;
+use pfs_bench_datapath::report::Report;
 use std::path::{Path, PathBuf};
 
 #[global_allocator]
@@ -19,7 +20,7 @@ struct Options {
     /// Start of the names of all files
     #[arg(long)]
     prefix: String,
-    /// Directory for `samples.csv`, `summary.txt` and `machine.json`
+    /// Directory for `samples.csv`, `summary.txt` and `figures.json`
     #[arg(long)]
     out: PathBuf,
     /// The commit that is measured, for the figures
@@ -71,12 +72,15 @@ fn run(options: &Options, world: &SimpleCommunicator) -> Result<()> {
     if world.rank() != 0 {
         return Ok(());
     }
-    let table = report::table(&samples, &groups, &ratios) + &report::waits_table(&waits);
-    let lines = report::waits_lines(&waits) + &report::lines(&ratios);
+    let mut figures = report::wait_figures(&waits);
+    let table = report::table(&samples, &groups, &ratios) + &report::waits_table(&figures);
+    figures.extend(ratios.into_iter().map(|ratio| ratio.figure));
+    let lines = report::lines(&figures);
+    let kept = Report { machine: machine.at_end(), rounds: options.rounds, figures };
     std::fs::create_dir_all(&options.out).with_context(|| format!("make {}", options.out.display()))?;
     write(&options.out.join("samples.csv"), &report::csv(&samples))?;
     write(&options.out.join("summary.txt"), &format!("{table}\n{lines}"))?;
-    write(&options.out.join("machine.json"), &serde_json::to_string_pretty(&machine.at_end())?)?;
+    write(&options.out.join("figures.json"), &(serde_json::to_string_pretty(&kept)? + "\n"))?;
     print!("{table}\n{lines}");
     Ok(())
 }

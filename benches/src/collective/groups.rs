@@ -137,4 +137,34 @@ mod tests {
             }
         }
     }
+
+    /// What collective accesses are wanted to be, wherever it is measured.
+    #[test]
+    fn every_wish_has_its_figure() {
+        let wishes = [
+            ("segments", "shared", &["per process"][..], 0.9),
+            ("segments", "atomic", &["shared"], 0.95),
+            ("strided", "auto", &["contiguous"], 0.8),
+            ("strided", "auto", &["exchange", "list"], 0.95),
+            ("box", "auto", &["contiguous"], 0.8),
+            ("box", "auto", &["exchange", "list"], 0.95),
+        ];
+        let rows = ["rows-512", "rows-1024", "rows-4096"].into_iter().flat_map(|group| {
+            let wishes = [(&["one by one"][..], 5.0), (&["16 deep"], 2.0), (&["exchange", "list"], 0.95)];
+            wishes.map(|(to, target)| (group, "auto", to, target))
+        });
+        for (group, of, to, target) in wishes.into_iter().chain(rows) {
+            let group = ALL.iter().find(|known| known.name == group).unwrap();
+            let is_it = |known: &&Comparison| (known.of, known.to, known.target) == (of, to, target);
+            assert!(group.comparisons.iter().any(|known| is_it(&known)), "{} {of} {to:?}", group.name);
+        }
+    }
+
+    #[test]
+    fn every_group_and_ratio_has_a_name_of_its_own() {
+        let names = ALL.iter().flat_map(|group| group.comparisons.iter().map(move |one| (group.name, one.name)));
+        let names: Vec<_> = names.collect();
+        let different: std::collections::HashSet<_> = names.iter().collect();
+        assert_eq!(different.len(), names.len());
+    }
 }

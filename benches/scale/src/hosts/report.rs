@@ -4,6 +4,7 @@ use super::figures::{Op, Point};
 use crate::load::Kind;
 use crate::plot::{self, Axes, Line, Scale};
 use anyhow::{Context, Result};
+use pfs_bench_datapath::figures::{Figure, Target};
 use pfs_bench_datapath::machine::Machine;
 use pfs_bench_datapath::statistics::Median;
 use serde::{Deserialize, Serialize};
@@ -15,8 +16,6 @@ use std::path::Path;
 pub const FILE: &str = "hosts.json";
 /// The file system's throughput by raw TCP's over the same links: the least that is wanted.
 const TARGET: f64 = 0.95;
-/// How much lower the lower end of an interval may be.
-const MARGIN: f64 = 0.03;
 
 /// Everything that was measured.
 #[derive(Debug, Serialize)]
@@ -104,8 +103,8 @@ impl Report {
         let mut text = String::new();
         for point in self.points.iter().filter(|point| point.link_bits_per_s.is_some()) {
             let ratio = point.ratio();
-            let verdict = if ratio.low >= TARGET * (1.0 - MARGIN) { "met" } else { "missed" };
-            let _ = writeln!(text, "{}-by-raw {} (at least {TARGET}: {verdict})", point.name(), shown(&ratio));
+            let figure = Figure::new(format!("{}-by-raw", point.name()), &ratio, Target::AtLeast(TARGET), true);
+            let _ = writeln!(text, "{} {} (at least {TARGET}: {})", figure.name, shown(&ratio), figure.judged());
         }
         for op in Op::ALL {
             if let Some(growth) = self.growth(op) {
