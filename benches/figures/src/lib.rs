@@ -3,6 +3,7 @@
 //! Samples are rows of a CSV file that the suite has written; nothing here measures anything, so tables and plots can be made
 //! again from what was kept.
 
+pub mod beside;
 pub mod plot;
 pub mod plots;
 pub mod samples;

@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use pfs_bench_datapath::machine::Machine;
 use pfs_bench_figures::samples::Samples;
-use pfs_bench_figures::{plots, table};
+use pfs_bench_figures::{beside, plots, table};
 use std::fs;
 use std::path::PathBuf;
 
@@ -38,7 +38,7 @@ fn main() -> Result<()> {
     };
     let names = plots::draw(&samples, &options.directory)?;
     let pictures: String = names.iter().map(|name| format!("![{name}]({name}.svg)\n\n")).collect();
-    let table = table::markdown(&samples);
+    let table = table::markdown(&samples) + &beside::markdown(&options.directory)?;
     let head = "# Suite\n\nMade by `cargo xtask bench`; samples are in `samples.csv`.";
     let about = &options.about;
     let all = format!("{head} {about}\n\n{table}\n## Plots\n\n{pictures}## Machine\n\n```json\n{facts}\n```\n");
