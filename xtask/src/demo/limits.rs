@@ -6,6 +6,8 @@
 use std::fmt;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -16,6 +18,10 @@ const COPY_BYTES: usize = 256 << 20;
 const TCP_BYTES: usize = 512 << 20;
 /// The size of one write, as large as the bulk data path's messages.
 const TCP_CHUNK_BYTES: usize = 1 << 20;
+/// How long the disk is asked to sync.
+const SYNC_TIME: Duration = Duration::from_secs(1);
+/// What is written before each sync: the least that a commit of a store writes.
+const SYNC_BYTES: usize = 4096;
 const MIB: f64 = 1_048_576.0;
 
 /// The machine's limits in MiB per second.
@@ -32,6 +38,23 @@ impl Limits {
     pub fn measure() -> Result<Self> {
         Ok(Self { memory_copy_mib_per_second: memory_copy(), loopback_tcp_mib_per_second: loopback_tcp()? })
     }
+}
+
+/// How often a second the disk of this directory makes a block durable that is written over and over: no file grows, so
+/// each sync is of the block alone.
+pub fn syncs_per_second(directory: &Path) -> Result<f64> {
+    let file = tempfile::tempfile_in(directory).context("making a file to sync")?;
+    let write_and_sync = || -> Result<()> {
+        file.write_all_at(&[1; SYNC_BYTES], 0).context("writing a block")?;
+        file.sync_data().context("syncing a block")
+    };
+    write_and_sync()?;
+    let (started, mut count) = (Instant::now(), 0u32);
+    while started.elapsed() < SYNC_TIME {
+        write_and_sync()?;
+        count += 1;
+    }
+    Ok(f64::from(count) / started.elapsed().as_secs_f64())
 }
 
 fn memory_copy() -> f64 {

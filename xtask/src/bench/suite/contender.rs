@@ -28,6 +28,10 @@ pub enum Contender {
     Gluster,
     /// A program on plain sockets that does the same work: a server for each rank, checksums and stored files included.
     RawTcp,
+    /// The same for pieces of a shared file, after two reductions over all ranks each: the least that a collective call does.
+    RawReductions,
+    /// No file system: what the disk's syncs allow if each makes a name of every rank durable.
+    DiskSyncs,
 }
 
 impl Contender {
@@ -45,6 +49,8 @@ impl Contender {
             Contender::MpichDisk => "MPICH disk",
             Contender::Gluster => "Gluster",
             Contender::RawTcp => "raw TCP",
+            Contender::RawReductions => "raw TCP with reductions",
+            Contender::DiskSyncs => "disk syncs × ranks",
         }
     }
 
@@ -67,6 +73,7 @@ impl Contender {
             Contender::Pfs | Contender::PfsMpich | Contender::PfsNoCache | Contender::PfsDisk => "PFS",
             Contender::PfsClient => "PFSCLIENT",
             Contender::RawTcp => "RAWTCP",
+            Contender::RawReductions => "RAWTCPSHARED",
             _ if program == Program::Mdtest => "POSIX",
             _ => "MPIIO",
         }

@@ -15,13 +15,13 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
 use tempfile::TempDir;
 
 use super::keep::{self, PlaceFlags};
 use crate::cluster::Cluster;
-use crate::demo::limits::Limits;
+use crate::demo::limits::{self, Limits};
 use crate::interrupt;
 use crate::mpi::Mpi;
 use crate::setup::{self, Need};
@@ -51,6 +51,9 @@ pub struct Flags {
     /// Only workloads whose name contains one of these
     #[arg(long, value_name = "NAME,…")]
     only: Option<String>,
+    /// Only what a target is judged by
+    #[arg(long)]
+    targets: bool,
     /// Only contenders whose name contains one of these
     #[arg(long, value_name = "NAME,…")]
     contenders: Option<String>,
@@ -60,8 +63,15 @@ pub struct Flags {
 
 /// Builds in release, starts everything and measures.
 pub fn run(flags: &Flags) -> Result<()> {
-    setup::run(&[Need::OpenMpi, Need::Mpich, Need::Gluster, Need::Fonts])?;
-    eprintln!("building in release, for both MPIs");
+    let chosen = chosen(flags);
+    let takes_part = |is_it: fn(Contender) -> bool| chosen.iter().any(|(_, who)| who.iter().copied().any(is_it));
+    let with_mpich = takes_part(|contender| contender.mpi() == Mpi::Mpich);
+    let with_gluster = takes_part(|contender| contender == Contender::Gluster);
+    let mut needs = vec![Need::OpenMpi, Need::Fonts];
+    needs.extend(with_mpich.then_some(Need::Mpich));
+    needs.extend(with_gluster.then_some(Need::Gluster));
+    setup::run(&needs)?;
+    eprintln!("building in release");
     let open = [
         ("pfs-cli", "pfs"),
         ("pfs-bench", "pfs-ior"),
@@ -70,23 +80,19 @@ pub fn run(flags: &Flags) -> Result<()> {
         FIGURES,
     ];
     let built = workspace::build(&Selection::ReleasePrograms(&open), Mpi::Open)?;
-    let mpich = workspace::build(&Selection::ReleasePrograms(&[("pfs-bench", "pfs-ior")]), Mpi::Mpich)?;
+    let for_mpich = Selection::ReleasePrograms(&[("pfs-bench", "pfs-ior")]);
+    let mpich = with_mpich.then(|| workspace::build(&for_mpich, Mpi::Mpich)).transpose()?;
     let out = flags.place.of("suite")?;
     fs::create_dir_all(&out)?;
-    let stage = Stage::set_up(&built, &mpich)?;
+    let stage = Stage::set_up(&built, mpich.as_ref(), with_gluster)?;
     let rounds = if flags.place.quick { 1 } else { flags.rounds };
-    let chosen: Vec<Workload> = workloads(flags.place.quick)
-        .into_iter()
-        .filter(|workload| named(flags.only.as_deref(), workload.name))
-        .collect();
     let mut table = results::Table::begin(&out)?;
     if flags.only.is_none() {
-        limits(&mut table)?;
+        machine_limits(&mut table)?;
     }
     for round in 1..=rounds {
-        for workload in &chosen {
-            let mut order: Vec<Contender> = workload.contenders.to_vec();
-            order.retain(|contender| named(flags.contenders.as_deref(), contender.name()));
+        for (workload, contenders) in &chosen {
+            let mut order = contenders.clone();
             if round % 2 == 0 {
                 order.reverse();
             }
@@ -107,11 +113,22 @@ pub fn run(flags: &Flags) -> Result<()> {
     Ok(())
 }
 
+/// What is done, and by whom.
+fn chosen(flags: &Flags) -> Vec<(Workload, Vec<Contender>)> {
+    let contenders = |workload: &Workload| {
+        let all = if flags.targets { workload.judged } else { workload.contenders };
+        all.iter().copied().filter(|contender| named(flags.contenders.as_deref(), contender.name())).collect::<Vec<_>>()
+    };
+    let all = workloads(flags.place.quick).into_iter().filter(|workload| named(flags.only.as_deref(), workload.name));
+    let all = all.map(|workload| (contenders(&workload), workload)).filter(|(who, _)| !who.is_empty());
+    all.map(|(who, workload)| (workload, who)).collect()
+}
+
 fn named(only: Option<&str>, name: &str) -> bool {
     only.is_none_or(|only| only.split(',').any(|part| name.contains(part)))
 }
 
-fn limits(table: &mut results::Table) -> Result<()> {
+fn machine_limits(table: &mut results::Table) -> Result<()> {
     let limits = Limits::measure()?;
     table.row("limit", 0, "copy", "memory copy", 1, limits.memory_copy_mib_per_second)?;
     table.row("limit", 0, "send", "loopback TCP", 1, limits.loopback_tcp_mib_per_second)
@@ -120,27 +137,28 @@ fn limits(table: &mut results::Table) -> Result<()> {
 /// Everything that runs beside the contenders.
 pub(super) struct Stage<'a> {
     open: &'a Built,
-    mpich: &'a Built,
+    mpich: Option<&'a Built>,
     cluster: Cluster,
     on_disk: Cluster,
-    gluster: Gluster,
+    gluster: Option<Gluster>,
     raw: RawServers,
     memory: TempDir,
     disk: TempDir,
 }
 
 impl<'a> Stage<'a> {
-    fn set_up(open: &'a Built, mpich: &'a Built) -> Result<Self> {
+    fn set_up(open: &'a Built, mpich: Option<&'a Built>, with_gluster: bool) -> Result<Self> {
         let memory = Path::new(MEMORY);
         ensure!(memory.is_dir(), "{MEMORY} is missing; it must be a file system in memory");
         let pfs = open.program("pfs")?;
         let disk = workspace::target_directory()?;
         let directory = |parent: &Path| tempfile::Builder::new().prefix("pfs-suite-").tempdir_in(parent);
-        eprintln!("starting 1 + {FILE_SERVERS} servers in {MEMORY} and on disk, Gluster, raw TCP");
+        eprintln!("starting 1 + {FILE_SERVERS} servers in {MEMORY} and on disk, the comparisons' servers too");
+        let gluster = || Gluster::start(memory, FILE_SERVERS).context("starting Gluster");
         Ok(Stage {
             cluster: Cluster::start_in(memory, pfs, FILE_SERVERS)?,
             on_disk: Cluster::start_in(&disk, pfs, FILE_SERVERS)?,
-            gluster: Gluster::start(memory, FILE_SERVERS).context("starting Gluster")?,
+            gluster: with_gluster.then(gluster).transpose()?,
             raw: RawServers::start(memory, open.program("pfs-raw")?, FILE_SERVERS)?,
             memory: directory(memory)?,
             disk: directory(&disk)?,
@@ -152,6 +170,10 @@ impl<'a> Stage<'a> {
     /// One run of one contender.
     fn once(&self, workload: &Workload, contender: Contender, round: u32, table: &mut results::Table) -> Result<()> {
         let name = format!("{} of {}, round {round}", workload.title(), contender.name());
+        if contender == Contender::DiskSyncs {
+            let rate = limits::syncs_per_second(self.disk.path())? * f64::from(workload.ranks);
+            return table.row(workload.name, workload.setting, "create", contender.name(), round, rate);
+        }
         let command = self.command(workload, contender)?;
         let finished = Step::new(name.clone(), command, RUN_LIMIT).run();
         let noted = finished.and_then(|finished| match workload.program {
@@ -172,7 +194,7 @@ impl<'a> Stage<'a> {
 
     fn command(&self, workload: &Workload, contender: Contender) -> Result<Command> {
         let mpi = contender.mpi();
-        let built = if mpi == Mpi::Open { self.open } else { self.mpich };
+        let built = if mpi == Mpi::Open { self.open } else { self.mpich.context("nothing was built for MPICH")? };
         let program = match workload.program {
             Program::Ior => "pfs-ior",
             Program::Mdtest => "pfs-mdtest",
@@ -180,14 +202,14 @@ impl<'a> Stage<'a> {
         let mut command = mpi.launch(workload.ranks);
         command.arg(built.program(program)?).args(workload.arguments.split_whitespace());
         command.args(["-a", contender.api(workload.program)]);
-        let place = self.place(contender);
+        let place = self.place(contender)?;
         match workload.program {
             Program::Ior => command.args(["-O", "summaryFormat=JSON", "-o", &format!("{place}suite")]),
             Program::Mdtest => command.args(["-d", &format!("{place}names")]),
         };
         let cluster = if contender == Contender::PfsDisk { &self.on_disk } else { &self.cluster };
         cluster.reachable_from(&mut command);
-        command.envs(workload.environment.iter().copied());
+        command.envs(workload.environment.iter().map(|(name, value)| (name, value)));
         if contender == Contender::PfsNoCache {
             command.env("PFS_CACHE_BYTES", "0");
         }
@@ -195,9 +217,9 @@ impl<'a> Stage<'a> {
     }
 
     /// What stands before the name of a contender's file.
-    fn place(&self, contender: Contender) -> String {
+    fn place(&self, contender: Contender) -> Result<String> {
         let in_directory = |directory: &Path| format!("{}/", directory.display());
-        match contender {
+        Ok(match contender {
             Contender::Pfs
             | Contender::PfsMpich
             | Contender::PfsClient
@@ -205,9 +227,14 @@ impl<'a> Stage<'a> {
             | Contender::PfsDisk => "pfs:/".to_owned(),
             Contender::OpenMemory | Contender::MpichMemory => in_directory(self.memory.path()),
             Contender::OpenDisk | Contender::MpichDisk => in_directory(self.disk.path()),
-            Contender::Gluster => in_directory(self.gluster.mount()),
-            Contender::RawTcp => format!("{}/", self.raw.addresses()),
-        }
+            Contender::Gluster => in_directory(self.mount()?),
+            Contender::RawTcp | Contender::RawReductions => format!("{}/", self.raw.addresses()),
+            Contender::DiskSyncs => bail!("the disk's syncs are of no file system"),
+        })
+    }
+
+    fn mount(&self) -> Result<&Path> {
+        Ok(self.gluster.as_ref().context("Gluster was not started")?.mount())
     }
 
     /// Removes what a failed run has left.
@@ -215,7 +242,7 @@ impl<'a> Stage<'a> {
         let place = match contender {
             Contender::OpenMemory | Contender::MpichMemory => self.memory.path(),
             Contender::OpenDisk | Contender::MpichDisk => self.disk.path(),
-            Contender::Gluster => self.gluster.mount(),
+            Contender::Gluster => self.mount()?,
             _ => return Ok(()),
         };
         for entry in fs::read_dir(place)? {
@@ -227,7 +254,7 @@ impl<'a> Stage<'a> {
     }
 
     fn take_down(self) -> Result<()> {
-        self.gluster.stop()?;
+        self.gluster.map_or(Ok(()), Gluster::stop)?;
         self.raw.stop();
         self.cluster.stop()?;
         self.on_disk.stop()

@@ -45,16 +45,18 @@ impl Table {
     }
 }
 
-/// The results in the JSON that `pfs-ior` has printed.
+/// The results of the last repetition in the JSON that `pfs-ior` has printed.
 pub fn ior(text: &str, workload: &Workload, contender: Contender, round: u32, table: &mut Table) -> Result<()> {
     let start = text.find('{').context("no JSON")?;
     let value: Value = serde_json::from_str(&text[start..]).context("reading the JSON of pfs-ior")?;
     let results = value.pointer("/tests/0/Results").and_then(Value::as_array).context("no results")?;
+    let access = |result: &'_ Value| result.get("access").and_then(Value::as_str).unwrap_or_default().to_owned();
     let mut count = 0;
-    for result in results {
+    for (at, result) in results.iter().enumerate() {
         let number = |key: &str| result.get(key).and_then(Value::as_f64).with_context(|| format!("no {key}"));
-        let way = result.get("access").and_then(Value::as_str).unwrap_or_default();
-        if way == "remove" {
+        let way = access(result);
+        let comes_again = results[at + 1..].iter().any(|later| access(later) == way);
+        if way == "remove" || comes_again {
             continue;
         }
         let (rate, open, access, close) =
@@ -91,7 +93,8 @@ mod tests {
         let mut table = Table::begin(directory.path()).unwrap();
         let all = workloads(true);
         let json = r#"Fake line
-            {"tests":[{"Results":[{"access":"write","bwMiB":5.5,"openTime":0.1,"wrRdTime":0.2,"closeTime":0.3},
+            {"tests":[{"Results":[{"access":"write","bwMiB":1.5,"openTime":9,"wrRdTime":9,"closeTime":9},
+            {"access":"write","bwMiB":5.5,"openTime":0.1,"wrRdTime":0.2,"closeTime":0.3},
             {"access":"remove","totalTime":1.0}]}]}"#;
         ior(json, &all[0], Contender::Pfs, 2, &mut table).unwrap();
         let names = all.iter().find(|workload| workload.name == "names").unwrap();

@@ -25,15 +25,22 @@ pub struct Workload {
     /// The program's arguments.
     pub arguments: String,
     /// The program's environment.
-    pub environment: Vec<(&'static str, &'static str)>,
+    pub environment: Vec<(&'static str, String)>,
     /// Who does it.
     pub contenders: &'static [Contender],
+    /// Those of them whose figures a target is judged by.
+    pub judged: &'static [Contender],
 }
 
 impl Workload {
     fn new(name: &'static str, arguments: String, contenders: &'static [Contender]) -> Self {
         let environment = Vec::new();
-        Workload { name, setting: 0, ranks: RANKS, program: Program::Ior, arguments, environment, contenders }
+        let (setting, ranks, program) = (0, RANKS, Program::Ior);
+        Workload { name, setting, ranks, program, arguments, environment, contenders, judged: &[] }
+    }
+
+    fn judged(self, judged: &'static [Contender]) -> Self {
+        Workload { judged, ..self }
     }
 
     /// For messages.
@@ -45,7 +52,8 @@ impl Workload {
 const RANKS: u32 = 4;
 
 use Contender::{
-    Gluster, MpichDisk, MpichMemory, OpenDisk, OpenMemory, Pfs, PfsClient, PfsDisk, PfsMpich, PfsNoCache, RawTcp,
+    DiskSyncs, Gluster, MpichDisk, MpichMemory, OpenDisk, OpenMemory, Pfs, PfsClient, PfsDisk, PfsMpich, PfsNoCache,
+    RawReductions, RawTcp,
 };
 
 const ALL: &[Contender] = &[Pfs, PfsMpich, PfsClient, OpenMemory, OpenDisk, MpichMemory, MpichDisk, Gluster];
@@ -57,18 +65,27 @@ pub fn workloads(quick: bool) -> Vec<Workload> {
     let less = if quick { 16 } else { 1 };
     let mib = |mib: u64| format!("{}k", mib * 1024 / less);
     let pieces = |count: u64| count / less;
+    let with_raw = &[Pfs, RawTcp];
+    let caches = &[Pfs, PfsNoCache];
+    let random_kib = 8 * 1024 / less;
     let mut all = vec![
-        Workload::new("easy", format!("--preset easy -w -r -b {}", mib(128)), ALL),
-        // One server for each rank, as raw TCP has it; the others' striping is theirs.
-        Workload::new("large", format!("-F -C -g -e -w -r -t 2m -b {}", mib(128)), &[Pfs, RawTcp]),
-        Workload::new("hard-collective", hard(pieces(1428), "-c -V --segmentsPerCall 357"), BY_MPI),
-        Workload::new("hard-independent", hard(pieces(1428), ""), BY_MPI),
+        Workload::new("easy", format!("--preset easy -w -r -b {}", mib(128)), ALL).judged(&[Pfs]),
+        // One server for each rank, as raw TCP has it; the others' striping is theirs. The first of two writes is not looked at:
+        // it makes the pages that the second one finds. The files stay for `large`, which removes them.
+        Workload::new("large-overwrite", format!("-F -g -e -w -k -E -i 2 -t 2m -b {}", mib(128)), with_raw)
+            .judged(with_raw),
+        Workload::new("large", format!("-F -C -g -e -w -r -t 2m -b {}", mib(128)), with_raw).judged(with_raw),
+        // 357 pieces are 16 MiB.
+        Workload::new("hard-collective", hard(pieces(1428), "-c -V --segmentsPerCall 357"), BY_MPI).judged(&[Pfs]),
+        Workload::new("hard-single", hard(pieces(1428), "-c"), &[Pfs, RawReductions, OpenMemory])
+            .judged(&[Pfs, RawReductions]),
+        Workload::new("hard-independent", hard(pieces(1428), ""), BY_MPI).judged(&[Pfs]),
         Workload::new("strided", format!("--preset strided -w -r -s {}", pieces(1024)), FEW),
         Workload::new("checkpoint-3d", format!("--preset checkpoint-3d -w -r -s {}", 8.max(8 / less)), BY_MPI),
-        Workload::new("random", random(less, 8), &[Pfs, PfsNoCache, OpenMemory, OpenDisk, Gluster]),
+        Workload::new("random", random(random_kib), &[Pfs, PfsNoCache, OpenMemory, OpenDisk, Gluster]).judged(caches),
         Workload {
-            environment: vec![("PFS_CACHE_BYTES", "2097152")],
-            ..Workload::new("random-4x", random(less, 8), &[Pfs, PfsNoCache])
+            environment: vec![("PFS_CACHE_BYTES", (random_kib * 1024 / 4).to_string())],
+            ..Workload::new("random-4x", random(random_kib), caches).judged(caches)
         },
     ];
     for (bytes, size) in [(4u64 << 10, 4), (64 << 10, 32), (1 << 20, 64), (16 << 20, 128)] {
@@ -81,14 +98,15 @@ pub fn workloads(quick: bool) -> Vec<Workload> {
         let workload = Workload::new("ranks", arguments, &[Pfs, OpenMemory, Gluster]);
         all.push(Workload { setting: u64::from(ranks), ranks, ..workload });
     }
-    for (servers, factor) in [(1, "1"), (2, "2"), (4, "4")] {
+    for servers in [1, 2, 4] {
         let arguments = format!("-C -g -e -w -r -t 4m -b {}", mib(64));
-        let environment = vec![("IOR_HINT__MPI__striping_factor", factor)];
+        let environment = vec![("IOR_HINT__MPI__striping_factor", servers.to_string())];
         all.push(Workload { setting: servers, environment, ..Workload::new("servers", arguments, &[Pfs]) });
     }
     let names = format!("-F -n {} -N 1", 1600 / less);
-    let contenders = &[Pfs, PfsClient, PfsDisk, OpenMemory, OpenDisk, Gluster];
-    all.push(Workload { program: Program::Mdtest, ..Workload::new("names", names, contenders) });
+    let contenders = &[Pfs, PfsClient, PfsDisk, DiskSyncs, OpenMemory, OpenDisk, Gluster];
+    let names = Workload::new("names", names, contenders).judged(&[Pfs, PfsDisk, DiskSyncs]);
+    all.push(Workload { program: Program::Mdtest, ..names });
     all
 }
 
@@ -96,8 +114,8 @@ fn hard(segments: u64, more: &str) -> String {
     format!("--preset hard -w -r -s {segments} {more}")
 }
 
-fn random(less: u64, mib: u64) -> String {
-    format!("--preset random -w -b {}k", mib * 1024 / less)
+fn random(kib: u64) -> String {
+    format!("--preset random -w -b {kib}k")
 }
 
 #[cfg(test)]
@@ -113,5 +131,41 @@ mod tests {
             assert_eq!(titles.len(), all.len());
             assert!(all.iter().all(|workload| workload.contenders.contains(&Pfs)));
         }
+    }
+
+    /// Of each workload that a target is about, those take part that it compares.
+    #[test]
+    fn targets_have_their_workloads_and_contenders() {
+        let all = workloads(false);
+        for (name, judged) in [
+            ("easy", &[Pfs][..]),
+            ("large", &[Pfs, RawTcp]),
+            ("large-overwrite", &[Pfs, RawTcp]),
+            ("hard-collective", &[Pfs]),
+            ("hard-single", &[Pfs, RawReductions]),
+            ("hard-independent", &[Pfs]),
+            ("random", &[Pfs, PfsNoCache]),
+            ("random-4x", &[Pfs, PfsNoCache]),
+            ("names", &[Pfs, PfsDisk, DiskSyncs]),
+        ] {
+            let workload = all.iter().find(|workload| workload.name == name).unwrap();
+            assert_eq!(workload.judged, judged, "{name}");
+            assert_eq!(workload.ranks, 4, "{name}");
+            assert!(judged.iter().all(|contender| workload.contenders.contains(contender)), "{name}");
+        }
+        let judged = all.iter().filter(|workload| !workload.judged.is_empty()).count();
+        assert_eq!(judged, 9, "a workload is judged that no target is about");
+    }
+
+    /// A collective call of the hard workload that is held against `easy` carries 16 MiB of each rank.
+    #[test]
+    fn calls_are_as_large_as_their_target_says() {
+        let all = workloads(false);
+        let collective = all.iter().find(|workload| workload.name == "hard-collective").unwrap();
+        let mut words = collective.arguments.split(' ').skip_while(|word| *word != "--segmentsPerCall");
+        let pieces: u64 = words.nth(1).unwrap().parse().unwrap();
+        assert!(pieces * 47_008 >= 16 << 20);
+        let random = all.iter().find(|workload| workload.name == "random-4x").unwrap();
+        assert_eq!(random.environment, [("PFS_CACHE_BYTES", (2u64 << 20).to_string())]);
     }
 }
