@@ -7,6 +7,7 @@ pub mod contenders;
 pub mod figures;
 pub mod machine;
 pub mod measure;
+pub mod overlap;
 pub mod profile;
 pub mod raw;
 pub mod report;

@@ -34,6 +34,11 @@ impl Usage {
         processes.iter().map(|process| Usage::of(*process)).sum()
     }
 
+    /// CPU time of this thread alone.
+    pub fn own_thread_cpu() -> Result<Duration> {
+        cpu_time(ClockId::CLOCK_THREAD_CPUTIME_ID)
+    }
+
     /// Of this process.
     pub fn own() -> Result<Self> {
         Usage::of(i32::try_from(std::process::id())?)

@@ -4,6 +4,7 @@
 //! whatever order, so every read can be checked.
 
 use anyhow::{Result, ensure};
+use bytes::Bytes;
 use pfs_core::checksum::BLOCK_BYTES;
 
 /// Bytes of one small operation and of one piece of a list.
@@ -42,7 +43,7 @@ pub enum Job {
 
 /// Source bytes, and the order of small operations.
 pub struct Material {
-    source: Vec<u8>,
+    source: Bytes,
     /// Bytes of the file for large operations.
     pub large_bytes: u64,
     /// Block offsets in a random order.
@@ -58,7 +59,7 @@ impl Material {
     pub fn new(large_bytes: u64, blocks: usize) -> Self {
         let mut random = Random(0x9e37_79b9_7f4a_7c15);
         let source_bytes = usize::try_from(large_bytes).unwrap_or(usize::MAX).min(64 << 20);
-        let source: Vec<u8> = (0..source_bytes / 8).flat_map(|_| random.next().to_le_bytes()).collect();
+        let source: Bytes = (0..source_bytes / 8).flat_map(|_| random.next().to_le_bytes()).collect();
         let mut offsets: Vec<u64> = (0..blocks as u64).map(|block| block * BLOCK_BYTES).collect();
         for last in (1..offsets.len()).rev() {
             offsets.swap(last, usize::try_from(random.next() % (last as u64 + 1)).unwrap_or(0));
@@ -76,6 +77,11 @@ impl Material {
     pub fn at(&self, offset: u64, length: usize) -> &[u8] {
         let at = usize::try_from(offset % self.source.len() as u64).unwrap_or(0);
         &self.source[at..at + length]
+    }
+
+    /// The same as bytes that share the source.
+    pub fn shared_at(&self, offset: u64, length: usize) -> Bytes {
+        self.source.slice_ref(self.at(offset, length))
     }
 
     /// The calls of a large operation: offset and bytes.

@@ -5,6 +5,7 @@ mod datapath;
 mod hosts;
 mod interposition;
 mod keep;
+mod single_threaded;
 mod suite;
 
 use anyhow::Result;

@@ -8,9 +8,9 @@ use pfs_bench_datapath::cases::{CASES, HOT, OURS, OURS_4, wanted};
 use pfs_bench_datapath::contenders::{Contender, Local, Ours, RawServer, RawTcp, Servers};
 use pfs_bench_datapath::machine::Machine;
 use pfs_bench_datapath::measure::{self, Case};
-use pfs_bench_datapath::profile;
 use pfs_bench_datapath::report::Report;
 use pfs_bench_datapath::work::Material;
+use pfs_bench_datapath::{overlap, profile};
 use std::path::{Path, PathBuf};
 
 /// The allocator of the project's programs.
@@ -56,7 +56,9 @@ fn main() -> Result<()> {
     let options = Options::parse();
     let chosen = |case: &&Case| options.only.is_empty() || options.only.iter().any(|part| case.name.contains(part));
     let cases: Vec<&Case> = CASES.iter().filter(chosen).collect();
-    ensure!(!cases.is_empty(), "no case has such a name; there are {:?}", CASES.map(|case| case.name));
+    let overlaps: Vec<&Case> = overlap::CASES.iter().filter(chosen).collect();
+    let names = || CASES.iter().chain(&overlap::CASES).map(|case| case.name).collect::<Vec<_>>();
+    ensure!(!cases.is_empty() || !overlaps.is_empty(), "no case has such a name; there are {:?}", names());
     let large_bytes = options.large_mib << 20;
     ensure!(large_bytes.is_multiple_of(CALL_BYTES_MAX as u64), "--large-mib must be a multiple of 16");
     let material = Material::new(large_bytes, options.blocks);
@@ -68,15 +70,25 @@ fn main() -> Result<()> {
     if options.profile {
         return profile(&cases, &mut contenders, &material, &options.out.join("flame"));
     }
-    let mut samples = Vec::new();
+    let (mut samples, mut beside) = (Vec::new(), Vec::new());
+    let all = cases.len() + overlaps.len();
     for (index, case) in cases.iter().enumerate() {
-        let progress = |round| eprint!("\r{} of {}: {:16} round {round:2}  ", index + 1, cases.len(), case.name);
+        let progress = |round| eprint!("\r{} of {all}: {:16} round {round:2}  ", index + 1, case.name);
         samples.extend(measure::run(case, &mut contenders, &material, options.rounds, progress)?);
     }
+    for (index, case) in overlaps.iter().enumerate() {
+        let progress = |round| eprint!("\r{} of {all}: {:16} round {round:2}  ", cases.len() + index + 1, case.name);
+        beside.extend(overlap::run(case, &mut contenders, &material, options.rounds, progress)?);
+    }
     eprintln!();
-    let figures = cases.iter().flat_map(|case| wanted(case)).filter_map(|wanted| wanted.figure(&samples)).collect();
+    let wanted = cases.iter().flat_map(|case| wanted(case)).filter_map(|wanted| wanted.figure(&samples));
+    let figures = wanted.chain(overlap::figures(&beside)).collect();
     let report = Report { machine: machine.at_end(), rounds: options.rounds, figures };
     report.keep(&options.out, &samples)?;
+    if !beside.is_empty() {
+        let path = options.out.join("overlap.csv");
+        std::fs::write(&path, overlap::csv(&beside)).with_context(|| format!("write {}", path.display()))?;
+    }
     print!("{}", report.text());
     Ok(())
 }

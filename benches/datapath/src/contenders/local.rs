@@ -47,6 +47,10 @@ impl Contender for Local {
         Ok(())
     }
 
+    fn beside(&mut self, _job: Job, _material: &Material, _work: &mut dyn FnMut()) -> Result<()> {
+        bail!("a local file only writes lists")
+    }
+
     fn check(&self, _job: Job, _material: &Material) -> Result<()> {
         Ok(())
     }

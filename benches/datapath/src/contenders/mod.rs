@@ -25,6 +25,9 @@ pub trait Contender {
     /// Does a job from begin to end.
     fn run(&mut self, job: Job, material: &Material) -> Result<()>;
 
+    /// Does a job on large operations in the background while `work` is done on this thread; returns when both are over.
+    fn beside(&mut self, job: Job, material: &Material, work: &mut dyn FnMut()) -> Result<()>;
+
     /// Compares some of what the last job read with what was written.
     fn check(&self, job: Job, material: &Material) -> Result<()>;
 }

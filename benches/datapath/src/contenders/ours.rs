@@ -3,8 +3,9 @@
 
 use super::Contender;
 use crate::work::{BLOCK, Job, LIST_PIECES, Material};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
+use futures::FutureExt;
 use futures::executor::block_on;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use pfs_client::blocking::{Client, File};
@@ -13,6 +14,7 @@ use pfs_core::extent::{Extent, FileOffset};
 use pfs_core::path::PfsPath;
 use pfs_core::token::message::Mode;
 use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver};
 
 /// Bytes that go to one server before the next one's turn.
 const STRIPE_UNIT: u64 = 1 << 20;
@@ -34,8 +36,9 @@ impl Servers {
 /// An open file.
 pub struct Ours {
     name: &'static str,
+    client: Client,
     file: File,
-    descriptor: FileDescriptor,
+    descriptor: Arc<FileDescriptor>,
     servers: Vec<i32>,
     buffer: Vec<u8>,
     /// What was read last, and from where.
@@ -65,11 +68,12 @@ impl Ours {
         let descriptor = block_on(servers.client.as_async().open(&path, &again))?;
         let block = |(offset, bytes): (u64, &[u8])| (offset, Bytes::copy_from_slice(bytes));
         let blocks = material.blocks().into_iter().map(block).collect();
-        let servers = servers.processes.clone();
+        let (client, servers) = (servers.client.clone(), servers.processes.clone());
         Ok(Ours {
             name,
+            client,
             file,
-            descriptor,
+            descriptor: Arc::new(descriptor),
             servers,
             buffer: vec![0; buffer_bytes],
             last_block: (0, Bytes::new()),
@@ -80,6 +84,40 @@ impl Ours {
     fn write_blocks(&self, blocks: impl Iterator<Item = (u64, Bytes)>, depth: usize) -> Result<()> {
         let writes = blocks.map(|(offset, bytes)| self.descriptor.write_at(offset, bytes));
         Ok(block_on(stream::iter(writes).buffer_unordered(depth).try_for_each(|()| async { Ok(()) }))?)
+    }
+
+    /// Begins a transfer on the client's own thread, as a nonblocking call does. What is sent at its end is what was read last.
+    fn start(&self, job: Job, material: &Material) -> Result<Receiver<Result<Bytes, Error>>> {
+        let (send, receive) = mpsc::sync_channel(1);
+        let descriptor = self.descriptor.clone();
+        let offsets = |call_bytes: usize| (0..material.large_bytes).step_by(call_bytes);
+        let client = self.client.as_async();
+        match job {
+            Job::Write { call_bytes } => {
+                let calls: Vec<_> =
+                    offsets(call_bytes).map(|offset| (offset, material.shared_at(offset, call_bytes))).collect();
+                let write = async move {
+                    for (offset, bytes) in calls {
+                        descriptor.write_at(offset, bytes).await?;
+                    }
+                    descriptor.sync().await.map(|()| Bytes::new())
+                };
+                client.spawn(write.map(move |done| drop(send.send(done))));
+            }
+            Job::Read { call_bytes } => {
+                let calls: Vec<u64> = offsets(call_bytes).collect();
+                let read = async move {
+                    let mut last = Bytes::new();
+                    for offset in calls {
+                        last = descriptor.read_at(offset, call_bytes).await?;
+                    }
+                    Ok(last)
+                };
+                client.spawn(read.map(move |done| drop(send.send(done))));
+            }
+            _ => bail!("only large operations go on in the background"),
+        }
+        Ok(receive)
     }
 
     fn read_blocks(&mut self, offsets: &[u64], depth: usize) -> Result<()> {
@@ -136,6 +174,14 @@ impl Contender for Ours {
             }
         }
         if job.reads() { Ok(()) } else { Ok(self.file.sync()?) }
+    }
+
+    fn beside(&mut self, job: Job, material: &Material, work: &mut dyn FnMut()) -> Result<()> {
+        let transfer = self.start(job, material)?;
+        work();
+        let last = transfer.recv().context("the client's thread has ended")??;
+        self.buffer[..last.len()].copy_from_slice(&last);
+        Ok(())
     }
 
     fn check(&self, job: Job, material: &Material) -> Result<()> {

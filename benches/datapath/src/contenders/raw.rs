@@ -116,6 +116,14 @@ impl Contender for RawTcp {
         if job.reads() { Ok(()) } else { self.client.sync() }
     }
 
+    fn beside(&mut self, job: Job, material: &Material, work: &mut dyn FnMut()) -> Result<()> {
+        std::thread::scope(|scope| {
+            let transfer = scope.spawn(|| self.run(job, material));
+            work();
+            transfer.join().expect("no panic in a transfer")
+        })
+    }
+
     fn check(&self, job: Job, material: &Material) -> Result<()> {
         match job {
             Job::Read { call_bytes } => {
