@@ -34,6 +34,9 @@ use raw::RawServers;
 use workload::{Program, Workload, workloads};
 
 const FILE_SERVERS: u32 = 4;
+/// Rounds of a run of everything, and of one that decides targets.
+const ROUNDS: u32 = 7;
+const TARGET_ROUNDS: u32 = 21;
 /// Stores are files in memory, so that no disk is measured, except where a contender is called so.
 const MEMORY: &str = "/dev/shm";
 /// The longest that one run of one contender may take.
@@ -45,9 +48,9 @@ const FIGURES: (&str, &str) = ("pfs-bench-figures", "pfs-figures");
 #[derive(Debug, Clone, Args)]
 #[group(skip)]
 pub struct Flags {
-    /// Rounds; 7 or more give an interval worth its name
-    #[arg(long, default_value_t = 7, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
-    rounds: u32,
+    /// Rounds; 7 or more give an interval worth its name, 21 or more decide a target [default: 7, with --targets 21]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rounds: Option<u32>,
     /// Only workloads whose name contains one of these
     #[arg(long, value_name = "NAME,…")]
     only: Option<String>,
@@ -85,7 +88,8 @@ pub fn run(flags: &Flags) -> Result<()> {
     let out = flags.place.of("suite")?;
     fs::create_dir_all(&out)?;
     let stage = Stage::set_up(&built, mpich.as_ref(), with_gluster)?;
-    let rounds = if flags.place.quick { 1 } else { flags.rounds };
+    let wanted = flags.rounds.unwrap_or(if flags.targets { TARGET_ROUNDS } else { ROUNDS });
+    let rounds = if flags.place.quick { 1 } else { wanted };
     let mut table = results::Table::begin(&out)?;
     if flags.only.is_none() {
         machine_limits(&mut table)?;
