@@ -34,7 +34,14 @@ macro_rules! refused {
 }
 
 static TABLE: &[S] = &[
-    value!(Some('a'), "api", "API", "interface: PFS, PFSCLIENT, MPIIO, POSIX, RAWTCP or RAWTCPSHARED", params.api, Api::parse),
+    value!(
+        Some('a'),
+        "api",
+        "API",
+        "interface: PFS, PFSCLIENT, MPIIO, POSIX, RAWTCP or RAWTCPSHARED",
+        params.api,
+        Api::parse
+    ),
     value!(Some('A'), "refNum", "N", "reference number to include in the summary", params.reference, number),
     value!(Some('b'), "blockSize", "N", "contiguous bytes of each task (8, 4k, 2m, 1g)", params.block_bytes, size),
     count!(Some('B'), "useO_DIRECT", "use O_DIRECT for POSIX", direct),

@@ -14,7 +14,7 @@ pub struct FileOptions {
     #[command(flatten)]
     pub memory: MemoryOptions,
 
-    /// Threads with which each file server serves [default: one for each core]; 1 costs least for each small request
+    /// Threads with which each file server serves [default: the cores of its machine, divided among the file servers there]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
 }
@@ -48,6 +48,13 @@ impl FileOptions {
     /// These options, and those of `earlier` where these leave the choice.
     pub fn or(self, earlier: Self) -> Self {
         FileOptions { memory: self.memory.or(earlier.memory), threads: self.threads.or(earlier.threads) }
+    }
+
+    /// The options of each of so many file servers on one machine. More threads than cores only wake each other: a byte and a
+    /// small request cost a tenth more with twice as many.
+    pub fn shared_by(self, servers: usize, cores: usize) -> Self {
+        let each = u16::try_from(cores / servers.max(1)).unwrap_or(u16::MAX).clamp(1, 1024);
+        FileOptions { threads: self.threads.or(Some(each)), ..self }
     }
 
     /// The options that are given, by the names of their flags.
@@ -138,5 +145,16 @@ mod tests {
     fn new_options_replace_those_of_before_one_by_one() {
         let both = parse("--write-memory 5M").or(parse("--write-memory 2M --idle-memory 4M --threads 2"));
         assert_eq!(both, parse("--write-memory 5M --idle-memory 4M --threads 2"));
+    }
+
+    #[test]
+    fn cores_are_divided_among_the_servers_of_a_machine() {
+        let threads = |given: Option<u16>, servers, cores| {
+            FileOptions { threads: given, ..FileOptions::default() }.shared_by(servers, cores).threads
+        };
+        assert_eq!(threads(None, 4, 64), Some(16));
+        assert_eq!(threads(None, 4, 2), Some(1));
+        assert_eq!(threads(None, 1, 2), Some(2));
+        assert_eq!(threads(Some(3), 4, 2), Some(3));
     }
 }

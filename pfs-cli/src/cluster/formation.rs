@@ -346,7 +346,8 @@ fn file_arguments(
     if let Some(advertise) = &settings.advertise {
         arguments.extend(["--advertise".into(), advertise.into()]);
     }
-    arguments.extend(settings.file_options.arguments());
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    arguments.extend(settings.file_options.shared_by(settings.file_servers.len(), cores).arguments());
     arguments
 }
 
