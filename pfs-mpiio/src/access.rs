@@ -79,12 +79,12 @@ impl File {
 impl OpenFile {
     /// The bytes of this file that a buffer to be written makes.
     pub(crate) fn bytes<'b, B: Source + ?Sized>(&self, buf: &'b B) -> Result<Bytes<'b>, Error> {
-        self.times.within(Phase::Pack, || buffer::bytes(buf, &self.views.representation()))
+        self.times.within(Phase::Pack, || buffer::bytes(buf, &self.views.representation(), &self.group))
     }
 
     /// The bytes of this file that a buffer to be read into takes.
     pub(crate) fn target<'b, B: Destination + ?Sized>(&self, buf: &'b mut B) -> Result<Target<'b>, Error> {
-        self.times.within(Phase::Pack, || buffer::target(buf, &self.views.representation()))
+        self.times.within(Phase::Pack, || buffer::target(buf, &self.views.representation(), &self.group))
     }
 
     /// So many bytes were read into what [`target`](Self::target) has given.

@@ -7,6 +7,7 @@
 use crate::datarep::Representation;
 use crate::datatype;
 use crate::error::Error;
+use crate::group::Group;
 use crate::signature::Signature;
 use crate::status::Status;
 use mpi::ffi::{self, MPI_Datatype};
@@ -197,13 +198,15 @@ impl Bytes<'_> {
     }
 }
 
-/// The bytes of a file that a buffer to be written makes.
+/// The bytes of a file of a group that a buffer to be written makes.
 pub(crate) fn bytes<'a, S: Source + ?Sized>(
     buffer: &'a S,
     representation: &Representation,
+    group: &Group,
 ) -> Result<Bytes<'a>, Error> {
     buffer.check()?;
     buffer.describe(|place, count, datatype| {
+        group.check_committed(datatype)?;
         let layout = Datatype::contiguous(count, &datatype::flatten_raw(datatype)?)?;
         // SAFETY: a `Source` promises that the values are there and stay as long as the borrow.
         let packed = unsafe { packed(place.cast(), &layout) };
@@ -268,13 +271,15 @@ struct Converted {
     representation: Representation,
 }
 
-/// The bytes of a file that a buffer to be read into takes.
+/// The bytes of a file of a group that a buffer to be read into takes.
 pub(crate) fn target<'a, D: Destination + ?Sized>(
     buffer: &'a mut D,
     representation: &Representation,
+    group: &Group,
 ) -> Result<Target<'a>, Error> {
     buffer.check_mut()?;
     buffer.describe_mut(|place, count, datatype| {
+        group.check_committed(datatype)?;
         let layout = Datatype::contiguous(count, &datatype::flatten_raw(datatype)?)?;
         let converted = match representation.is_native() {
             true => None,

@@ -11,6 +11,7 @@
 //! of every rank is bounded in time by itself ([`bounded`](Comm::bounded)), patience. Where nothing else bounds it, a
 //! rank that is alive and does not come is waited for, as MPI does.
 
+use crate::datatype;
 use crate::error::{Error, ErrorClass};
 use crate::pending::{Pending, check};
 use mpi::collective::SystemOperation;
@@ -117,6 +118,11 @@ impl Comm {
     /// Whether it has all processes of `MPI_COMM_WORLD`, in whatever order.
     pub(crate) fn is_world(&self) -> bool {
         self.comm.0.compare(&SimpleCommunicator::world()) != CommunicatorRelation::Unequal
+    }
+
+    /// Refuses a datatype that is not committed.
+    pub(crate) fn check_committed(&self, datatype: MPI_Datatype) -> Result<(), Error> {
+        datatype::check_committed(datatype, self.raw())
     }
 
     /// From now on this tells when the group is lost. Nothing changes at a second call.

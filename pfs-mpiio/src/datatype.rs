@@ -12,10 +12,11 @@ use crate::datarep::Representation;
 use crate::error::{Error, ErrorClass};
 use crate::pending::error_text;
 use crate::signature::Signature;
-use mpi::ffi::{self, MPI_Aint, MPI_Count, MPI_Datatype};
+use mpi::ffi::{self, MPI_Aint, MPI_Comm, MPI_Count, MPI_Datatype};
 use mpi::traits::*;
 use pfs_core::datatype::{Datatype, DatatypeError, Distribution, Order};
 use std::os::raw::c_int;
+use std::ptr;
 use std::sync::OnceLock;
 
 /// Which bytes a value of an MPI datatype has, in their order.
@@ -55,6 +56,16 @@ impl From<DatatypeError> for Error {
 fn check(code: c_int) -> Result<(), Error> {
     let Some(text) = error_text(code) else { return Ok(()) };
     Err(Error::new(ErrorClass::Type, format!("MPI does not tell how a datatype was made: {text}")))
+}
+
+/// Refuses a datatype that is not committed, which MPI tells only by an error of a call that would use it: packing of no
+/// value. Errors of the communicator are returned.
+pub(crate) fn check_committed(datatype: MPI_Datatype, comm: MPI_Comm) -> Result<(), Error> {
+    let (mut packed, mut position) = ([0u8; 1], 0);
+    // SAFETY: both handles are alive or null; no value is read, and the place for what is packed is as long as it is said to be.
+    let code = unsafe { ffi::MPI_Pack(ptr::null(), 0, datatype, packed.as_mut_ptr().cast(), 1, &mut position, comm) };
+    let Some(text) = error_text(code) else { return Ok(()) };
+    Err(Error::new(ErrorClass::Type, format!("a datatype that is not committed or none at all: {text}")))
 }
 
 /// Bytes of the data of a datatype, which is alive.

@@ -55,6 +55,8 @@ classes! {
     Conversion = MPI_ERR_CONVERSION;
     /// A data representation of this name exists.
     DupDatarep = MPI_ERR_DUP_DATAREP;
+    /// A handle that is no file's.
+    File = MPI_ERR_FILE;
     /// The file exists.
     FileExists = MPI_ERR_FILE_EXISTS;
     /// A hint's value that makes no sense.

@@ -6,6 +6,7 @@
 
 use crate::comm::{Comm, Parcel};
 use crate::error::{Error, ErrorClass};
+use mpi::ffi::MPI_Datatype;
 use mpi::topology::UserGroup;
 use mpi::traits::*;
 use pfs_client::GroupWatch;
@@ -128,6 +129,11 @@ impl Group {
     /// Whether it has all processes that were started with this one.
     pub(crate) fn is_world(&self) -> bool {
         self.comm.is_world()
+    }
+
+    /// Refuses a datatype that is not committed.
+    pub(crate) fn check_committed(&self, datatype: MPI_Datatype) -> Result<(), Error> {
+        self.comm.check_committed(datatype)
     }
 
     pub(crate) fn is_root(&self) -> bool {

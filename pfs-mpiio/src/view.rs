@@ -210,7 +210,10 @@ impl OpenFile {
             return Err(Error::new(ErrorClass::Arg, message));
         }
         let representation = Representation::find(representation)?;
-        let flat = |datatype| flatten_for(datatype, &representation);
+        let flat = |datatype| {
+            self.group.check_committed(datatype)?;
+            flatten_for(datatype, &representation)
+        };
         let view = View::new(displacement, &flat(etype.as_raw())?, &flat(filetype.as_raw())?)?;
         // Copies that share bytes are as if there was one: libraries give types of one piece of work whatever extent.
         let is_alone = self.amode.can_write() && !view.is_disjoint();

@@ -5,6 +5,7 @@ use crate::failure::{Failure, SUCCESS};
 use crate::table::Entry;
 use crate::trace::{self, Call};
 use mpi::ffi::{self, MPI_File};
+use pfs_mpiio::ErrorClass;
 use std::any::Any;
 use std::ffi::c_int;
 use std::fmt;
@@ -33,6 +34,12 @@ pub fn of_name<T: fmt::Debug>(
     body: impl FnOnce() -> Result<T, Failure>,
 ) -> c_int {
     raised(function, file_null(), shown(function, name, arguments, body))
+}
+
+/// A call that needs a file and got `MPI_FILE_NULL`, which is nobody's: MPIs do not agree about the class of that error.
+pub fn of_no_file(function: &'static str) -> c_int {
+    let refused = || Err::<(), _>(Failure::new(ErrorClass::File, "the file handle is MPI_FILE_NULL"));
+    of_name(function, "MPI_FILE_NULL", format_args!(""), refused)
 }
 
 /// What `body` returns, after it was shown.

@@ -2,7 +2,7 @@
 //!
 //! Invariants:
 //! * Whatever is not a file of ours goes to MPI's own function with the arguments as they came; for a handle that costs a look
-//!   at one counter ([`table`]).
+//!   at one counter ([`table`]). `MPI_FILE_NULL` is no file at all, and refused here.
 //! * A handle of ours is a handle of MPI's too: `/dev/null`, opened for reading on `MPI_COMM_SELF`. So `MPI_File_c2f` and all
 //!   that has to do with error handlers is done by MPI itself, and a write that would go past this library fails.
 //! * Nothing is decided here that [`pfs_mpiio::File`] decides. What is here is the way from C's arguments to Rust's and back.

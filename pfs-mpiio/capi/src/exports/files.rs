@@ -30,10 +30,18 @@ exported! {
     };
 
     fn MPI_File_close(fh: *mut MPI_File) -> c_int = |native| {
-        if fh.is_null() || crate::table::find(*fh).is_none() {
+        if fh.is_null() {
             return call::native("MPI_File_close", || native(fh));
         }
-        open::close("MPI_File_close", fh)
+        // Closing waits until nobody has the entry, so it is not kept here.
+        let is_ours = crate::table::find(*fh).is_some();
+        if is_ours {
+            return open::close("MPI_File_close", fh);
+        }
+        if *fh == call::file_null() {
+            return call::of_no_file("MPI_File_close");
+        }
+        call::native("MPI_File_close", || native(fh))
     };
 }
 

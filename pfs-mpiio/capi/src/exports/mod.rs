@@ -34,6 +34,7 @@ macro_rules! for_files {
         exported! {
             $(#[$meta])*
             fn $name(fh: mpi::ffi::MPI_File, $($arg: $type),*) -> std::ffi::c_int = |native| match $crate::table::find(fh) {
+                None if fh == $crate::call::file_null() => $crate::call::of_no_file(stringify!($name)),
                 None => $crate::call::native(stringify!($name), || unsafe { native(fh, $($arg),*) }),
                 Some(file) => $crate::call::of_file(stringify!($name), file, format_args!($($shown)*), |$file| $body),
             };

@@ -31,6 +31,7 @@ void opening(void) {
     returned(function, "no folder", "NO_SUCH_FILE|BAD_FILE", code);
     file = MPI_FILE_NULL;
     returned("MPI_File_close", "of no file", "FILE", MPI_File_close(&file));
+    returned("MPI_File_get_amode", "of no file", "FILE", MPI_File_get_amode(file, &amode));
 }
 
 void modes(void) {
@@ -94,6 +95,7 @@ void communicators(void) {
     saw("MPI_File_get_group", "the same ranks", "yes", "%s", same == MPI_IDENT ? "yes" : "no");
     MPI_Group_free(&files);
     MPI_Group_free(&own);
+    returned("MPI_File_get_group", "of no file", "FILE", MPI_File_get_group(MPI_FILE_NULL, &files));
     MPI_File_close(&file);
 
     /* Each rank alone, all at once. */
@@ -155,6 +157,8 @@ void sizes(void) {
     returned("MPI_File_preallocate", "of a file that is read", "READ_ONLY|ACCESS", MPI_File_preallocate(file, 5));
     MPI_File_close(&file);
     returned("MPI_File_get_size", "of no file", "FILE", MPI_File_get_size(MPI_FILE_NULL, &size));
+    returned("MPI_File_set_size", "of no file", "FILE", MPI_File_set_size(MPI_FILE_NULL, 1));
+    returned("MPI_File_preallocate", "of no file", "FILE", MPI_File_preallocate(MPI_FILE_NULL, 1));
     returned("MPI_File_sync", "of no file", "FILE", MPI_File_sync(MPI_FILE_NULL));
 }
 

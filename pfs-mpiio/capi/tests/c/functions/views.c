@@ -41,6 +41,7 @@ void views(void) {
     returned("MPI_File_get_type_extent_c", "no datatype", "TYPE", MPI_File_get_type_extent_c(file, MPI_DATATYPE_NULL, &large));
 #endif
     returned("MPI_File_get_type_extent", "no datatype", "TYPE", MPI_File_get_type_extent(file, MPI_DATATYPE_NULL, &extent));
+    returned("MPI_File_get_type_extent", "of no file", "FILE", MPI_File_get_type_extent(MPI_FILE_NULL, MPI_INT, &extent));
     MPI_File_set_size(file, 4096);
     returned(function, "etype of 8 bytes", "SUCCESS",
              MPI_File_set_view(file, 8, MPI_DOUBLE, MPI_DOUBLE, "native", MPI_INFO_NULL));
@@ -72,6 +73,9 @@ void wrong_views(void) {
     MPI_Type_free(&type);
     MPI_Type_contiguous(2, MPI_INT, &type);
     returned(function, "not committed", "TYPE|ARG", MPI_File_set_view(file, 0, MPI_INT, type, "native", MPI_INFO_NULL));
+    returned(function, "etype not committed", "TYPE|ARG", MPI_File_set_view(file, 0, type, type, "native", MPI_INFO_NULL));
+    MPI_Type_commit(&type);
+    returned(function, "committed by now", "SUCCESS", MPI_File_set_view(file, 0, type, type, "native", MPI_INFO_NULL));
     MPI_Type_free(&type);
     MPI_File_close(&file);
 }

@@ -286,6 +286,7 @@ void way_wrong(int number) {
     const struct way *way = &all[number];
     const char *name = text("%s-wrong", way->name);
     int buffer[4] = {0};
+    MPI_Datatype pair;
     MPI_Status status;
     make_numbers(name, 4, 0);
     saw(way->name, "of no file", "FILE", "%s", class_of(way->go(MPI_FILE_NULL, 0, buffer, 1, MPI_INT, &status)));
@@ -297,6 +298,9 @@ void way_wrong(int number) {
     MPI_File_set_view(file, 0, MPI_INT, MPI_INT, "native", MPI_INFO_NULL);
     saw(way->name, "count of -1", "COUNT|ARG", "%s", class_of(access_by(way, file, 0, buffer, -1, MPI_INT, &status)));
     saw(way->name, "no datatype", "TYPE", "%s", class_of(access_by(way, file, 0, buffer, 1, MPI_DATATYPE_NULL, &status)));
+    MPI_Type_contiguous(2, MPI_INT, &pair);
+    saw(way->name, "not committed", "TYPE", "%s", class_of(access_by(way, file, 0, buffer, 1, pair, &status)));
+    MPI_Type_free(&pair);
     saw(way->name, "half an etype", "IO|ARG|TYPE|OTHER", "%s", class_of(access_by(way, file, 0, buffer, 2, MPI_BYTE, &status)));
     if (way->pointer == EXPLICIT)
         saw(way->name, "offset of -1", "ARG", "%s", class_of(access_by(way, file, -1, buffer, 1, MPI_INT, &status)));
