@@ -47,16 +47,9 @@ pub fn release(mpi: Mpi) -> Result<PathBuf> {
     Ok(built(mpi)?.library(TARGET)?.to_path_buf())
 }
 
-/// The library of the build for tests, which is unoptimised: Open MPI's is in `built`, MPICH's is made.
-pub fn tested(built: &Built, mpi: Mpi) -> Result<PathBuf> {
-    match mpi {
-        Mpi::Open => Ok(built.library(TARGET)?.to_path_buf()),
-        // All that the other tests with MPICH build, so that nothing is compiled twice.
-        Mpi::Mpich => {
-            let built = workspace::build(&Selection::Packages(&workspace::MPI_PACKAGES), mpi)?;
-            Ok(built.library(TARGET)?.to_path_buf())
-        }
-    }
+/// The library of a build for tests, which is unoptimised.
+pub fn tested(built: &Built) -> Result<&Path> {
+    built.library(TARGET)
 }
 
 /// Puts the library that was built to its place, and returns that.

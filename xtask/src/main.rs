@@ -16,6 +16,7 @@ mod nightly;
 mod processes;
 mod python;
 mod setup;
+mod shared_build;
 mod slurm;
 mod step;
 mod test;

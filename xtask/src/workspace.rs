@@ -3,7 +3,7 @@
 //! Invariant: every build for one MPI names the same packages and targets, so that features are resolved once and
 //! nothing is compiled twice.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -16,6 +16,9 @@ use crate::step::Step;
 
 const BUILD_LIMIT: Duration = Duration::from_secs(2400);
 const METADATA_LIMIT: Duration = Duration::from_secs(120);
+
+/// The binding of MPI, and what it is made of.
+const BINDING: [&str; 2] = ["mpi", "mpi-sys"];
 
 /// The packages that link MPI.
 pub const MPI_PACKAGES: [&str; 5] = ["pfs-mpiio", "pfs-mpiio-capi", "pfs-examples", "pfs-bench", "pfs-fault-ranks"];
@@ -56,8 +59,6 @@ pub enum Selection<'a> {
     /// Libraries, programs and examples of all packages, unoptimised. Examples use what tests use, so that features are
     /// resolved as they are with these.
     WorkspacePrograms,
-    /// Libraries, programs, examples and tests of these packages only.
-    Packages(&'a [&'a str]),
     /// These programs, unoptimised, by package and name.
     Programs(&'a [(&'a str, &'a str)]),
     /// The same in release.
@@ -70,13 +71,9 @@ pub enum Selection<'a> {
 
 impl Selection<'_> {
     fn arguments(&self) -> Vec<&str> {
-        const ALL_BUT_BENCHES: [&str; 4] = ["--lib", "--bins", "--examples", "--tests"];
         match self {
-            Selection::Workspace => [&["--workspace"], &ALL_BUT_BENCHES[..]].concat(),
+            Selection::Workspace => vec!["--workspace", "--lib", "--bins", "--examples", "--tests"],
             Selection::WorkspacePrograms => vec!["--workspace", "--lib", "--bins", "--examples"],
-            Selection::Packages(packages) => {
-                packages.iter().flat_map(|package| ["--package", package]).chain(ALL_BUT_BENCHES).collect()
-            }
             Selection::Programs(programs) => named(programs).collect(),
             Selection::ReleasePrograms(programs) => std::iter::once("--release").chain(named(programs)).collect(),
             Selection::Library(package) => vec!["--package", package, "--lib"],
@@ -201,15 +198,41 @@ struct Metadata {
 struct Package {
     name: String,
     manifest_path: PathBuf,
+    dependencies: Vec<Dependency>,
 }
 
-/// The name of each of the workspace's packages by its manifest.
-fn package_names() -> Result<BTreeMap<PathBuf, String>> {
+#[derive(Deserialize)]
+struct Dependency {
+    name: String,
+}
+
+/// The workspace's packages.
+fn packages() -> Result<Vec<Package>> {
     let mut command = cargo("metadata", Mpi::Open)?;
     command.args(["--no-deps", "--format-version", "1"]);
     let finished = Step::new("cargo metadata", command, METADATA_LIMIT).run()?;
     let metadata: Metadata = serde_json::from_str(&finished.stdout).context("reading cargo metadata")?;
-    Ok(metadata.packages.into_iter().map(|package| (package.manifest_path, package.name)).collect())
+    Ok(metadata.packages)
+}
+
+/// The name of each of the workspace's packages by its manifest.
+fn package_names() -> Result<BTreeMap<PathBuf, String>> {
+    Ok(packages()?.into_iter().map(|package| (package.manifest_path, package.name)).collect())
+}
+
+/// The binding of MPI and all packages of the workspace that depend on it, themselves or by another one, if only in their tests.
+pub fn depending_on_mpi() -> Result<BTreeSet<String>> {
+    let packages = packages()?;
+    let mut found: BTreeSet<String> = BINDING.iter().map(|&name| name.to_owned()).collect();
+    loop {
+        let depends = |package: &&Package| package.dependencies.iter().any(|other| found.contains(&other.name));
+        let more: Vec<_> = packages.iter().filter(depends).map(|package| package.name.clone()).collect();
+        let known = found.len();
+        found.extend(more);
+        if found.len() == known {
+            return Ok(found);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -226,8 +249,8 @@ mod tests {
     }
 
     #[test]
-    fn every_mpi_package_is_a_package_of_the_workspace() {
-        let names = package_names().unwrap();
-        assert!(MPI_PACKAGES.iter().all(|package| names.values().any(|name| name == package)), "{names:?}");
+    fn the_mpi_packages_are_all_that_depend_on_the_binding() {
+        let all = MPI_PACKAGES.iter().chain(&BINDING).map(|&name| name.to_owned());
+        assert_eq!(depending_on_mpi().unwrap(), all.collect());
     }
 }

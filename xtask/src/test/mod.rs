@@ -92,7 +92,12 @@ impl Part {
 
     /// Whether it runs test programs, and not only the others.
     fn uses_tests(self) -> bool {
-        !matches!(self, Part::Ior | Part::Foreign | Part::Page | Part::Slurm | Part::Demo)
+        !matches!(self, Part::Capi | Part::Ior | Part::Foreign | Part::Page | Part::Slurm | Part::Demo)
+    }
+
+    /// Whether it runs something that is built for MPICH.
+    fn uses_mpich(self) -> bool {
+        matches!(self, Part::Mpich | Part::Capi)
     }
 
     /// Whether it runs something that is built once for all parts.
@@ -175,8 +180,7 @@ pub fn run_with(flags: &Flags, effort: Effort) -> Result<ExitCode> {
     let mut rows = vec![Row::of("setup", |_| setup::run(&needs))];
     let mut suite = Suite::new(flags.verbose, effort);
     if parts.iter().any(|part| part.uses_build()) {
-        let tests = parts.iter().any(|part| part.uses_tests());
-        rows.push(Row::of("build", |_| suite.build(tests)));
+        rows.push(Row::of("build", |_| suite.build(&parts)));
     }
     for part in parts.into_iter().filter(|part| *part != Part::Setup) {
         rows.push(Row::of(part.name(), |findings| interrupt::check().and_then(|()| suite.run(part, findings))));

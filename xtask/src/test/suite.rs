@@ -11,7 +11,7 @@ use super::{Effort, Part, capi, foreign, ior, page, protocol, random};
 use crate::mpi::Mpi;
 use crate::step::{Finished, Step};
 use crate::workspace::{self, Built, MPI_PACKAGES, Selection, TestProgram};
-use crate::{demo, interrupt, slurm};
+use crate::{demo, interrupt, shared_build, slurm};
 
 /// One test program's time; most take seconds.
 const PROGRAM_LIMIT: Duration = Duration::from_secs(600);
@@ -26,20 +26,30 @@ const DEMO_RANKS: u32 = 4;
 pub struct Suite {
     verbose: bool,
     effort: Effort,
+    /// For Open MPI.
     built: Built,
+    mpich: Built,
 }
 
 impl Suite {
     /// A suite with nothing built yet.
     pub fn new(verbose: bool, effort: Effort) -> Self {
-        Self { verbose, effort, built: Built::default() }
+        Self { verbose, effort, built: Built::default(), mpich: Built::default() }
     }
 
-    /// Builds everything for Open MPI, or all but the `tests`. What compiles is there for the parts even if this fails.
-    pub fn build(&mut self, tests: bool) -> Result<()> {
+    /// Builds what the parts need: everything for Open MPI, or all but the tests, and for MPICH what depends on MPI. What
+    /// compiles is there for them even if this fails.
+    pub fn build(&mut self, parts: &[Part]) -> Result<()> {
+        let tests = parts.iter().any(|part| part.uses_tests());
         let selection = if tests { Selection::Workspace } else { Selection::WorkspacePrograms };
-        let (built, complete) = workspace::build_what_compiles(&selection, Mpi::Open)?;
+        let (built, mut complete) = workspace::build_what_compiles(&selection, Mpi::Open)?;
         self.built = built;
+        if parts.iter().any(|part| part.uses_mpich()) {
+            shared_build::take()?;
+            let (built, all) = workspace::build_what_compiles(&selection, Mpi::Mpich)?;
+            self.mpich = built;
+            complete &= all;
+        }
         if !complete {
             bail!("not everything compiles, see above");
         }
@@ -55,8 +65,8 @@ impl Suite {
             Part::Model => protocol::model(self.verbose, findings),
             Part::Mpi => self.ranks(&self.built, Mpi::Open, "2,3,4", findings),
             Part::Mpiio => random::run(&self.built, &self.effort, findings),
-            Part::Mpich => self.mpich(findings),
-            Part::Capi => capi::run(&self.built, findings),
+            Part::Mpich => self.ranks(&self.mpich, Mpi::Mpich, "2", findings),
+            Part::Capi => capi::run(&self.built, &self.mpich, findings),
             Part::Ior => ior::run(&self.built, findings),
             Part::Foreign => foreign::run(&self.built, findings),
             Part::Faults => protocol::faults(&self.built, &self.effort, self.verbose, findings),
@@ -83,11 +93,6 @@ impl Suite {
         documentation.args(["--locked", "--quiet", "--workspace", "--doc"]);
         self.tests("examples in the documentation", documentation, DOCUMENTATION_LIMIT, findings);
         Ok(())
-    }
-
-    fn mpich(&self, findings: &mut Findings) -> Result<()> {
-        let built = workspace::build(&Selection::Packages(&MPI_PACKAGES), Mpi::Mpich)?;
-        self.ranks(&built, Mpi::Mpich, "2", findings)
     }
 
     /// Runs the test programs of the packages that link MPI; they launch ranks themselves, in groups of these sizes.

@@ -35,10 +35,13 @@ const SOURCES: &str = "pfs-mpiio/capi/tests";
 /// The MPIs with the ranks that their programs run on.
 const GROUPS: [(Mpi, u32); 1] = [(Mpi::Open, 3)];
 
-/// Runs all of them against one cluster.
-pub fn run(built: &Built, findings: &mut Findings) -> Result<()> {
+/// Runs all of them against one cluster. What was built for MPICH is its library.
+pub fn run(built: &Built, mpich: &Built, findings: &mut Findings) -> Result<()> {
     let cluster = Cluster::start_in(Path::new(MEMORY), built.program("pfs")?, FILE_SERVERS)?;
-    let ground = |(mpi, ranks)| Ground::new(mpi, ranks, capi::tested(built, mpi)?, &cluster);
+    let ground = |(mpi, ranks)| {
+        let library = capi::tested(if mpi == Mpi::Open { built } else { mpich })?;
+        Ground::new(mpi, ranks, library.to_path_buf(), &cluster)
+    };
     let grounds = GROUPS.into_iter().map(ground).collect::<Result<Vec<_>>>()?;
     for ground in &grounds {
         functions::run(ground, findings)?;
