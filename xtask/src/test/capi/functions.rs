@@ -48,7 +48,7 @@ pub fn run(ground: &Ground<'_>, findings: &mut Findings) -> Result<()> {
     });
     findings.check(&format!("levels of threads, {}", ground.mpi.name()), || {
         for level in ["single", "funneled", "serialized", "multiple"] {
-            for section in ["threads", "requests"] {
+            for section in ["threads", "requests", "requests tested together"] {
                 let arguments = ["--only", section, "--level", level];
                 let seen = observe(ground, Side::Ours, &program, &arguments)?;
                 ensure!(seen.ended_in.is_none(), "{level}: ended in {section}");

@@ -30,6 +30,7 @@ static const struct section sections[] = {
     {"handles", handles},
     {"representations", representations},
     {"requests", requests},
+    {"requests tested together", requests_tested_together},
     {"requests looked at", requests_looked_at},
     {"threads", threads},
     {"buffers", buffers},

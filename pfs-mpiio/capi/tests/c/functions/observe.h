@@ -76,6 +76,7 @@ void null_handlers(void);
 void handles(void);
 void representations(void);
 void requests(void);
+void requests_tested_together(void);
 void requests_looked_at(void);
 void threads(void);
 void buffers(void);
