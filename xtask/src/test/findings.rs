@@ -10,8 +10,6 @@ pub struct Findings {
     checks: u32,
     failed_checks: Vec<String>,
     tests: TestCounts,
-    /// What is to be said when the part is over, if it is not said at once.
-    kept: Option<String>,
 }
 
 /// Tests as the test programs count them.
@@ -57,27 +55,15 @@ impl Findings {
         self.checks += 1;
         match result {
             Ok(shown) => {
-                self.say(&format!("{name}: ok, {seconds:.1} s"));
+                println!("{name}: ok, {seconds:.1} s");
                 if !shown.trim().is_empty() {
-                    self.say(shown.trim_end());
+                    println!("{}", shown.trim_end());
                 }
             }
             Err(error) => {
-                self.say(&format!("{name}: FAILED, {seconds:.1} s\n{error:#}"));
+                println!("{name}: FAILED, {seconds:.1} s\n{error:#}");
                 self.failed_checks.push(name.to_owned());
             }
-        }
-    }
-
-    /// Whether what is found is said at once, so that a program may show its progress too.
-    pub fn are_shown(&self) -> bool {
-        self.kept.is_none()
-    }
-
-    fn say(&mut self, text: &str) {
-        match &mut self.kept {
-            Some(kept) => *kept += &format!("{text}\n"),
-            None => println!("{text}"),
         }
     }
 
@@ -99,28 +85,13 @@ pub struct Row {
 impl Row {
     /// Runs one part and takes its time.
     pub fn of(part: &'static str, run: impl FnOnce(&mut Findings) -> Result<()>) -> Self {
-        Self::with(part, Findings::default(), run)
-    }
-
-    /// The same beside other parts: what it has to say comes when it is [shown](Self::show).
-    pub fn beside(part: &'static str, run: impl FnOnce(&mut Findings) -> Result<()>) -> Self {
-        Self::with(part, Findings { kept: Some(String::new()), ..Findings::default() }, run)
-    }
-
-    fn with(part: &'static str, mut findings: Findings, run: impl FnOnce(&mut Findings) -> Result<()>) -> Self {
-        findings.say(&format!("\n== {part}"));
+        println!("\n== {part}");
         let started = Instant::now();
+        let mut findings = Findings::default();
         if let Err(error) = run(&mut findings) {
             findings.check(part, || Err(error));
         }
         Self { part, elapsed: started.elapsed(), findings }
-    }
-
-    /// Says what was kept.
-    pub fn show(&mut self) {
-        if let Some(kept) = self.findings.kept.take() {
-            print!("{kept}");
-        }
     }
 
     /// Whether nothing failed.
@@ -129,12 +100,12 @@ impl Row {
     }
 }
 
-/// All parts with their results and times, and how long all took together: some go on beside others.
-pub fn table(rows: &[Row], total: Duration) -> String {
+/// All parts with their results and times.
+pub fn table(rows: &[Row]) -> String {
     let mut text =
         format!("{:<8} {:<8} {:>7} {:>8} {:>7} {:>9}\n", "part", "result", "checks", "tests", "failed", "seconds");
     for row in rows {
-        let Findings { checks, failed_checks, tests, .. } = &row.findings;
+        let Findings { checks, failed_checks, tests } = &row.findings;
         let result = if row.passed() { "ok" } else { "FAILED" };
         let (run, seconds) = (tests.passed + tests.failed, row.elapsed.as_secs_f64());
         text += &format!("{:<8} {result:<8} {checks:>7} {run:>8} {:>7} {seconds:>9.1}\n", row.part, tests.failed);
@@ -142,6 +113,7 @@ pub fn table(rows: &[Row], total: Duration) -> String {
             text += &format!("         failed: {name}\n");
         }
     }
+    let total: Duration = rows.iter().map(|row| row.elapsed).sum();
     let tests: u32 = rows.iter().map(|row| row.findings.tests.passed).sum();
     let ignored: u32 = rows.iter().map(|row| row.findings.tests.ignored).sum();
     text + &format!("{tests} tests passed, {ignored} ignored, {:.1} s in all", total.as_secs_f64())
@@ -169,20 +141,7 @@ mod tests {
         });
         assert!(!row.passed());
         assert_eq!((row.findings.checks, row.findings.failed_checks.as_slice()), (2, &["first".to_owned()][..]));
-        assert!(table(&[row], Duration::ZERO).contains("failed: first"));
-    }
-
-    #[test]
-    fn a_part_beside_others_keeps_its_words() {
-        let mut row = Row::beside("sim", |findings| {
-            assert!(!findings.are_shown());
-            findings.check("schedules", || Ok("many".to_owned()));
-            Ok(())
-        });
-        let kept = row.findings.kept.as_deref().unwrap_or_default();
-        assert!(kept.starts_with("\n== sim\nschedules: ok") && kept.ends_with("\nmany\n"), "{kept:?}");
-        row.show();
-        assert_eq!(row.findings.kept, None);
+        assert!(table(&[row]).contains("failed: first"));
     }
 
     #[test]

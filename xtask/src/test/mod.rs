@@ -12,10 +12,7 @@ mod protocol;
 mod random;
 mod suite;
 
-use std::panic::resume_unwind;
 use std::process::ExitCode;
-use std::thread;
-use std::time::Instant;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
@@ -23,7 +20,7 @@ use clap::{Args, ValueEnum};
 use crate::interrupt;
 use crate::setup::{self, Need};
 
-use findings::{Findings, Row, table};
+use findings::{Row, table};
 use suite::Suite;
 
 /// A part of the tests.
@@ -98,11 +95,6 @@ impl Part {
         !matches!(self, Part::Capi | Part::Ior | Part::Foreign | Part::Page | Part::Slurm | Part::Demo)
     }
 
-    /// Whether it only computes: it has no clock, no process that another waits for, and no end but its own.
-    fn only_computes(self) -> bool {
-        matches!(self, Part::Sim | Part::Model)
-    }
-
     /// Whether it runs something that is built for MPICH.
     fn uses_mpich(self) -> bool {
         matches!(self, Part::Mpich | Part::Capi)
@@ -151,9 +143,6 @@ const POWER_SEEDS: u64 = 10;
 /// Random cases of MPI-IO in `test`.
 pub const RANDOM_CASES: u64 = 2100;
 
-/// The largest niceness.
-const LEAST: i32 = 19;
-
 /// How much to do.
 #[derive(Debug, Clone)]
 pub struct Effort {
@@ -187,41 +176,15 @@ pub fn run(flags: &Flags) -> Result<ExitCode> {
 /// Runs the parts that were asked for with other counts.
 pub fn run_with(flags: &Flags, effort: Effort) -> Result<ExitCode> {
     let parts = flags.parts();
-    let started = Instant::now();
     let needs: Vec<Need> = parts.iter().flat_map(|part| part.needs()).copied().collect();
     let mut rows = vec![Row::of("setup", |_| setup::run(&needs))];
     let mut suite = Suite::new(flags.verbose, effort);
     if parts.iter().any(|part| part.uses_build()) {
         rows.push(Row::of("build", |_| suite.build(&parts)));
     }
-    rows.extend(run_all(&suite, parts.into_iter().filter(|part| *part != Part::Setup).collect()));
-    println!("\n{}", table(&rows, started.elapsed()));
-    Ok(if rows.iter().all(Row::passed) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// Runs the parts one after the other, and those that only compute beside all others, with what these leave of the processors.
-fn run_all(suite: &Suite, parts: Vec<Part>) -> Vec<Row> {
-    let run = |part: Part| move |findings: &mut Findings| interrupt::check().and_then(|()| suite.run(part, findings));
-    let in_turn = |parts: Vec<Part>| parts.into_iter().map(|part| Row::of(part.name(), run(part))).collect::<Vec<_>>();
-    let (beside, others): (Vec<_>, Vec<_>) = parts.iter().partition(|part| part.only_computes());
-    if others.is_empty() {
-        return in_turn(beside);
+    for part in parts.into_iter().filter(|part| *part != Part::Setup) {
+        rows.push(Row::of(part.name(), |findings| interrupt::check().and_then(|()| suite.run(part, findings))));
     }
-    thread::scope(|scope| {
-        let beside = scope.spawn(|| {
-            yield_to_others();
-            beside.into_iter().map(|part| Row::beside(part.name(), run(part))).collect::<Vec<_>>()
-        });
-        let mut rows = in_turn(others);
-        let mut computed = beside.join().unwrap_or_else(|panic| resume_unwind(panic));
-        computed.iter_mut().for_each(Row::show);
-        rows.extend(computed);
-        rows
-    })
-}
-
-/// Gives this thread and what it starts the lowest priority.
-fn yield_to_others() {
-    // Where that is not possible, they are as important as the others.
-    let _ = rustix::process::nice(LEAST);
+    println!("\n{}", table(&rows));
+    Ok(if rows.iter().all(Row::passed) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -17,13 +17,13 @@ use crate::mpi::Mpi;
 use crate::step::Step;
 use crate::workspace::{self, Built, Selection};
 
-/// Schedules that the simulator's limit is for. All of these run beside parts that leave them little.
+/// Schedules that the simulator's limit is for.
 const SCHEDULES_PER_LIMIT: u64 = 20_000;
-const SCHEDULES_LIMIT: Duration = Duration::from_secs(2400);
+const SCHEDULES_LIMIT: Duration = Duration::from_secs(1200);
 /// One more build of the core, and each mistake until it is found.
-const MUTANTS_LIMIT: Duration = Duration::from_secs(2400);
+const MUTANTS_LIMIT: Duration = Duration::from_secs(1800);
 /// On an idle machine of two cores a minute.
-const MODEL_LIMIT: Duration = Duration::from_secs(2400);
+const MODEL_LIMIT: Duration = Duration::from_secs(900);
 
 /// How a program is checked by its own last line, the line itself being what is shown if it passed.
 struct Program<'a> {
@@ -119,11 +119,10 @@ fn release(program: &str) -> Result<Built> {
 
 fn check(findings: &mut Findings, verbose: bool, program: Program<'_>) {
     let Program { name, command, limit, last_line } = program;
-    let are_shown = findings.are_shown();
     findings.check(name, || {
         let step = Step::new(name, command, limit);
         // A person sees the program's own progress; a log gets a line each minute.
-        let step = if are_shown && std::io::stderr().is_terminal() { step.showing_stderr() } else { step };
+        let step = if std::io::stderr().is_terminal() { step.showing_stderr() } else { step };
         let finished = step.run()?;
         let last = finished.stdout.lines().last().unwrap_or_default();
         ensure!(last_line(last), "it ended with {last:?}{}", finished.indented_output());
