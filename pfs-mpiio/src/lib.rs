@@ -36,6 +36,7 @@ mod attribute;
 mod buffer;
 mod collective;
 mod comm;
+mod contents;
 mod datarep;
 pub mod datatype;
 mod drive;

@@ -3,8 +3,9 @@
 //! Packed data and the data of a file are the same values in the same order, so a conversion needs to know nothing else.
 //! Repetitions stay repetitions.
 
+use crate::contents::{Contents, Envelope};
 use crate::datarep::Representation;
-use crate::datatype::{Contents, Envelope, size};
+use crate::datatype::size;
 use crate::element::Element;
 use crate::error::{Error, ErrorClass};
 use mpi::ffi::MPI_Datatype;

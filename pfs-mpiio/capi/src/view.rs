@@ -23,15 +23,12 @@ impl Kept {
     /// # Safety
     /// The datatype is a handle that is alive.
     unsafe fn of(datatype: MPI_Datatype) -> Result<Kept, Failure> {
-        let (mut integers, mut addresses, mut types, mut combiner) = (0, 0, 0, 0);
-        // SAFETY: the caller's promise; the variables live during the calls.
+        // SAFETY: the caller's promise.
+        if !unsafe { pfs_mpiio::datatype::is_derived(datatype) }? {
+            return Ok(Kept { datatype, is_derived: false });
+        }
+        // SAFETY: the caller's promise; the variable lives during the call.
         unsafe {
-            let asked = ffi::MPI_Type_get_envelope(datatype, &mut integers, &mut addresses, &mut types, &mut combiner);
-            Failure::check(asked, "MPI_Type_get_envelope")?;
-            // Made of no other types: it can not be freed.
-            if types == 0 {
-                return Ok(Kept { datatype, is_derived: false });
-            }
             let mut own = ffi::RSMPI_DATATYPE_NULL;
             Failure::check(ffi::MPI_Type_dup(datatype, &mut own), "MPI_Type_dup")?;
             Ok(Kept { datatype: own, is_derived: true })

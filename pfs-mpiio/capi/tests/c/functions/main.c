@@ -20,6 +20,9 @@ static const struct section sections[] = {
     {"sizes", sizes},
     {"hints", hints},
     {"views", views},
+#if HAS_LARGE_COUNTS
+    {"large counts", large_counts},
+#endif
     {"wrong views", wrong_views},
     {"positions", positions},
     {"shared positions", shared_positions},

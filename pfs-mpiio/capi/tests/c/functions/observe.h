@@ -66,6 +66,7 @@ void communicators(void);
 void sizes(void);
 void hints(void);
 void views(void);
+void large_counts(void);
 void wrong_views(void);
 void positions(void);
 void shared_positions(void);

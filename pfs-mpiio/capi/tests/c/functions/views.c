@@ -53,6 +53,73 @@ void views(void) {
     returned("MPI_File_get_view", "of no file", "FILE", MPI_File_get_view(MPI_FILE_NULL, &displacement, &etype, &filetype, datarep));
 }
 
+#if HAS_LARGE_COUNTS
+/* Where the first values of a view with this filetype lie; the type is freed. */
+static void places_of(MPI_File file, MPI_Datatype type, MPI_Offset places[12]) {
+    MPI_Type_commit(&type);
+    for (int i = 0; i < 12; i++)
+        places[i] = -1;
+    if (MPI_File_set_view(file, 0, MPI_INT, type, "native", MPI_INFO_NULL) == MPI_SUCCESS)
+        for (int i = 0; i < 12; i++)
+            MPI_File_get_byte_offset(file, i, &places[i]);
+    MPI_Type_free(&type);
+}
+
+static void same_places(MPI_File file, const char *how, MPI_Datatype small, MPI_Datatype large) {
+    MPI_Offset by_small[12], by_large[12];
+    places_of(file, small, by_small);
+    places_of(file, large, by_large);
+    saw("MPI_File_set_view", how, "1", "%d", by_small[11] > 0 && memcmp(by_small, by_large, sizeof by_small) == 0);
+}
+
+/* Types that are made with large counts are views like their twins. */
+void large_counts(void) {
+    MPI_File file = open_all("large-counts", MPI_MODE_CREATE | MPI_MODE_RDWR);
+    const int lengths[3] = {2, 1, 3}, places[3] = {1, 4, 9}, sizes[2] = {6, 8}, parts[2] = {3, 4}, starts[2] = {2, 3};
+    const MPI_Count large_lengths[3] = {2, 1, 3}, large_places[3] = {1, 4, 9}, large_bytes[3] = {4, 20, 44};
+    const MPI_Count large_sizes[2] = {6, 8}, large_parts[2] = {3, 4}, large_starts[2] = {2, 3};
+    const MPI_Aint bytes[3] = {4, 20, 44};
+    const int deals[2] = {MPI_DISTRIBUTE_CYCLIC, MPI_DISTRIBUTE_BLOCK}, grid[2] = {2, 1};
+    const int arguments[2] = {2, MPI_DISTRIBUTE_DFLT_DARG};
+    const MPI_Datatype ints[3] = {MPI_INT, MPI_INT, MPI_INT};
+    MPI_Datatype small, large;
+    MPI_Type_contiguous(5, MPI_INT, &small);
+    MPI_Type_contiguous_c(5, MPI_INT, &large);
+    same_places(file, "contiguous, large counts", small, large);
+    MPI_Type_vector(3, 2, 5, MPI_INT, &small);
+    MPI_Type_vector_c(3, 2, 5, MPI_INT, &large);
+    same_places(file, "vector, large counts", small, large);
+    MPI_Type_create_hvector(3, 2, 20, MPI_INT, &small);
+    MPI_Type_create_hvector_c(3, 2, 20, MPI_INT, &large);
+    same_places(file, "hvector, large counts", small, large);
+    MPI_Type_indexed(3, lengths, places, MPI_INT, &small);
+    MPI_Type_indexed_c(3, large_lengths, large_places, MPI_INT, &large);
+    same_places(file, "indexed, large counts", small, large);
+    MPI_Type_create_hindexed(3, lengths, bytes, MPI_INT, &small);
+    MPI_Type_create_hindexed_c(3, large_lengths, large_bytes, MPI_INT, &large);
+    same_places(file, "hindexed, large counts", small, large);
+    MPI_Type_create_indexed_block(3, 2, places, MPI_INT, &small);
+    MPI_Type_create_indexed_block_c(3, 2, large_places, MPI_INT, &large);
+    same_places(file, "indexed_block, large counts", small, large);
+    MPI_Type_create_hindexed_block(3, 2, bytes, MPI_INT, &small);
+    MPI_Type_create_hindexed_block_c(3, 2, large_bytes, MPI_INT, &large);
+    same_places(file, "hindexed_block, large counts", small, large);
+    MPI_Type_create_struct(3, lengths, bytes, ints, &small);
+    MPI_Type_create_struct_c(3, large_lengths, large_bytes, ints, &large);
+    same_places(file, "struct, large counts", small, large);
+    MPI_Type_create_subarray(2, sizes, parts, starts, MPI_ORDER_FORTRAN, MPI_INT, &small);
+    MPI_Type_create_subarray_c(2, large_sizes, large_parts, large_starts, MPI_ORDER_FORTRAN, MPI_INT, &large);
+    same_places(file, "subarray, large counts", small, large);
+    MPI_Type_create_darray(2, 1, 2, sizes, deals, arguments, grid, MPI_ORDER_C, MPI_INT, &small);
+    MPI_Type_create_darray_c(2, 1, 2, large_sizes, deals, arguments, grid, MPI_ORDER_C, MPI_INT, &large);
+    same_places(file, "darray, large counts", small, large);
+    MPI_Type_create_resized(MPI_INT, 0, 12, &small);
+    MPI_Type_create_resized_c(MPI_INT, 0, 12, &large);
+    same_places(file, "resized, large counts", small, large);
+    MPI_File_close(&file);
+}
+#endif
+
 void wrong_views(void) {
     const char *function = "MPI_File_set_view";
     MPI_File file = open_all("wrong-views", MPI_MODE_CREATE | MPI_MODE_RDWR);
