@@ -61,6 +61,8 @@ const READ: u32 = 15;
 const FRAME_BYTES_MAX: usize = 256 << 10;
 /// How often a frame's sender looks for more requests before it sends those that are there.
 const LOOKS_MAX: u32 = 32;
+/// So often it lets other threads have its core in between.
+const LOOKS_PER_YIELD: u32 = 8;
 
 /// The stream to one server, whether it is open at the moment or not. Clones are the same stream.
 #[derive(Clone, Debug)]
@@ -372,6 +374,9 @@ impl http_body::Body for Requests {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         if self.looks < LOOKS_MAX && self.desk.may_get_company() {
             self.looks += 1;
+            if self.looks.is_multiple_of(LOOKS_PER_YIELD) {
+                std::thread::yield_now();
+            }
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
