@@ -68,8 +68,20 @@ pub fn run(
     contenders: &mut [Box<dyn Contender>],
     material: &Material,
     rounds: u32,
-    mut progress: impl FnMut(u32),
+    progress: impl FnMut(u32),
 ) -> Result<Vec<Sample>> {
+    in_turns(case, contenders, material, rounds, progress, |round, contender| once(case, round, contender, material))
+}
+
+/// Has each contender of a case take its turn in each round, and in one before that is not counted.
+pub(crate) fn in_turns<S>(
+    case: &Case,
+    contenders: &mut [Box<dyn Contender>],
+    material: &Material,
+    rounds: u32,
+    mut progress: impl FnMut(u32),
+    once: impl Fn(u32, &mut dyn Contender) -> Result<S>,
+) -> Result<Vec<S>> {
     let mut part: Vec<&mut Box<dyn Contender>> =
         contenders.iter_mut().filter(|contender| case.contenders.contains(&contender.name())).collect();
     for contender in &mut part {
@@ -79,7 +91,7 @@ pub fn run(
     for round in 0..=rounds {
         progress(round);
         for contender in &mut part {
-            let sample = once(case, round, contender.as_mut(), material)
+            let sample = once(round, contender.as_mut())
                 .with_context(|| format!("{} of {}, round {round}", case.name, contender.name()))?;
             samples.extend((round > 0).then_some(sample));
         }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use crate::cases::{OURS_4, RAW};
 use crate::contenders::Contender;
 use crate::figures::{Figure, Target};
-use crate::measure::{Case, prepare};
+use crate::measure::{Case, in_turns};
 use crate::statistics::Median;
 use crate::usage::Usage;
 use crate::work::{Job, Material};
@@ -104,25 +104,12 @@ pub fn run(
     contenders: &mut [Box<dyn Contender>],
     material: &Material,
     rounds: u32,
-    mut progress: impl FnMut(u32),
+    progress: impl FnMut(u32),
 ) -> Result<Vec<Sample>> {
     let work = Loop::beside(material.large_bytes);
-    let mut part: Vec<&mut Box<dyn Contender>> =
-        contenders.iter_mut().filter(|contender| case.contenders.contains(&contender.name())).collect();
-    for contender in &mut part {
-        prepare(case, contender.as_mut(), material)?;
-    }
-    let mut samples = Vec::new();
-    for round in 0..=rounds {
-        progress(round);
-        for contender in &mut part {
-            let sample = once(case, round, contender.as_mut(), material, work)
-                .with_context(|| format!("{} of {}, round {round}", case.name, contender.name()))?;
-            samples.extend((round > 0).then_some(sample));
-        }
-        part.reverse();
-    }
-    Ok(samples)
+    in_turns(case, contenders, material, rounds, progress, |round, contender| {
+        once(case, round, contender, material, work)
+    })
 }
 
 fn once(case: &Case, round: u32, contender: &mut dyn Contender, material: &Material, work: Loop) -> Result<Sample> {
