@@ -8,8 +8,30 @@ use anyhow::Result;
 #[derive(Debug, Default)]
 pub struct Findings {
     checks: u32,
-    failed_checks: Vec<String>,
+    failed_checks: Vec<Failure>,
     tests: TestCounts,
+}
+
+/// A check that failed.
+#[derive(Debug, PartialEq, Eq)]
+struct Failure {
+    name: String,
+    error: String,
+}
+
+impl Failure {
+    /// Lines of an error that are shown again at the end; its first ones say what was run, its last ones how it ended.
+    const LINES: usize = 60;
+
+    fn shortened(&self) -> String {
+        let lines: Vec<&str> = self.error.lines().collect();
+        if lines.len() <= Self::LINES {
+            return lines.join("\n");
+        }
+        let (first, last) = (Self::LINES / 4, Self::LINES - Self::LINES / 4);
+        let left_out = format!("... {} lines more, above", lines.len() - first - last);
+        [&lines[..first], &[left_out.as_str()], &lines[lines.len() - last..]].concat().join("\n")
+    }
 }
 
 /// Tests as the test programs count them.
@@ -61,8 +83,9 @@ impl Findings {
                 }
             }
             Err(error) => {
-                println!("{name}: FAILED, {seconds:.1} s\n{error:#}");
-                self.failed_checks.push(name.to_owned());
+                let failure = Failure { name: name.to_owned(), error: format!("{error:#}") };
+                println!("{name}: FAILED, {seconds:.1} s\n{}", failure.error);
+                self.failed_checks.push(failure);
             }
         }
     }
@@ -109,14 +132,20 @@ pub fn table(rows: &[Row]) -> String {
         let result = if row.passed() { "ok" } else { "FAILED" };
         let (run, seconds) = (tests.passed + tests.failed, row.elapsed.as_secs_f64());
         text += &format!("{:<8} {result:<8} {checks:>7} {run:>8} {:>7} {seconds:>9.1}\n", row.part, tests.failed);
-        for name in failed_checks {
-            text += &format!("         failed: {name}\n");
+        for failure in failed_checks {
+            text += &format!("         failed: {}\n", failure.name);
         }
     }
     let total: Duration = rows.iter().map(|row| row.elapsed).sum();
     let tests: u32 = rows.iter().map(|row| row.findings.tests.passed).sum();
     let ignored: u32 = rows.iter().map(|row| row.findings.tests.ignored).sum();
     text + &format!("{tests} tests passed, {ignored} ignored, {:.1} s in all", total.as_secs_f64())
+}
+
+/// The errors of all checks that failed once more, each shortened: what came after them may have scrolled them away.
+pub fn failures(rows: &[Row]) -> String {
+    let failures = rows.iter().flat_map(|row| row.findings.failed_checks.iter().map(|failure| (row.part, failure)));
+    failures.map(|(part, failure)| format!("\n-- {part}: {} FAILED\n{}\n", failure.name, failure.shortened())).collect()
 }
 
 #[cfg(test)]
@@ -140,8 +169,18 @@ mod tests {
             Ok(())
         });
         assert!(!row.passed());
-        assert_eq!((row.findings.checks, row.findings.failed_checks.as_slice()), (2, &["first".to_owned()][..]));
-        assert!(table(&[row]).contains("failed: first"));
+        let first = Failure { name: "first".to_owned(), error: "why".to_owned() };
+        assert_eq!((row.findings.checks, row.findings.failed_checks.as_slice()), (2, &[first][..]));
+        assert!(table(std::slice::from_ref(&row)).contains("failed: first"));
+        assert_eq!(failures(&[row]), "\n-- unit: first FAILED\nwhy\n");
+    }
+
+    #[test]
+    fn a_long_error_is_shown_again_with_its_start_and_its_end() {
+        let error = (0..1000).map(|line| format!("{line}\n")).collect();
+        let shown = Failure { name: "long".to_owned(), error }.shortened();
+        assert!(shown.starts_with("0\n1\n") && shown.ends_with("\n998\n999"), "{shown}");
+        assert!(shown.contains("\n14\n... 940 lines more, above\n955\n"), "{shown}");
     }
 
     #[test]

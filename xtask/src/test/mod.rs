@@ -20,7 +20,7 @@ use clap::{Args, ValueEnum};
 use crate::interrupt;
 use crate::setup::{self, Need};
 
-use findings::{Row, table};
+use findings::{Row, failures, table};
 use suite::Suite;
 
 /// A part of the tests.
@@ -185,6 +185,6 @@ pub fn run_with(flags: &Flags, effort: Effort) -> Result<ExitCode> {
     for part in parts.into_iter().filter(|part| *part != Part::Setup) {
         rows.push(Row::of(part.name(), |findings| interrupt::check().and_then(|()| suite.run(part, findings))));
     }
-    println!("\n{}", table(&rows));
+    println!("{}\n{}", failures(&rows), table(&rows));
     Ok(if rows.iter().all(Row::passed) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
