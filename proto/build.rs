@@ -25,6 +25,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for message in SHOWN {
         config = config.type_attribute(format!(".pfs.v1.{message}"), "#[derive(serde::Serialize)]");
     }
-    config.bytes(".pfs.v1.WriteRequest.payload").bytes(".pfs.v1.ReadReply.payload").compile_fds(descriptors)?;
+    for message in ["WriteRequest", "WriteSection", "ReadReply"] {
+        config = config.bytes(format!(".pfs.v1.{message}.payload"));
+    }
+    config.compile_fds(descriptors)?;
     Ok(())
 }

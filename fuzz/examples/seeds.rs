@@ -14,11 +14,12 @@ use std::io::Result;
 use std::path::Path;
 
 fn main() -> Result<()> {
-    for (cuts, name) in [(0, "whole"), (1, "bytes"), (77, "frames")] {
-        for choices in 0..8 {
-            let message = write().encode_to_vec();
-            let body = if choices & 1 == 0 { message } else { with_prefix(&message) };
-            keep("write_body", &format!("{name}-{choices}"), &[&[cuts, choices], &body[..]].concat())?;
+    for (form, message) in [("", write().encode_to_vec()), ("sections-", write_in_sections().encode_to_vec())] {
+        for (cuts, name) in [(0, "whole"), (1, "bytes"), (77, "frames")] {
+            for choices in 0..8 {
+                let body = if choices & 1 == 0 { message.clone() } else { with_prefix(&message) };
+                keep("write_body", &format!("{form}{name}-{choices}"), &[&[cuts, choices], &body[..]].concat())?;
+            }
         }
     }
     let irregular = [write().encode_to_vec(), vec![0x28, 1]].concat();
@@ -87,7 +88,19 @@ fn write() -> v1::WriteRequest {
         extents: extents(),
         checksums: [&b"0123456"[..6], b"6789", b"abc"].map(|piece| Checksum::of(piece).0).to_vec(),
         payload: b"0123456789abc"[..].into(),
+        sections: Vec::new(),
     }
+}
+
+/// The same write in two sections.
+fn write_in_sections() -> v1::WriteRequest {
+    let v1::WriteRequest { checksums, payload, .. } = write();
+    let section = |checksums: &[u32], payload: &[u8]| v1::WriteSection {
+        checksums: checksums.to_vec(),
+        payload: payload.to_vec().into(),
+    };
+    let sections = vec![section(&checksums[..1], &payload[..6]), section(&checksums[1..], &payload[6..])];
+    v1::WriteRequest { checksums: Vec::new(), payload: Default::default(), sections, ..write() }
 }
 
 fn read() -> v1::ReadRequest {
@@ -242,6 +255,7 @@ fn messages() -> Vec<(&'static str, Vec<u8>)> {
     };
     vec![
         ("WriteRequest", write().encode_to_vec()),
+        ("WriteRequest", write_in_sections().encode_to_vec()),
         ("ReadRequest", read().encode_to_vec()),
         ("AllocateRequest", allocate.encode_to_vec()),
         ("CreateFileRequest", create.encode_to_vec()),

@@ -13,6 +13,8 @@ use crate::statistics::Median;
 const SPREAD_MAX: f64 = 0.05;
 /// How far past its target an interval may reach.
 const SLACK: f64 = 0.03;
+/// Of fewer rounds nothing is decided.
+const ROUNDS_MIN: usize = 21;
 
 /// What a figure is made of, in each round.
 #[derive(Clone, Copy, Debug)]
@@ -70,6 +72,8 @@ pub enum Verdict {
     Missed,
     /// The interval is too wide.
     Unresolved,
+    /// It is of too few rounds.
+    TooFew,
     /// There is no target.
     Told,
 }
@@ -170,6 +174,9 @@ impl Target {
             Target::AtLeast(least) => (median.low >= least * (1.0 - SLACK), median.high < least),
             Target::Told => return Verdict::Told,
         };
+        if median.count < ROUNDS_MIN {
+            return Verdict::TooFew;
+        }
         // An interval that lies on the wrong side altogether is a miss, however wide.
         if median.spread() > SPREAD_MAX && !missed && (is_ratio || !met) {
             return Verdict::Unresolved;
@@ -194,6 +201,7 @@ impl fmt::Display for Verdict {
             Verdict::Met => "met",
             Verdict::Missed => "missed",
             Verdict::Unresolved => "unresolved",
+            Verdict::TooFew => "too few rounds",
             Verdict::Told => "",
         })
     }
@@ -250,7 +258,7 @@ mod tests {
 
     #[test]
     fn wide_intervals_decide_nothing_unless_all_of_it_is_wrong() {
-        let median = |value, low, high| Median { value, low, high };
+        let median = |value, low, high| Median { value, low, high, count: 21 };
         let most = Target::AtMost(1.25);
         assert_eq!(most.verdict(&median(1.2, 1.1, 1.3), true), Verdict::Unresolved);
         assert_eq!(most.verdict(&median(1.2, 1.1, 1.27), false), Verdict::Met);
@@ -259,12 +267,16 @@ mod tests {
         assert_eq!(most.verdict(&median(1.26, 1.25, 1.28), true), Verdict::Met);
         assert_eq!(Target::AtLeast(0.8).verdict(&median(0.79, 0.78, 0.8), true), Verdict::Met);
         assert_eq!(Target::AtLeast(0.8).verdict(&median(0.78, 0.77, 0.8), true), Verdict::Missed);
+        let few = Median { count: 20, ..median(1.2, 1.2, 1.2) };
+        assert_eq!([true, false].map(|is_ratio| most.verdict(&few, is_ratio)), [Verdict::TooFew; 2]);
+        assert_eq!(Target::Told.verdict(&few, true), Verdict::Told);
     }
 
     #[test]
     fn a_wide_interval_that_is_past_its_target_says_so() {
-        let judged =
-            |target, low, high| Figure::new("x".to_owned(), &Median { value: 12.0, low, high }, target, true).judged();
+        let judged = |target, low, high| {
+            Figure::new("x".to_owned(), &Median { value: 12.0, low, high, count: 21 }, target, true).judged()
+        };
         assert_eq!(judged(Target::AtLeast(5.0), 9.0, 15.0), "unresolved, all on the right side");
         assert_eq!(judged(Target::AtLeast(10.0), 9.0, 15.0), "unresolved");
         assert_eq!(judged(Target::AtMost(5.0), 9.0, 15.0), "missed");

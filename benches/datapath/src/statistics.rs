@@ -9,6 +9,8 @@ pub struct Median {
     pub low: f64,
     /// Upper end of the interval.
     pub high: f64,
+    /// How many values it is of.
+    pub count: usize,
 }
 
 impl Median {
@@ -19,7 +21,12 @@ impl Median {
         sorted.sort_by(f64::total_cmp);
         let cut = outside(sorted.len());
         let (lower, upper) = (sorted[(sorted.len() - 1) / 2], sorted[sorted.len() / 2]);
-        Median { value: f64::midpoint(lower, upper), low: sorted[cut], high: sorted[sorted.len() - 1 - cut] }
+        Median {
+            value: f64::midpoint(lower, upper),
+            low: sorted[cut],
+            high: sorted[sorted.len() - 1 - cut],
+            count: sorted.len(),
+        }
     }
 
     /// Half the interval's width, as a part of the median; of the upper end if the median is 0.
@@ -57,8 +64,8 @@ mod tests {
     #[test]
     fn a_median_lies_in_its_interval() {
         let values: Vec<f64> = (1..=21).rev().map(f64::from).collect();
-        assert_eq!(Median::of(&values), Median { value: 11.0, low: 6.0, high: 16.0 });
-        assert_eq!(Median::of(&[3.0, 1.0]), Median { value: 2.0, low: 1.0, high: 3.0 });
+        assert_eq!(Median::of(&values), Median { value: 11.0, low: 6.0, high: 16.0, count: 21 });
+        assert_eq!(Median::of(&[3.0, 1.0]), Median { value: 2.0, low: 1.0, high: 3.0, count: 2 });
         assert_eq!(Median::of(&[2.0]).spread(), 0.0);
     }
 }

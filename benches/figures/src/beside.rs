@@ -41,11 +41,15 @@ pub fn markdown(suite: &Path) -> Result<String> {
 
 fn section(text: &mut String, measurement: &str, kept: &Kept) {
     let Kept { machine, rounds, figures } = kept;
+    let judged: Vec<&Figure> = figures.iter().filter(|figure| figure.target != Target::Told).collect();
+    if judged.is_empty() {
+        return;
+    }
     let commit = &machine.commit;
     writeln!(text, "\n## Targets of `cargo xtask bench {measurement}`\n\nCommit {commit}, {rounds} rounds.\n")
         .expect("to a string");
     text.push_str("| figure | median | 95 % | target | |\n|---|---|---|---|---|\n");
-    for figure in figures.iter().filter(|figure| figure.target != Target::Told) {
+    for figure in judged {
         let (name, value, [low, high]) = (&figure.name, short(figure.value), figure.interval.map(short));
         let (target, judged) = (wanted(figure.target), verdict(figure));
         writeln!(text, "| {name} | {value} | {low} – {high} | {target} | {judged} |").expect("to a string");
@@ -65,11 +69,15 @@ mod tests {
         let suite = day.path().join("suite");
         fs::create_dir(&suite).unwrap();
         assert_eq!(markdown(&suite).unwrap(), "");
-        let median = Median { value: 0.9, low: 0.88, high: 0.92 };
+        let median = Median { value: 0.9, low: 0.88, high: 0.92, count: 21 };
         let figure = |name: &str, target| Figure::new(name.to_owned(), &median, target, true);
-        let figures = vec![figure("wall", Target::AtLeast(0.8)), figure("rate", Target::Told)];
-        let report = Report { machine: machine::Machine::describe("abc"), rounds: 21, figures };
-        report.keep(&day.path().join("datapath"), &[]).unwrap();
+        let keep = |figures| {
+            let report = Report { machine: machine::Machine::describe("abc"), rounds: 21, figures };
+            report.keep(&day.path().join("datapath"), &[]).unwrap();
+        };
+        keep(vec![figure("rate", Target::Told)]);
+        assert_eq!(markdown(&suite).unwrap(), "", "nothing was judged");
+        keep(vec![figure("wall", Target::AtLeast(0.8)), figure("rate", Target::Told)]);
         let text = markdown(&suite).unwrap();
         assert!(text.contains("`cargo xtask bench datapath`\n\nCommit abc, 21 rounds."), "{text}");
         assert!(text.ends_with("| wall | 0.90 | 0.88 – 0.92 | ≥ 0.80 | met |\n"), "{text}");

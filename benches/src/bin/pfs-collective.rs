@@ -72,7 +72,7 @@ fn run(options: &Options, world: &SimpleCommunicator) -> Result<()> {
     if world.rank() != 0 {
         return Ok(());
     }
-    let mut figures = report::wait_figures(&waits);
+    let mut figures = report::wait_figures(&waits, options.rounds);
     let table = report::table(&samples, &groups, &ratios) + &report::waits_table(&figures);
     figures.extend(ratios.into_iter().map(|ratio| ratio.figure));
     let lines = report::lines(&figures);

@@ -71,12 +71,12 @@ pub fn table(samples: &[Sample], groups: &[Group], ratios: &[Ratio]) -> String {
     text
 }
 
-/// The token waits of all contenders, as parts of the time.
-pub fn wait_figures(waits: &[TokenWait]) -> Vec<Figure> {
+/// The token waits of all contenders, as parts of the time of so many rounds.
+pub fn wait_figures(waits: &[TokenWait], rounds: u32) -> Vec<Figure> {
     let figure = |wait: &TokenWait| {
         let TokenWait { group, contender, way, share } = *wait;
         let name = format!("{group}-{}-{}-token-wait", way.name(), contender.replace(' ', "-"));
-        let all = Median { value: share, low: share, high: share };
+        let all = Median { value: share, low: share, high: share, count: rounds as usize };
         Figure::new(name, &all, Target::AtMost(TOKEN_WAIT_MAX), false)
     };
     waits.iter().map(figure).collect()
@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn lines_are_name_value_spread() {
         let wait = |share| TokenWait { group: "box", contender: "one by one", way: Way::Read, share };
-        let waits = wait_figures(&[wait(0.002), wait(0.02)]);
+        let waits = wait_figures(&[wait(0.002), wait(0.02)], 21);
         assert_eq!(waits.iter().map(|wait| wait.verdict).collect::<Vec<_>>(), [Verdict::Met, Verdict::Missed]);
         assert_eq!(lines(&waits[..1]), "box-read-one-by-one-token-wait 0.00200 0.000\n");
         assert!(waits_table(&waits).ends_with("0.02000  <=0.01  missed\n"));

@@ -2,12 +2,12 @@
 //!
 //! Invariants of every [`Write`] and [`Read`]: 1 to [`EXTENTS_PER_REQUEST_MAX`] extents, each with a byte and inside
 //! the largest file; all together at most [`DATA_REQUEST_BYTES_MAX`] bytes; a write's payload is exactly as long, and it
-//! has one checksum for each piece, or none.
+//! has one checksum for each piece, or none. In sections, each of these has a byte and is of whole pieces.
 
-use super::{ConvertError, Problem, Result, bounded, each, id, ids, nested};
+use super::{Contradiction, ConvertError, Problem, Result, bounded, each, id, ids, nested};
 use crate::transport::{DATA_REQUEST_BYTES_MAX, EXTENTS_PER_REQUEST_MAX};
 use crate::v1;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use pfs_core::checksum::{self, Checksum};
 use pfs_core::extent::{MAX_FILE_BYTES, ObjectOffset};
 use pfs_core::ids::{Boot, ClientId, FileId, GroupId, ObjectId, Stamp};
@@ -150,9 +150,69 @@ impl TryFrom<v1::WriteRequest> for Write {
     type Error = ConvertError;
 
     fn try_from(mut request: v1::WriteRequest) -> Result<Self> {
+        if !request.sections.is_empty() {
+            return joined(request);
+        }
         let payload = std::mem::take(&mut request.payload);
         let WriteHead { stamp, sequence, object, extents, checksums } = WriteHead::new(request, payload.len() as u64)?;
         Ok(Write { stamp, sequence, object, extents, checksums, payload })
+    }
+}
+
+/// A write of which all sections are there.
+fn joined(mut request: v1::WriteRequest) -> Result<Write> {
+    let mut sections = std::mem::take(&mut request.sections);
+    let (WriteHead { stamp, sequence, object, extents, mut checksums }, mut rule) = WriteHead::with_sections(request)?;
+    for section in &sections {
+        rule.next(section.checksums.len(), section.payload.len())?;
+        checksums.extend(section.checksums.iter().copied().map(Checksum));
+    }
+    rule.end()?;
+    let payload = match &mut sections[..] {
+        [only] => std::mem::take(&mut only.payload),
+        all => {
+            let mut payload = BytesMut::with_capacity(all.iter().map(|section| section.payload.len()).sum());
+            all.iter().for_each(|section| payload.extend_from_slice(&section.payload));
+            payload.freeze()
+        }
+    };
+    Ok(Write { stamp, sequence, object, extents, checksums, payload })
+}
+
+/// What sections of a write must be, one after the other.
+#[derive(Clone, Debug)]
+pub struct SectionRule {
+    /// Bytes of each piece.
+    pieces: Vec<usize>,
+    /// Pieces that came.
+    pieces_done: usize,
+    /// Sections that came.
+    sections: usize,
+}
+
+impl SectionRule {
+    /// Whether the next section is of the next pieces: how many checksums and bytes it has.
+    pub fn next(&mut self, checksums: usize, payload_bytes: usize) -> Result<()> {
+        let refused = |problem| Err(ConvertError::new(format!("sections[{}]", self.sections), problem));
+        let to_come = &self.pieces[self.pieces_done..];
+        let Some(pieces) = to_come.get(..checksums).filter(|pieces| !pieces.is_empty()) else {
+            return refused(Problem::SectionChecksums { checksums, pieces: to_come.len() });
+        };
+        let bytes: usize = pieces.iter().sum();
+        if payload_bytes != bytes {
+            return refused(Problem::SectionLength { payload: payload_bytes, checksums, pieces: bytes });
+        }
+        self.pieces_done += checksums;
+        self.sections += 1;
+        Ok(())
+    }
+
+    /// Whether all pieces came.
+    pub fn end(&self) -> Result<()> {
+        match self.pieces.len() - self.pieces_done {
+            0 => Ok(()),
+            pieces => Err(ConvertError::new("sections", Problem::SectionsMissing { pieces })),
+        }
     }
 }
 
@@ -184,6 +244,17 @@ impl WriteHead {
         let checksums = checksums(request.checksums, &extents)?;
         Ok(WriteHead { stamp, sequence: request.sequence, object, extents, checksums })
     }
+
+    /// The same of a write whose payload comes in sections: what these have to be.
+    pub fn with_sections(request: v1::WriteRequest) -> Result<(Self, SectionRule)> {
+        if !request.payload.is_empty() || !request.checksums.is_empty() {
+            return Err(ConvertError::new("sections", Problem::Contradiction(Contradiction::Sections)));
+        }
+        let bytes = request.extents.iter().fold(0, |sum: u64, extent| sum.saturating_add(extent.length));
+        let head = WriteHead::new(request, bytes)?;
+        let pieces = pieces(&head.extents).map(|piece| piece.length).collect();
+        Ok((head, SectionRule { pieces, pieces_done: 0, sections: 0 }))
+    }
 }
 
 impl From<Write> for v1::WriteRequest {
@@ -195,6 +266,7 @@ impl From<Write> for v1::WriteRequest {
             extents: wire_extents(write.extents),
             checksums: wire_checksums(&write.checksums),
             payload: write.payload,
+            sections: Vec::new(),
         }
     }
 }

@@ -101,6 +101,32 @@ pub enum Problem {
         /// Pieces of all extents.
         pieces: usize,
     },
+    /// A section without checksums, or with more than there are pieces left.
+    #[error(
+        "has {checksums} checksums, and {pieces} pieces are to come; a section has one or more, with a checksum for each"
+    )]
+    SectionChecksums {
+        /// Checksums of the section.
+        checksums: usize,
+        /// Pieces that are in no section before it.
+        pieces: usize,
+    },
+    /// A section that is not as long as its pieces.
+    #[error("has {payload} bytes and {checksums} checksums, but so many pieces have {pieces} bytes")]
+    SectionLength {
+        /// Bytes of the section's payload.
+        payload: usize,
+        /// Its checksums.
+        checksums: usize,
+        /// Bytes of the pieces that these are of.
+        pieces: usize,
+    },
+    /// Sections that are not of all pieces.
+    #[error("end {pieces} pieces before the end of the extents")]
+    SectionsMissing {
+        /// Pieces that are in none.
+        pieces: usize,
+    },
     /// A regular set of ranges that is impossible.
     #[error("is impossible: {0}")]
     Pattern(#[from] PatternError),
@@ -156,6 +182,9 @@ pub enum Contradiction {
     /// An open id without a holder, or the other way round.
     #[error("an open has an id and a holder, and nothing opened has neither")]
     Open,
+    /// A write with sections that has a payload or checksums outside of them.
+    #[error("a write with sections has its payload and its checksums in them")]
+    Sections,
 }
 
 /// Why a message was refused.

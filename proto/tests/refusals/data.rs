@@ -23,7 +23,27 @@ fn extent(offset: u64, length: u64) -> v1::ObjectExtent {
 fn write() -> v1::WriteRequest {
     let extents = vec![extent(0, 3), extent(4096, 2)];
     let checksums = Vec::new();
-    v1::WriteRequest { stamp: stamp(), sequence: 1, object: object(), extents, checksums, payload: b"abcde"[..].into() }
+    let payload = b"abcde"[..].into();
+    v1::WriteRequest {
+        stamp: stamp(),
+        sequence: 1,
+        object: object(),
+        extents,
+        checksums,
+        payload,
+        sections: Vec::new(),
+    }
+}
+
+fn section(checksums: usize, payload: &'static [u8]) -> v1::WriteSection {
+    v1::WriteSection { checksums: vec![7; checksums], payload: payload.into() }
+}
+
+/// Two extents of three pieces in two sections.
+fn write_in_sections() -> v1::WriteRequest {
+    let extents = vec![extent(4093, 5), extent(10, 2)];
+    let sections = vec![section(1, b"abc"), section(2, b"defg")];
+    v1::WriteRequest { extents, payload: Default::default(), sections, ..write() }
 }
 
 fn read() -> v1::ReadRequest {
@@ -68,6 +88,37 @@ fn writes() {
             ("payload", payload(0, 5), |w| w.payload.clear()),
         ],
     );
+}
+
+#[test]
+fn writes_in_sections() {
+    let both = Problem::Contradiction(Contradiction::Sections);
+    let checksums = |checksums, pieces| Problem::SectionChecksums { checksums, pieces };
+    let length = |payload, checksums, pieces| Problem::SectionLength { payload, checksums, pieces };
+    refuses::<v1::WriteRequest, Write>(
+        &write_in_sections(),
+        &[
+            ("sections", both.clone(), |w| w.payload = b"x"[..].into()),
+            ("sections", both, |w| w.checksums = vec![7; 3]),
+            ("sections[0]", checksums(0, 3), |w| w.sections[0].checksums.clear()),
+            ("sections[1]", checksums(3, 2), |w| w.sections[1].checksums.push(7)),
+            ("sections[0]", length(3, 2, 5), |w| w.sections[0].checksums.push(7)),
+            ("sections[1]", length(3, 2, 4), |w| w.sections[1].payload = b"def"[..].into()),
+            ("sections[0]", length(0, 1, 3), |w| w.sections[0].payload.clear()),
+            ("sections", Problem::SectionsMissing { pieces: 2 }, |w| w.sections.truncate(1)),
+            ("sections[2]", checksums(1, 0), |w| w.sections.push(section(1, b"h"))),
+            ("extents", Problem::Empty, |w| w.extents.clear()),
+        ],
+    );
+}
+
+#[test]
+fn sections_are_one_payload() {
+    let write = Write::try_from(write_in_sections()).unwrap();
+    assert_eq!((&write.payload[..], write.checksums.len()), (&b"abcdefg"[..], 3));
+    let extents = vec![extent(4093, 3)];
+    let one = v1::WriteRequest { extents, sections: vec![section(1, b"abc")], ..write_in_sections() };
+    assert_eq!(Write::try_from(one).unwrap().payload, b"abc"[..]);
 }
 
 #[test]

@@ -31,7 +31,7 @@ pub type Slices<'a> = SmallVec<[&'a [u8]; 8]>;
 #[derive(Debug)]
 pub struct Arriving {
     extents: Vec<ObjectExtent>,
-    /// One for each piece, or none.
+    /// Of the first pieces, and of each that is summed; or none at all.
     given: Vec<Checksum>,
     pieces_summed: usize,
     summed: Position,
@@ -49,7 +49,8 @@ pub struct Arriving {
 }
 
 impl Arriving {
-    /// A payload for these extents, with one checksum for each piece, or none: then they are made here.
+    /// A payload for these extents, with one checksum for each piece, or none: then they come with the bytes
+    /// ([`expect`](Self::expect)), or are made here.
     pub fn new(extents: Vec<ObjectExtent>, given: Vec<Checksum>) -> Self {
         Arriving {
             extents,
@@ -64,6 +65,11 @@ impl Arriving {
             checksums: Vec::new(),
             chunk: Vec::new(),
         }
+    }
+
+    /// Checksums of the next pieces that have none yet; before their bytes.
+    pub fn expect(&mut self, checksums: &[Checksum]) {
+        self.given.extend_from_slice(checksums);
     }
 
     /// Checks the next bytes; tells how many bytes, of what was held and of these, are whole pieces now. They are to be

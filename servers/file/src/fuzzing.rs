@@ -3,10 +3,11 @@
 use crate::arriving::{Arriving, Slices};
 use crate::metered::Budget;
 use crate::wire::grpc::Messages;
+use crate::wire::payload::Payload;
 use crate::wire::small::request::{Operation, Request};
-use crate::wire::write::{Opened, Payload, open};
-use crate::writing::Pieces;
-use bytes::{Bytes, BytesMut};
+use crate::wire::write::{Opened, open};
+use crate::writing::{Batch, Pieces};
+use bytes::BytesMut;
 use http_body::Body as _;
 use pfs_core::checksum::Checksum;
 use pfs_proto::data::{ObjectExtent, Read, Write, WriteHead};
@@ -55,13 +56,11 @@ impl Arrived {
 pub async fn parse_write(body: Body) -> Parsed {
     match open(body).await {
         Opened::Irregular(body) => replayed(body).await,
-        Opened::Regular { head, payload_bytes, rest } => {
-            let payload = Payload { left: payload_bytes, rest, budget: Budget::new(BUDGET_BYTES), share: None };
+        Opened::Regular(opening) => {
             let mut arrived = Arrived::default();
-            let head = WriteHead::new(head, payload_bytes as u64).map_err(ErrorDetail::from);
-            match head {
+            match opening.expect(Budget::new(BUDGET_BYTES)) {
                 Err(error) => Parsed::Refused(arrived, error),
-                Ok(head) => match take(head, payload, &mut arrived).await {
+                Ok((head, payload)) => match take(head, payload, &mut arrived).await {
                     Err(error) => Parsed::Refused(arrived, error),
                     Ok(()) => Parsed::Whole(arrived),
                 },
@@ -73,12 +72,13 @@ pub async fn parse_write(body: Body) -> Parsed {
 async fn take(head: WriteHead, mut payload: Payload, arrived: &mut Arrived) -> Result<(), ErrorDetail> {
     let mut arriving = Arriving::new(head.extents.clone(), head.checksums.clone());
     arrived.head = Some(head);
-    let mut batch: Vec<Bytes> = Vec::new();
+    let mut batch = Batch::default();
     while payload.next(&mut batch).await? {
+        arriving.expect(&batch.checksums);
         let wrong = |wrong| ErrorDetail::new(ErrorCode::Unavailable, format!("{wrong}"));
-        let whole = arriving.check(&batch).map_err(wrong)?;
-        arrived.add(arriving.ready(&batch, whole));
-        arriving.settle(&batch, whole);
+        let whole = arriving.check(&batch.parts).map_err(wrong)?;
+        arrived.add(arriving.ready(&batch.parts, whole));
+        arriving.settle(&batch.parts, whole);
     }
     Ok(())
 }

@@ -21,11 +21,29 @@ use std::time::Duration;
 /// How long the metadata server may take to vouch for a file, at each of its addresses.
 const VOUCH_TIME_MAX: Duration = Duration::from_secs(5);
 
+/// Bytes of a write that are handled at once.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// The bytes.
+    pub parts: Vec<Bytes>,
+    /// Checksums that came with them: of the next pieces that had none yet.
+    pub checksums: Vec<Checksum>,
+}
+
+impl Batch {
+    /// Makes it empty.
+    pub fn clear(&mut self) {
+        self.parts.clear();
+        self.checksums.clear();
+    }
+}
+
 /// The bytes of a write.
 pub trait Pieces: Send {
     /// Replaces `batch` by the next bytes, at most a chunk of the gate less a block; false at the end. All together are
-    /// as long as was announced. What they take of a budget is given back with the next call.
-    fn next(&mut self, batch: &mut Vec<Bytes>) -> impl Future<Output = Result<bool, ErrorDetail>> + Send;
+    /// as long as was announced, and no byte comes before its piece's checksum. What they take of a budget is given back
+    /// with the next call.
+    fn next(&mut self, batch: &mut Batch) -> impl Future<Output = Result<bool, ErrorDetail>> + Send;
 }
 
 /// Whole pieces: where they go, their bytes, their checksums.
@@ -62,13 +80,15 @@ impl FileServer {
         let running = Arc::new(self.gate.begin_write(stamp, sequence, object.file, epoch)?);
         self.ensure(object, &running).await?;
         let mut arriving = Arriving::new(extents, checksums);
-        let mut batch = Vec::new();
+        let mut batch = Batch::default();
         while payload.next(&mut batch).await? {
-            let whole = arriving.check(&batch).map_err(|wrong| self.changed(object, wrong))?;
-            if whole > 0 && !self.write_batch_now(&running, object, arriving.ready(&batch, whole))? {
-                self.write_batch(&running, object, arriving.ready(&batch, whole)).await?;
+            arriving.expect(&batch.checksums);
+            let parts = &batch.parts;
+            let whole = arriving.check(parts).map_err(|wrong| self.changed(object, wrong))?;
+            if whole > 0 && !self.write_batch_now(&running, object, arriving.ready(parts, whole))? {
+                self.write_batch(&running, object, arriving.ready(parts, whole)).await?;
             }
-            arriving.settle(&batch, whole);
+            arriving.settle(parts, whole);
         }
         let running = Arc::into_inner(running).expect("the disk is done with the request");
         Ok(running.finish()?)

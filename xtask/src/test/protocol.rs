@@ -92,7 +92,7 @@ pub fn model(verbose: bool, findings: &mut Findings) -> Result<()> {
 /// Loses the power of a store's disk, then kills, stops and cuts off real servers and clients.
 pub fn faults(built: &Built, effort: &Effort, verbose: bool, findings: &mut Findings) -> Result<()> {
     let seeds = effort.power_seeds;
-    let (command, limit) = faults::store::program(1, seeds)?;
+    let (command, limit) = faults::store::program(built, 1, seeds)?;
     check(
         findings,
         verbose,

@@ -149,23 +149,28 @@ impl Release {
 
 /// The checksum of each piece of a request, whose payload is in these slices.
 pub(crate) fn checksums(request: &DataRequest, slices: &[impl AsRef<[u8]>]) -> Vec<u32> {
+    sums_of(pieces(&request.extents).map(|piece| piece.length), slices)
+}
+
+/// The checksums of pieces of so many bytes, which lie one after the other in these slices.
+pub(crate) fn sums_of(pieces: impl Iterator<Item = usize>, slices: &[impl AsRef<[u8]>]) -> Vec<u32> {
     let mut slices = slices.iter().map(AsRef::as_ref);
     let mut slice: &[u8] = &[];
-    let sum_of = |piece: pfs_core::checksum::Piece| {
-        if let Some((bytes, rest)) = slice.split_at_checked(piece.length) {
+    let sum_of = |length: usize| {
+        if let Some((bytes, rest)) = slice.split_at_checked(length) {
             slice = rest;
             return Checksum::of(bytes).0;
         }
-        let (mut sum, mut left) = (Checksummer::new(), piece.length);
+        let (mut sum, mut left) = (Checksummer::new(), length);
         while left > 0 {
             let (bytes, rest) = slice.split_at(left.min(slice.len()));
             sum.update(bytes);
             left -= bytes.len();
-            slice = if left > 0 { slices.next().expect("the slices are the payload") } else { rest };
+            slice = if left > 0 { slices.next().expect("the slices have all bytes of the pieces") } else { rest };
         }
         sum.finish().0
     };
-    pieces(&request.extents).map(sum_of).collect()
+    pieces.map(sum_of).collect()
 }
 
 fn recalled() -> Error {

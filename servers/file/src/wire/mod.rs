@@ -2,7 +2,7 @@
 //!
 //! [`Wire`] lies around the generated service and takes the paths of `Write`, `ReadStream` and `Small` for itself:
 //!
-//! * [`mod@write`]: a payload goes from the transport to the object piece by piece;
+//! * [`mod@write`]: a [`payload`] goes from the transport to the object piece by piece;
 //! * [`read_stream`]: replies are read into buffers that the transport sends as they are;
 //! * [`small`]: many requests and answers over one stream.
 //!
@@ -10,6 +10,7 @@
 
 pub mod grpc;
 mod held;
+pub mod payload;
 mod read_stream;
 mod reply;
 pub mod small;

@@ -161,6 +161,21 @@ def main(directory, metadata_address, secret_file):
     text = refused(server.Write, write(extents, bytes(len(payload)), wrong), proof, grpc.StatusCode.UNAVAILABLE)
     assert "checksum" in text and str(file.file_id) in text, text
     call(server.Write, write([extent(500, 3)], b"abc"), proof)
+
+    # The same bytes in sections of whole pieces, and one byte less than its section has pieces for.
+    def in_sections(payload):
+        sums, cut = checksums(extents, payload), BLOCK - 1000 + BLOCK
+        request = write(extents, b"")
+        request.sections.add(checksums=sums[:2], payload=payload[:cut])
+        request.sections.add(checksums=sums[2:], payload=payload[cut:])
+        return request
+
+    call(server.Write, in_sections(bytes(len(payload))), proof)
+    assert call(server.Read, read(extents), proof).payload == bytes(len(payload))
+    call(server.Write, in_sections(payload), proof)
+    short = in_sections(payload)
+    short.sections[1].payload = short.sections[1].payload[1:]
+    refused(server.Write, short, proof, grpc.StatusCode.INVALID_ARGUMENT)
     refused(server.Write, write(extents, payload[1:]), proof, grpc.StatusCode.INVALID_ARGUMENT)
 
     # Reads: in one reply and in many.

@@ -58,6 +58,7 @@ pub fn write_request(file: u64, offset: u64, bytes: &[u8]) -> v1::WriteRequest {
         checksums: Vec::new(),
         extents: vec![extent(offset, bytes.len() as u64)],
         payload: bytes.to_vec().into(),
+        sections: Vec::new(),
     }
 }
 
