@@ -2,7 +2,7 @@
 
 use crate::errhandler;
 use crate::failure::{Failure, SUCCESS};
-use crate::table::Entry;
+use crate::table::{self, Entry};
 use crate::trace::{self, Call};
 use mpi::ffi::{self, MPI_File};
 use pfs_mpiio::ErrorClass;
@@ -11,6 +11,12 @@ use std::ffi::c_int;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+
+/// Whether a handle is a file that is not ours, of which nothing is to be shown. If not, it has to be looked at more closely.
+#[inline]
+pub fn is_of_others(handle: MPI_File) -> bool {
+    !table::may_be_ours(handle) && handle != file_null() && trace::level() < trace::Level::All
+}
 
 /// A call for a file of ours.
 pub fn of_file<T: fmt::Debug>(

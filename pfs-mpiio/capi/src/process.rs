@@ -1,7 +1,8 @@
 //! The begin and the end of MPI.
 //!
 //! A thread of ours completes requests, so MPI is asked to let every thread call it (`MPI_THREAD_MULTIPLE`), whatever the program
-//! asks for: more than that is always allowed. `PFS_MPIIO_THREADS=asked` leaves it at what the program asks for.
+//! asks for: more than that is always allowed. But MPI then takes locks in all of its calls, so it is asked only in a process
+//! that can open files of ours. `PFS_MPIIO_THREADS=asked` leaves it at what the program asks for.
 //!
 //! At the end, files that a program has left open are closed. MPI says when: it deletes the attributes of `MPI_COMM_SELF` first of
 //! all, the last that was set first. Ours is set at the begin, so it comes after those of the libraries that use files, which
@@ -11,6 +12,7 @@ use crate::failure::{Failure, SUCCESS};
 use crate::native::native;
 use crate::{call, table, trace};
 use mpi::ffi::{self, MPI_Comm};
+use pfs_client::SECRET_FILE_VARIABLE;
 use std::ffi::{c_char, c_int, c_void};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,19 +35,24 @@ pub unsafe fn begin(argc: *mut c_int, argv: *mut *mut *mut c_char, asked: c_int)
     (code, provided)
 }
 
+/// The level that MPI is asked for.
 fn wanted(asked: c_int) -> c_int {
-    match std::env::var(VARIABLE).as_deref() {
-        Ok("asked") => asked,
-        Ok("" | "multiple") | Err(_) => {
-            // SAFETY: a constant of MPI.
-            unsafe { ffi::RSMPI_THREAD_MULTIPLE }
-        }
+    let is_raised = match std::env::var(VARIABLE).as_deref() {
+        Ok("asked") => false,
+        Ok("multiple") => true,
+        Ok("" | "auto") | Err(_) => can_open_files(),
         Ok(other) => {
-            eprintln!("pfs: {VARIABLE}={other}: it is multiple or asked; multiple it is");
-            // SAFETY: a constant of MPI.
-            unsafe { ffi::RSMPI_THREAD_MULTIPLE }
+            eprintln!("pfs: {VARIABLE}={other}: it is auto, multiple or asked; auto it is");
+            can_open_files()
         }
-    }
+    };
+    // SAFETY: a constant of MPI.
+    if is_raised { unsafe { ffi::RSMPI_THREAD_MULTIPLE } } else { asked }
+}
+
+/// No file is opened without the file with the cluster's secret, and that is named nowhere else.
+fn can_open_files() -> bool {
+    std::env::var_os(SECRET_FILE_VARIABLE).is_some()
 }
 
 /// Whether ranks see each other's accesses at once: `PFS_MPIIO_VISIBILITY`. Most programs were only ever run where they do.

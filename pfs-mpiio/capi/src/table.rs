@@ -72,10 +72,15 @@ fn count(handle: MPI_File) -> &'static AtomicU32 {
     &COUNTS[(address >> 4 ^ address >> 12) % PARTS]
 }
 
-/// The file of a handle, if it is one of ours.
+/// Whether there is a file of ours in the part of the table that a handle belongs to.
 #[inline]
+pub fn may_be_ours(handle: MPI_File) -> bool {
+    count(handle).load(Ordering::Relaxed) > 0
+}
+
+/// The file of a handle, if it is one of ours.
 pub fn find(handle: MPI_File) -> Option<Arc<Entry>> {
-    if count(handle).load(Ordering::Relaxed) == 0 {
+    if !may_be_ours(handle) {
         return None;
     }
     FILES.read().unwrap_or_else(PoisonError::into_inner).get(&(handle as usize)).cloned()

@@ -9,6 +9,8 @@ use std::ffi::c_int;
 use std::slice::{from_raw_parts, from_raw_parts_mut};
 
 /// A function that completes at most one request.
+#[cold]
+#[inline(never)]
 pub fn one(function: &'static str, call: impl FnOnce() -> c_int) -> c_int {
     let (code, failed) = requests::watch(call);
     failed.first().map_or(code, |failed| raise(function, failed))
@@ -18,6 +20,8 @@ pub fn one(function: &'static str, call: impl FnOnce() -> c_int) -> c_int {
 ///
 /// # Safety
 /// There are so many requests at the pointer.
+#[cold]
+#[inline(never)]
 pub unsafe fn before(count: c_int, requests: *const MPI_Request) -> Vec<MPI_Request> {
     match usize::try_from(count) {
         Ok(count) if count > 0 && !requests.is_null() => {
@@ -33,6 +37,8 @@ pub unsafe fn before(count: c_int, requests: *const MPI_Request) -> Vec<MPI_Requ
 ///
 /// # Safety
 /// `statuses` is `MPI_STATUSES_IGNORE`, or there are as many as are completed.
+#[cold]
+#[inline(never)]
 pub unsafe fn several(
     function: &'static str,
     before: &[MPI_Request],

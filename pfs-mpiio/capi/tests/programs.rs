@@ -52,10 +52,21 @@ fn library() -> Result<PathBuf> {
 
 /// Launches a case with the library and more in the environment.
 fn launch(cluster: &ProcessCluster, ranks: u32, variables: &[(&str, &str)], arguments: &[&str]) -> Result<Ranks> {
-    let preload = format!("LD_PRELOAD={}", library()?.display());
+    launch_by_env(cluster, ranks, variables, &[], arguments)
+}
+
+/// The same with options of `env`.
+fn launch_by_env(
+    cluster: &ProcessCluster,
+    ranks: u32,
+    variables: &[(&str, &str)],
+    options: &[&str],
+    arguments: &[&str],
+) -> Result<Ranks> {
     // Not in the launcher's own environment: it is no program of MPI.
-    let arguments: Vec<&str> = [&preload, cases().path.as_str()].into_iter().chain(arguments.iter().copied()).collect();
-    Ranks::launch_with(cluster, ranks, "env", &arguments, variables)
+    let preload = format!("LD_PRELOAD={}", library()?.display());
+    let program = [preload.as_str(), cases().path.as_str()];
+    Ranks::launch_with(cluster, ranks, "env", &[options, &program[..], arguments].concat(), variables)
 }
 
 fn all_cases(cluster: &ProcessCluster, ranks: u32, variables: &[(&str, &str)], arguments: &[&str]) -> Result<()> {
@@ -80,6 +91,25 @@ fn programs_work_as_they_are() -> Result<()> {
 fn programs_work_with_few_threads() -> Result<()> {
     let cluster = ProcessCluster::start(2)?;
     all_cases(&cluster, 2, &[("PFS_MPIIO_THREADS", "asked")], &["all", "pfs:/few-threads", "1"])
+}
+
+/// MPI takes locks for the sake of a thread of ours only where there can be a file of ours.
+#[test]
+fn the_level_of_threads_is_raised_only_in_a_job_that_has_files() -> Result<()> {
+    let cluster = ProcessCluster::start(1)?;
+    let without = &["-u", "PFS_SECRET_FILE"][..];
+    for (threads, options, level) in [
+        ("", &[][..], "multiple"),
+        ("", without, "asked"),
+        ("auto", without, "asked"),
+        ("multiple", without, "multiple"),
+        ("asked", &[], "asked"),
+    ] {
+        let variables = [("PFS_MPIIO_THREADS", threads)];
+        let output = launch_by_env(&cluster, 1, &variables, options, &["level", "-", "1"])?.succeed()?;
+        ensure!(output.lines().any(|line| line == format!("level {level}")), "{threads:?} {options:?}: {output}");
+    }
+    Ok(())
 }
 
 /// Names that were written for another file system, in folders that are not there.

@@ -14,12 +14,10 @@ use super::keep::{self, RoundFlags};
 use crate::cluster::Cluster;
 use crate::mpi::Mpi;
 use crate::step::Step;
-use crate::workspace::{self, Selection};
 
 const FILE_SERVERS: u32 = 4;
 /// Stores are files in memory, so that no disk is measured.
 const MEMORY: &str = "/dev/shm";
-const PACKAGE: &str = "pfs-bench";
 /// The longest that a round of all groups may take.
 const ROUND_LIMIT: Duration = Duration::from_secs(240);
 const PLANNING_LIMIT: Duration = Duration::from_secs(600);
@@ -40,9 +38,7 @@ pub struct Flags {
 /// Builds in release, starts the servers and measures.
 pub fn run(flags: &Flags) -> Result<()> {
     let place = &flags.common.place;
-    eprintln!("building in release");
-    let programs = [("pfs-cli", "pfs"), (PACKAGE, "pfs-collective"), (PACKAGE, "pfs-plan-figures")];
-    let built = workspace::build(&Selection::ReleasePrograms(&programs), Mpi::Open)?;
+    let built = super::build()?;
     let out = place.of("collective")?;
     if flags.only.is_none() {
         eprintln!("planning");

@@ -13,15 +13,12 @@ use clap::Args;
 use super::keep::{self, RoundFlags};
 use super::single_threaded::SingleThreaded;
 use crate::cluster::Cluster;
-use crate::mpi::Mpi;
 use crate::processes::Process;
 use crate::step::Step;
-use crate::workspace::{self, Selection};
 
 const FILE_SERVERS: u32 = 4;
 /// Stores are files in memory, so that no disk is measured.
 const MEMORY: &str = "/dev/shm";
-const PACKAGE: &str = "pfs-bench-datapath";
 /// How the cases are called in which a program computes beside its transfers.
 const OVERLAP: &str = "overlap";
 const QUICK_ROUNDS: u32 = 3;
@@ -44,9 +41,7 @@ pub struct Flags {
 /// Builds in release, starts the servers and measures.
 pub fn run(flags: &Flags) -> Result<()> {
     let place = &flags.common.place;
-    eprintln!("building in release");
-    let programs = [("pfs-cli", "pfs"), (PACKAGE, "pfs-raw"), (PACKAGE, "pfs-datapath")];
-    let built = workspace::build(&Selection::ReleasePrograms(&programs), Mpi::Open)?;
+    let built = super::build()?;
     let out = place.of("datapath")?;
     let memory = Path::new(MEMORY);
     ensure!(memory.is_dir(), "{MEMORY} is missing; it must be a file system in memory");

@@ -10,10 +10,8 @@ use anyhow::Result;
 use clap::Args;
 
 use super::keep::{self, RoundFlags};
-use crate::mpi::Mpi;
 use crate::setup::{self, Need};
 use crate::step::Step;
-use crate::workspace::{self, Selection};
 
 /// The longest that a round of all places may take.
 const ROUND_LIMIT: Duration = Duration::from_secs(120);
@@ -36,9 +34,7 @@ pub struct Flags {
 pub fn run(flags: &Flags) -> Result<()> {
     setup::run(&[Need::OpenMpi, Need::Namespaces, Need::Fonts])?;
     let place = &flags.common.place;
-    eprintln!("building in release");
-    let programs = [("pfs-cli", "pfs"), ("pfs-bench-datapath", "pfs-raw"), ("pfs-bench-scale", "pfs-scale")];
-    let built = workspace::build(&Selection::ReleasePrograms(&programs), Mpi::Open)?;
+    let built = super::build()?;
     let out = place.of("hosts")?;
     let scale = built.program("pfs-scale")?;
     if !flags.model {

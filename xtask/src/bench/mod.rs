@@ -11,6 +11,22 @@ mod suite;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 
+use crate::mpi::Mpi;
+use crate::workspace::{self, Built, Selection};
+
+/// The programs of all measurements.
+const PROGRAMS: [(&str, &str); 9] = [
+    ("pfs-cli", "pfs"),
+    ("pfs-bench", "pfs-ior"),
+    ("pfs-bench", "pfs-mdtest"),
+    ("pfs-bench", "pfs-collective"),
+    ("pfs-bench", "pfs-plan-figures"),
+    ("pfs-bench-datapath", "pfs-raw"),
+    ("pfs-bench-datapath", "pfs-datapath"),
+    ("pfs-bench-figures", "pfs-figures"),
+    ("pfs-bench-scale", "pfs-scale"),
+];
+
 /// Measure, and keep the figures: without a subcommand the suite
 #[derive(Debug, Clone, Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -29,6 +45,13 @@ enum Measurement {
     Collective(collective::Flags),
     Interposition(interposition::Flags),
     Hosts(hosts::Flags),
+}
+
+/// Builds the programs of all measurements in release: which features of a dependency are built depends on what is built
+/// together, so each measurement's own programs alone would be another build of almost everything.
+fn build() -> Result<Built> {
+    eprintln!("building in release");
+    workspace::build(&Selection::ReleasePrograms(&PROGRAMS), Mpi::Open)
 }
 
 /// Runs the measurement.

@@ -28,15 +28,36 @@ macro_rules! exported {
     )* };
 }
 
-/// Functions of a handle: what is shown of the arguments, and what is done for a file of ours.
+/// Functions of a handle: what is shown of the arguments, and what is done for a file of ours. For other files MPI's own function
+/// is all that is called, and no frame of ours stays on the stack.
 macro_rules! for_files {
     ($($(#[$meta:meta])* fn $name:ident($($arg:ident: $type:ty),* $(,)?) [$($shown:tt)*] |$file:ident| $body:expr;)*) => { $(
         exported! {
             $(#[$meta])*
-            fn $name(fh: mpi::ffi::MPI_File, $($arg: $type),*) -> std::ffi::c_int = |native| match $crate::table::find(fh) {
-                None if fh == $crate::call::file_null() => $crate::call::of_no_file(stringify!($name)),
-                None => $crate::call::native(stringify!($name), || unsafe { native(fh, $($arg),*) }),
-                Some(file) => $crate::call::of_file(stringify!($name), file, format_args!($($shown)*), |$file| $body),
+            fn $name(fh: mpi::ffi::MPI_File, $($arg: $type),*) -> std::ffi::c_int = |native| {
+                #[cold]
+                #[inline(never)]
+                unsafe fn looked_up(
+                    native: unsafe extern "C" fn(mpi::ffi::MPI_File, $($type),*) -> std::ffi::c_int,
+                    fh: mpi::ffi::MPI_File,
+                    $($arg: $type),*
+                ) -> std::ffi::c_int {
+                    // SAFETY: as above.
+                    #[allow(unused_unsafe)]
+                    unsafe {
+                        match $crate::table::find(fh) {
+                            None if fh == $crate::call::file_null() => $crate::call::of_no_file(stringify!($name)),
+                            None => $crate::call::native(stringify!($name), || native(fh, $($arg),*)),
+                            Some(file) => {
+                                $crate::call::of_file(stringify!($name), file, format_args!($($shown)*), |$file| $body)
+                            }
+                        }
+                    }
+                }
+                match $crate::call::is_of_others(fh) {
+                    true => native(fh, $($arg),*),
+                    false => looked_up(native, fh, $($arg),*),
+                }
             };
         }
     )* };

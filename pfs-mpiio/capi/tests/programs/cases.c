@@ -345,6 +345,11 @@ int main(int argc, char **argv) {
     else MPI_Init(&argc, &argv);
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
     MPI_Comm_size(MPI_COMM_WORLD, &ranks);
+    if (!strcmp(argv[1], "level")) {
+        int current;
+        MPI_Query_thread(&current);
+        if (rank == 0) printf("level %s\n", current == MPI_THREAD_MULTIPLE ? "multiple" : "asked");
+    }
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         if (strcmp(argv[1], "all") && strcmp(argv[1], cases[i].name)) continue;
         if (!strcmp(argv[1], "all") && cases[i].run == left_open) continue;

@@ -42,7 +42,7 @@ const MEMORY: &str = "/dev/shm";
 /// The longest that one run of one contender may take.
 const RUN_LIMIT: Duration = Duration::from_secs(240);
 const FIGURES_LIMIT: Duration = Duration::from_secs(120);
-const FIGURES: (&str, &str) = ("pfs-bench-figures", "pfs-figures");
+const FIGURES: &str = "pfs-figures";
 
 /// What the suite does
 #[derive(Debug, Clone, Args)]
@@ -74,15 +74,7 @@ pub fn run(flags: &Flags) -> Result<()> {
     needs.extend(with_mpich.then_some(Need::Mpich));
     needs.extend(with_gluster.then_some(Need::Gluster));
     setup::run(&needs)?;
-    eprintln!("building in release");
-    let open = [
-        ("pfs-cli", "pfs"),
-        ("pfs-bench", "pfs-ior"),
-        ("pfs-bench", "pfs-mdtest"),
-        ("pfs-bench-datapath", "pfs-raw"),
-        FIGURES,
-    ];
-    let built = workspace::build(&Selection::ReleasePrograms(&open), Mpi::Open)?;
+    let built = super::build()?;
     let for_mpich = Selection::ReleasePrograms(&[("pfs-bench", "pfs-ior")]);
     let mpich = with_mpich.then(|| workspace::build(&for_mpich, Mpi::Mpich)).transpose()?;
     let out = flags.place.of("suite")?;
@@ -110,9 +102,9 @@ pub fn run(flags: &Flags) -> Result<()> {
     stage.take_down()?;
     let about =
         format!("{rounds} rounds{}.", if flags.place.quick { ", little data: says nothing about speed" } else { "" });
-    let mut figures = Command::new(built.program(FIGURES.1)?);
+    let mut figures = Command::new(built.program(FIGURES)?);
     figures.arg(&out).args(["--commit", &keep::commit()?, "--about", &about]);
-    print!("{}", Step::new(FIGURES.1, figures, FIGURES_LIMIT).run()?.stdout);
+    print!("{}", Step::new(FIGURES, figures, FIGURES_LIMIT).run()?.stdout);
     eprintln!("kept in {}", out.display());
     Ok(())
 }
