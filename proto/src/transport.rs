@@ -1,7 +1,9 @@
 //! Settings of every connection, the same on both sides, and how a client makes one.
 //!
 //! The frame size governs the cost of bulk data more than anything else: a server's value governs writes, a client's
-//! governs reads. The windows are small so that buffers are reused while they are in the processor's cache.
+//! governs reads. The windows are small so that what is received is looked at while it is in the processor's cache: two frames
+//! for each stream, of which one arrives while the other is looked at. One frame is too few, and four are a sixth slower when
+//! several clients and servers share two cores (`docs/PERFORMANCE.md`).
 
 use crate::kill_switch::KillSwitch;
 use crate::secret::AuthInterceptor;
@@ -15,9 +17,9 @@ use tower::service_fn;
 /// Largest HTTP/2 frame in bytes.
 pub const FRAME_BYTES_MAX: u32 = 256 * 1024;
 /// HTTP/2 flow-control window of one stream in bytes.
-pub const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
+pub const STREAM_WINDOW_BYTES: u32 = 512 * 1024;
 /// HTTP/2 flow-control window of one connection in bytes.
-pub const CONNECTION_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
+pub const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 /// Most calls and streams at once on one connection.
 pub const STREAMS_PER_CONNECTION_MAX: u32 = 1024;
 /// Largest encoded message in bytes; set it on every generated client and server.

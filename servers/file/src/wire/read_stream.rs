@@ -12,9 +12,10 @@ use crate::server::FileServer;
 use crate::service::{check_stamp, peer_of};
 use bytes::Bytes;
 use http_body::Frame;
+use pfs_core::checksum::BLOCK_BYTES;
 use pfs_proto::data::{ObjectExtent, Read};
 use pfs_proto::status::{ErrorCode, ErrorDetail, status};
-use pfs_proto::transport::MESSAGE_BYTES_MAX;
+use pfs_proto::transport::{FRAME_BYTES_MAX, MESSAGE_BYTES_MAX};
 use pfs_proto::v1;
 use prost::Message;
 use std::pin::Pin;
@@ -24,8 +25,9 @@ use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::http;
 
-/// Most payload bytes of one reply.
-const REPLY_BYTES_MAX: u64 = 512 * 1024;
+/// Most payload bytes of one reply: whole blocks which, with their head, are one frame of the transport, and few enough to be
+/// sent while they are in the processor's cache.
+const REPLY_BYTES_MAX: u64 = FRAME_BYTES_MAX as u64 - BLOCK_BYTES;
 
 /// Answers a `ReadStream`.
 pub async fn answer(server: Arc<FileServer>, request: http::Request<Body>) -> http::Response<Body> {
