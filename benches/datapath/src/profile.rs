@@ -26,6 +26,16 @@ const STACK: &str = "dwarf,16384";
 const TIME: Duration = Duration::from_secs(4);
 /// Lines of the list of functions.
 const FUNCTIONS: usize = 40;
+/// What time goes to, by parts of names of functions. The first that fits any function of a stack counts: a wake-up within a send
+/// is a part of the send.
+const COSTS: [(&str, &[&str]); 5] = [
+    ("checksums", &["crc_fast"]),
+    ("send", &["tcp_sendmsg", "writev", "sendto"]),
+    ("store", &["pwrite", "pread"]),
+    ("receive", &["recvfrom", "__libc_recv", "tcp_recvmsg"]),
+    ("sched, epoll, futex", &["epoll", "futex", "schedule", "sched_yield"]),
+];
+const OTHER_COSTS: &str = "own code, copies, allocation";
 
 /// Repeats a case's job for a while under `perf`, and keeps `NAME.svg` and `NAME.txt` in `directory`.
 pub fn record(case: &Case, contender: &mut dyn Contender, material: &Material, directory: &Path) -> Result<()> {
@@ -78,12 +88,14 @@ fn stop(perf: &mut Child) -> Result<()> {
 /// The functions in which most samples were taken, themselves and with what they call, as parts of all samples.
 fn functions(folded: &str) -> String {
     let (mut own, mut with_callees) = (HashMap::<&str, u64>::new(), HashMap::<&str, u64>::new());
+    let mut costs = HashMap::<&str, u64>::new();
     let mut all = 0;
     for (stack, count) in folded.lines().filter_map(|line| line.rsplit_once(' ')) {
         let count: u64 = count.parse().unwrap_or(0);
         let frames: Vec<&str> = stack.split(';').collect();
         all += count;
         *own.entry(frames[frames.len() - 1]).or_default() += count;
+        *costs.entry(cost(&frames)).or_default() += count;
         for (index, frame) in frames.iter().enumerate() {
             if !frames[..index].contains(frame) {
                 *with_callees.entry(frame).or_default() += count;
@@ -91,7 +103,7 @@ fn functions(folded: &str) -> String {
         }
     }
     let mut text = format!("{all} samples\n");
-    for (title, counts) in [("itself", own), ("with what it calls", with_callees)] {
+    for (title, counts) in [("costs", costs), ("itself", own), ("with what it calls", with_callees)] {
         let mut sorted: Vec<(&str, u64)> = counts.into_iter().collect();
         sorted.sort_by_key(|(name, count)| (std::cmp::Reverse(*count), *name));
         writeln!(text, "\n{title}").expect("a string");
@@ -102,15 +114,35 @@ fn functions(folded: &str) -> String {
     text
 }
 
+/// What the time of a stack went to.
+fn cost(frames: &[&str]) -> &'static str {
+    let fits = |parts: &[&str]| frames.iter().any(|frame| parts.iter().any(|part| frame.contains(part)));
+    COSTS.iter().find(|(_, parts)| fits(parts)).map_or(OTHER_COSTS, |(name, _)| name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
+    fn a_stack_has_one_cost() {
+        for (stack, expected) in [
+            ("main;__GI___writev;tcp_sendmsg;schedule", "send"),
+            ("main;crc_fast::crc32", "checksums"),
+            ("main;epoll_wait;do_epoll_wait", "sched, epoll, futex"),
+            ("main;__libc_pwrite;vfs_write", "store"),
+            ("main;memcpy", OTHER_COSTS),
+        ] {
+            assert_eq!(cost(&stack.split(';').collect::<Vec<_>>()), expected, "{stack}");
+        }
+    }
+
+    #[test]
     fn a_function_that_calls_itself_counts_once() {
         let text = functions("a;b;b 3\na;c 1\n");
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines[..5], ["4 samples", "", "itself", " 75.0%  b", " 25.0%  c"]);
-        assert_eq!(lines[7..], ["100.0%  a", " 75.0%  b", " 25.0%  c"]);
+        assert_eq!(lines[..5], ["4 samples", "", "costs", "100.0%  own code, copies, allocation", ""]);
+        assert_eq!(lines[5..8], ["itself", " 75.0%  b", " 25.0%  c"]);
+        assert_eq!(lines[10..], ["100.0%  a", " 75.0%  b", " 25.0%  c"]);
     }
 }
