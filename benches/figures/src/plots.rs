@@ -100,7 +100,14 @@ fn efficiency(samples: &Samples) -> Vec<Bar> {
 }
 
 fn name(case: &Case) -> String {
-    let short = case.workload.replace("collective", "coll").replace("independent", "ind").replace("checkpoint", "ckpt");
+    const SHORTER: [(&str, &str); 5] = [
+        ("collective", "coll"),
+        ("independent", "ind"),
+        ("checkpoint", "ckpt"),
+        ("single", "one"),
+        ("overwrite", "over"),
+    ];
+    let short = SHORTER.iter().fold(case.workload.clone(), |name, (word, short)| name.replace(word, short));
     format!("{short} {}", &case.way[..1])
 }
 
