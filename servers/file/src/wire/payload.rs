@@ -43,7 +43,7 @@ pub struct Payload {
 
 /// Sections that are to come.
 struct Sections {
-    /// Bytes of the message after what was looked at.
+    /// Bytes of the message from the beginning of the next section on, which may be in `begun`.
     left: usize,
     rule: SectionRule,
     /// The beginning of a section that is not all there.

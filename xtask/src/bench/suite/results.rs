@@ -1,7 +1,7 @@
 //! What programs print, as rows of `samples.csv`; and what went wrong, in `notes.txt`.
 
 use std::fs::{self, File};
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
@@ -21,8 +21,12 @@ pub struct Table {
 }
 
 impl Table {
-    /// Begins both anew.
+    /// Begins both anew. What was said of the machine and the commit is of the samples before, so it goes with them.
     pub fn begin(out: &Path) -> Result<Self> {
+        match fs::remove_file(out.join("machine.json")) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error).context("removing machine.json"),
+            _ => {}
+        }
         let mut samples = File::create(out.join("samples.csv")).context("making samples.csv")?;
         writeln!(samples, "{HEADER}")?;
         Ok(Table { samples, notes: Vec::new(), directory: out.to_path_buf() })
