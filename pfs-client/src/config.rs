@@ -111,7 +111,7 @@ impl ClientConfig {
             in_flight_bytes_per_server_max: 8 << 20,
             request_bytes_max: 2 << 20,
             data_path: DataPath::Auto,
-            small_bytes_max: 32 << 10,
+            small_bytes_max: 64 << 10,
             cache_bytes: 64 << 20,
             cache_block_bytes: 64 << 10,
             cache_bypass_bytes: 256 << 10,

@@ -166,9 +166,7 @@ impl FileDescriptor {
     pub(crate) async fn read_cached(&self, token: &Arc<Token>, range: Extent, buffer: &mut [u8]) -> Result<(), Error> {
         let cache = &self.state().cache;
         let ahead = self.read_ahead.lock().note(range, cache.read_ahead_bytes());
-        if let Some(ahead) = ahead {
-            cache::read_ahead(self.state(), &self.shared, ahead);
-        }
+        cache::read_ahead(self.state(), &self.shared, &ahead);
         cache::read(self.state(), &self.shared, token, range, buffer).await
     }
 

@@ -91,8 +91,8 @@ impl World {
 
     fn take(&mut self, client: usize, range: Extent, bytes_max: u64) -> bool {
         let c = &mut self.clients[client];
-        let Some(mut batch) = c.cache.take_dirty(c.key, range, bytes_max) else { return false };
-        let pieces = batch.take_pieces();
+        let Some(batch) = c.cache.take_dirty(c.key, range, bytes_max, &mut Vec::new()) else { return false };
+        let pieces: Vec<(Extent, Vec<u8>)> = batch.pieces().map(|(extent, bytes)| (extent, bytes.to_vec())).collect();
         for (extent, bytes) in &pieces {
             assert!(range.contains(*extent) && extent.len() == bytes.len() as u64);
             for (other, _) in c.batches.iter().flat_map(|(_, pieces)| pieces) {

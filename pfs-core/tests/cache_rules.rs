@@ -45,7 +45,7 @@ fn fill(cache: &mut Cache, range: Extent, byte: u8) {
 /// Writes everything back; returns the ranges in the order in which they went out.
 fn write_back(cache: &mut Cache, range: Extent) -> Vec<Extent> {
     let mut out = Vec::new();
-    while let Some(batch) = cache.take_dirty(key(1), range, 1 << 20) {
+    while let Some(batch) = cache.take_dirty(key(1), range, 1 << 20, &mut Vec::new()) {
         out.extend(batch.extents());
         cache.written(batch);
     }
@@ -109,10 +109,10 @@ fn the_least_recently_used_block_is_evicted() {
 fn what_is_written_again_on_its_way_is_dirty_again() {
     let mut cache = cache(4);
     write(&mut cache, range(0, 8), 1);
-    let first = cache.take_dirty(key(1), Extent::ALL, 100).unwrap();
+    let first = cache.take_dirty(key(1), Extent::ALL, 100, &mut Vec::new()).unwrap();
     write(&mut cache, range(4, 12), 2);
-    let mut second = cache.take_dirty(key(1), Extent::ALL, 100).unwrap();
-    assert_eq!(second.take_pieces(), [(range(8, 12), vec![2; 4])], "the rest would overtake");
+    let second = cache.take_dirty(key(1), Extent::ALL, 100, &mut Vec::new()).unwrap();
+    assert!(second.pieces().eq([(range(8, 12), &[2; 4][..])]), "the rest would overtake");
     cache.written(first);
     cache.written(second);
     assert!(cache.is_pending(key(1), Extent::ALL));
@@ -125,7 +125,7 @@ fn what_is_written_again_on_its_way_is_dirty_again() {
 fn a_failed_write_back_drops_the_bytes_and_is_told_once() {
     let mut cache = cache(4);
     write(&mut cache, range(0, 8), 1);
-    let batch = cache.take_dirty(key(1), Extent::ALL, 100).unwrap();
+    let batch = cache.take_dirty(key(1), Extent::ALL, 100, &mut Vec::new()).unwrap();
     write(&mut cache, range(4, 6), 2);
     cache.failed(batch, "no space");
     let (found, bytes) = read(&mut cache, range(0, 8));

@@ -10,6 +10,7 @@
 //! * a hit is given to the caller only if the lease and the boot are right after the copy (rule 13).
 
 mod read;
+mod recycled;
 mod write;
 pub(crate) mod write_back;
 
@@ -23,6 +24,7 @@ use pfs_core::cache::{Batch, BlockCache, CacheCounters, FileKey, FillId, Read, W
 use pfs_core::extent::Extent;
 use pfs_core::ids::Boot;
 use pfs_proto::v1;
+use recycled::Recycled;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use tokio::sync::{Notify, Semaphore};
@@ -42,6 +44,8 @@ pub(crate) struct Cache {
     bypass_bytes: u64,
     read_ahead_bytes: u64,
     is_on: bool,
+    /// Memory of batches.
+    batches: Recycled,
     /// The task that writes back without being asked is running.
     in_background: AtomicBool,
 }
@@ -58,6 +62,7 @@ impl Cache {
             batch_bytes,
             bypass_bytes: config.cache_bypass_bytes as u64,
             read_ahead_bytes: config.read_ahead_bytes as u64,
+            batches: Recycled::default(),
             in_background: AtomicBool::new(false),
         }
     }
@@ -158,7 +163,12 @@ impl Cache {
     }
 
     fn take_dirty(&self, key: FileKey, range: Extent) -> Option<Batch> {
-        self.blocks.lock().take_dirty(key, range, u64::from(self.batch_bytes))
+        let mut memory = self.batches.take();
+        let batch = self.blocks.lock().take_dirty(key, range, u64::from(self.batch_bytes), &mut memory);
+        if batch.is_none() {
+            self.batches.put_back(memory);
+        }
+        batch
     }
 
     /// Something has become of a batch.

@@ -41,10 +41,15 @@ pub(crate) async fn read(
     }
 }
 
-/// Asks for what a reader from front to back will want next, if it is held and nobody has to be waited for.
-pub(crate) fn read_ahead(state: &Arc<ClientState>, file: &Arc<SharedFile>, range: Extent) {
-    let Some(range) = Extent::new(range.start(), range.end().min(file.known_size().bytes)) else { return };
-    let missing = state.cache.missing(file.key(), file.stamp().boot, range);
+/// Asks for what a reader on his way will want next, if it is held and nobody has to be waited for. The ranges are in order
+/// and disjoint.
+pub(crate) fn read_ahead(state: &Arc<ClientState>, file: &Arc<SharedFile>, ranges: &[Extent]) {
+    if ranges.is_empty() {
+        return;
+    }
+    let (end, boot) = (file.known_size().bytes, file.stamp().boot);
+    let there = ranges.iter().filter_map(|range| Extent::new(range.start(), range.end().min(end)));
+    let missing: Vec<Extent> = there.flat_map(|range| state.cache.missing(file.key(), boot, range)).collect();
     if missing.is_empty() || !state.links.access.is_open() {
         return;
     }
@@ -57,7 +62,8 @@ pub(crate) fn read_ahead(state: &Arc<ClientState>, file: &Arc<SharedFile>, range
     });
 }
 
-/// Gets what is missing of `range` to `out`, and the rest of its blocks into the cache.
+/// Gets what is missing of `range` to `out`. The rest of the blocks of a small one comes into the cache with it; whoever reads
+/// half a block or more at once may be one of several who share the file in pieces, and has no use for those of the others.
 async fn fetch(
     state: &Arc<ClientState>,
     file: &Arc<SharedFile>,
@@ -66,9 +72,11 @@ async fn fetch(
     range: Extent,
     out: &mut [u8],
 ) -> Result<(), Error> {
-    let wide = whole_blocks(missing, state.cache.block_bytes(), file.known_size().bytes);
-    let parts = match file.try_pin(Mode::Shared, &wide) {
-        Some(pin) => fill(state, file, &Arc::new(pin), &wide).await?,
+    let block_bytes = state.cache.block_bytes();
+    let wide = (range.len() < block_bytes / 2).then(|| whole_blocks(missing, block_bytes, file.known_size().bytes));
+    let pinned = wide.and_then(|wide| Some((file.try_pin(Mode::Shared, &wide)?, wide)));
+    let parts = match pinned {
+        Some((pin, wide)) => fill(state, file, &Arc::new(pin), &wide).await?,
         None => fill(state, file, token, missing).await?,
     };
     for (extent, bytes) in &parts {

@@ -7,7 +7,6 @@ use crate::data::transfer;
 use crate::error::{Error, ErrorKind};
 use crate::shared_file::SharedFile;
 use crate::state::ClientState;
-use bytes::Bytes;
 use futures::stream::{FuturesUnordered, StreamExt};
 use pfs_core::cache::Batch;
 use pfs_core::extent::Extent;
@@ -177,13 +176,11 @@ async fn write_batch(
     mut permit: OwnedSemaphorePermit,
     reason: Reason,
 ) -> Result<(), Error> {
-    let pieces: Vec<(Extent, Bytes)> =
-        batch.take_pieces().into_iter().map(|(extent, bytes)| (extent, Bytes::from(bytes))).collect();
-    let extents: Vec<Extent> = pieces.iter().map(|(extent, _)| *extent).collect();
+    let extents: Vec<Extent> = batch.extents().collect();
+    let source = Source::gathered(&extents, state.cache.batches.share(batch.take_bytes()));
     let token = Arc::new(file.pin_for_write_back(&extents));
     let mut running = FuturesUnordered::new();
     let mut outcome = Ok(());
-    let source = Source::owned(pieces);
     for request in plan(&file.recipe, &extents, transfer::request_bytes_max(&state)) {
         // A batch may be a little more than its room: the last requests share what is left.
         let part = usize::try_from(request.bytes).map_or(0, |bytes| bytes.min(permit.num_permits()));

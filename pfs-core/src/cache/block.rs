@@ -22,10 +22,15 @@ pub(super) struct Block {
 }
 
 impl Block {
-    pub(super) fn new(block_bytes: u32) -> Block {
-        let bytes = vec![0; block_bytes as usize].into_boxed_slice();
+    /// An empty block in memory as long as a block, whatever is in it.
+    pub(super) fn new(bytes: Box<[u8]>) -> Block {
         let (valid, dirty, writing) = (Spans::default(), Spans::default(), Spans::default());
         Block { bytes, valid, dirty, writing, used: 0, queued: None }
+    }
+
+    /// Its memory, for another block.
+    pub(super) fn into_memory(self) -> Box<[u8]> {
+        self.bytes
     }
 
     pub(super) fn valid_bytes(&self) -> u64 {

@@ -12,7 +12,8 @@ use crate::extent::Extent;
 pub struct Batch {
     key: FileKey,
     blocks: Vec<(u64, Spans)>,
-    pieces: Vec<(Extent, Vec<u8>)>,
+    extents: Vec<Extent>,
+    bytes: Vec<u8>,
 }
 
 impl Batch {
@@ -23,22 +24,30 @@ impl Batch {
 
     /// What it covers: disjoint, in order, no two that touch.
     pub fn extents(&self) -> impl Iterator<Item = Extent> {
-        self.pieces.iter().map(|(extent, _)| *extent)
+        self.extents.iter().copied()
     }
 
-    /// The bytes, once.
-    pub fn take_pieces(&mut self) -> Vec<(Extent, Vec<u8>)> {
-        std::mem::take(&mut self.pieces)
+    /// The extents with their bytes.
+    pub fn pieces(&self) -> impl Iterator<Item = (Extent, &[u8])> {
+        let mut rest = &self.bytes[..];
+        self.extents.iter().map(move |extent| {
+            let (bytes, after) = rest.split_at(usize::try_from(extent.len()).expect("a part of a buffer"));
+            rest = after;
+            (*extent, bytes)
+        })
+    }
+
+    /// The bytes of the extents, one after the other; once.
+    pub fn take_bytes(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.bytes)
     }
 
     fn add(&mut self, extent: Extent, bytes: &[u8]) {
-        match self.pieces.last_mut() {
-            Some((last, collected)) if last.end() == extent.start() => {
-                *last = last.hull(extent);
-                collected.extend_from_slice(bytes);
-            }
-            _ => self.pieces.push((extent, bytes.to_vec())),
+        match self.extents.last_mut() {
+            Some(last) if last.end() == extent.start() => *last = last.hull(extent),
+            _ => self.extents.push(extent),
         }
+        self.bytes.extend_from_slice(bytes);
     }
 }
 
@@ -69,8 +78,9 @@ impl<E: Clone> BlockCache<E> {
     }
 
     /// Takes dirty bytes of `range` out to be written, about `bytes_max` of them at most: stripe units that are dirty as a
-    /// whole first. Nothing when there is nothing dirty that is not on its way.
-    pub fn take_dirty(&mut self, key: FileKey, range: Extent, bytes_max: u64) -> Option<Batch> {
+    /// whole first. They are copied into `memory`, which the batch takes over. Nothing when there is nothing dirty that is not
+    /// on its way.
+    pub fn take_dirty(&mut self, key: FileKey, range: Extent, bytes_max: u64, memory: &mut Vec<u8>) -> Option<Batch> {
         let block_bytes = self.block_bytes;
         let file = self.files.get_mut(&key)?;
         let stripe_unit = file.stripe_unit;
@@ -87,12 +97,17 @@ impl<E: Clone> BlockCache<E> {
                 break;
             }
         }
-        let mut batch = Batch { key, blocks: Vec::new(), pieces: Vec::new() };
+        memory.clear();
+        let mut batch = Batch { key, blocks: Vec::new(), extents: Vec::new(), bytes: std::mem::take(memory) };
         let mut taken = 0;
         for range in if full.is_empty() { vec![range] } else { full } {
             taken += self.take_into(&mut batch, range, bytes_max.saturating_sub(taken).max(1));
         }
-        (!batch.pieces.is_empty()).then_some(batch)
+        if batch.extents.is_empty() {
+            *memory = batch.take_bytes();
+            return None;
+        }
+        Some(batch)
     }
 
     fn take_into(&mut self, batch: &mut Batch, range: Extent, bytes_max: u64) -> u64 {

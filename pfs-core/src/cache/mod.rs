@@ -78,6 +78,8 @@ pub struct BlockCache<E> {
     /// Blocks of all files.
     blocks: u64,
     order: Order,
+    /// Memory of blocks that made room, for those that they made it for: new memory costs a page fault for every page.
+    spare: Vec<Box<[u8]>>,
     last_fill: u64,
     counters: CacheCounters,
 }
@@ -93,6 +95,7 @@ impl<E: Clone> BlockCache<E> {
             files: BTreeMap::new(),
             blocks: 0,
             order: Order::default(),
+            spare: Vec::new(),
             last_fill: 0,
             counters: CacheCounters::default(),
         }
@@ -310,7 +313,8 @@ impl<E: Clone> BlockCache<E> {
             } else if owner == key && touches(range, index, self.block_bytes) {
                 spared.push(index);
             } else {
-                self.remove_block(owner, index);
+                let removed = self.remove_block(owner, index);
+                self.spare.extend(removed.map(Block::into_memory));
                 self.counters.evictions += 1;
             }
         }
@@ -330,11 +334,11 @@ impl<E: Clone> BlockCache<E> {
     }
 
     fn insert_block(&mut self, key: FileKey, index: u64) {
-        let block_bytes = block_end(self.block_bytes);
         let file = self.files.get_mut(&key).expect("the file is open");
         file.blocks.entry(index).or_insert_with(|| {
             self.blocks += 1;
-            Block::new(block_bytes)
+            let new = || vec![0; block_end(self.block_bytes) as usize].into_boxed_slice();
+            Block::new(self.spare.pop().unwrap_or_else(new))
         });
     }
 
@@ -352,7 +356,7 @@ impl<E: Clone> BlockCache<E> {
         };
         let (is_empty, is_clean) = (block.is_empty(), block.is_clean());
         if is_empty {
-            self.remove_block(key, index);
+            drop(self.remove_block(key, index));
         } else if is_clean {
             self.enqueue(key, index);
         }
@@ -368,10 +372,10 @@ impl<E: Clone> BlockCache<E> {
         }
     }
 
-    fn remove_block(&mut self, key: FileKey, index: u64) {
-        if let Some(block) = self.file_mut(key).blocks.remove(&index) {
-            self.forget(&block);
-        }
+    fn remove_block(&mut self, key: FileKey, index: u64) -> Option<Block> {
+        let block = self.file_mut(key).blocks.remove(&index)?;
+        self.forget(&block);
+        Some(block)
     }
 
     /// Takes a block that is gone out of the sums.

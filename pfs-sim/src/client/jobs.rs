@@ -133,11 +133,12 @@ impl World {
         let now = self.now;
         let Some(process) = self.process(client) else { return false };
         let key = process.files[at].key();
-        let Some(mut batch) = process.cache.take_dirty(key, range, BATCH_BYTES) else { return false };
+        let batch = process.cache.take_dirty(key, range, BATCH_BYTES, &mut Vec::new());
+        let Some(batch) = batch else { return false };
         let extents: Vec<Extent> = batch.extents().collect();
         let operation = process.files[at].tokens.begin_write_back(extents.iter().copied().collect());
         let mut requests: Vec<(usize, DataBody)> = Vec::new();
-        for (extent, bytes) in batch.take_pieces() {
+        for (extent, bytes) in batch.pieces() {
             for (server, ranges) in pieces(extent, servers) {
                 let part = |range: Extent| {
                     let from = (range.start() - extent.start()) as usize;

@@ -18,11 +18,15 @@ use tokio::sync::oneshot;
 pub(crate) struct Source {
     /// Disjoint, in order of the file.
     parts: Arc<[(Extent, Memory)]>,
+    /// Bytes of several parts, one after the other.
+    gathered: Bytes,
 }
 
 #[derive(Clone, Debug)]
 enum Memory {
     Owned(Bytes),
+    /// Where it begins in the bytes of several.
+    Gathered(usize),
     Lent(LentSlice),
 }
 
@@ -33,7 +37,20 @@ impl Source {
             assert_eq!(extent.len(), bytes.len() as u64);
             (extent, Memory::Owned(bytes))
         });
-        Source { parts: parts.collect() }
+        Source { parts: parts.collect(), gathered: Bytes::new() }
+    }
+
+    /// The same, with the bytes of all extents one after the other: those of neighbours in a request are sent as one.
+    pub(crate) fn gathered(extents: &[Extent], bytes: Bytes) -> Source {
+        let mut at = 0;
+        let parts = extents.iter().map(|extent| {
+            let from = at;
+            at += index_in(extent.end(), extent);
+            (*extent, Memory::Gathered(from))
+        });
+        let parts = parts.collect();
+        assert_eq!(at, bytes.len());
+        Source { parts, gathered: bytes }
     }
 
     /// Borrowed bytes, which nobody has any more when the guard is dropped.
@@ -47,7 +64,7 @@ impl Source {
             assert_eq!(extent.len(), slice.len() as u64);
             (*extent, Memory::Lent(slice))
         });
-        (Source { parts: parts.collect() }, recall)
+        (Source { parts: parts.collect(), gathered: Bytes::new() }, recall)
     }
 
     /// Begins one attempt to send bytes on a connection with this switch.
@@ -67,6 +84,7 @@ impl Source {
         self.each_part(request, |memory, range| {
             slices.push(match (memory, &held) {
                 (Memory::Owned(bytes), _) => &bytes[range],
+                (Memory::Gathered(at), _) => &self.gathered[at + range.start..at + range.end],
                 (Memory::Lent(slice), Some(held)) => held.bytes(slice, range),
                 (Memory::Lent(_), None) => unreachable!("lent bytes are held"),
             });
@@ -78,7 +96,7 @@ impl Source {
     fn lent(&self) -> Option<&LentSlice> {
         self.parts.iter().find_map(|(_, memory)| match memory {
             Memory::Lent(slice) => Some(slice),
-            Memory::Owned(_) => None,
+            Memory::Owned(_) | Memory::Gathered(_) => None,
         })
     }
 
@@ -112,13 +130,27 @@ impl Cargo {
     /// The payload of a request, uncopied, in its order.
     pub(crate) fn slices(&self, request: &DataRequest) -> Vec<Bytes> {
         let mut slices = Vec::with_capacity(request.pieces.len());
+        let gathered = &self.source.gathered;
+        // Of gathered bytes, what was not put into `slices` yet.
+        let mut run = 0..0;
         self.source.each_part(request, |memory, range| {
-            slices.push(match (memory, &self.shipment) {
+            let slice = match (memory, &self.shipment) {
+                (Memory::Gathered(at), _) => {
+                    let (from, to) = (at + range.start, at + range.end);
+                    if run.end != from {
+                        slices.extend((!run.is_empty()).then(|| gathered.slice(run.clone())));
+                        run.start = from;
+                    }
+                    run.end = to;
+                    return;
+                }
                 (Memory::Owned(bytes), _) => bytes.slice(range),
                 (Memory::Lent(slice), Some(shipment)) => shipment.bytes(slice, range),
                 (Memory::Lent(_), None) => unreachable!("lent bytes have a shipment"),
-            });
+            };
+            slices.push(slice);
         });
+        slices.extend((!run.is_empty()).then(|| gathered.slice(run)));
         slices
     }
 }
@@ -223,6 +255,22 @@ mod tests {
         check(source);
         drop(recall);
         check(Source::owned(extents.into_iter().zip(buffers.iter().map(|buffer| Bytes::copy_from_slice(buffer)))));
-        assert_eq!(bytes_seen, 2 * 59_901);
+        check(Source::gathered(&extents, buffers.concat().into()));
+        assert_eq!(bytes_seen, 3 * 59_901);
+    }
+
+    #[test]
+    fn gathered_neighbours_are_one_slice() {
+        let slots = [1, 2].map(|id| [ServerId::new(id).unwrap()].into_iter().collect());
+        let recipe = Recipe::new(8192, slots.to_vec()).unwrap();
+        // Of the first server all but the last part, which lies behind what the second one gets.
+        let extents = [range(0, 100), range(200, 300), range(8000, 9000), range(16_384, 16_400)];
+        let bytes: Vec<u8> = (0..1216u32).map(|byte| byte as u8).collect();
+        let source = Source::gathered(&extents, bytes.clone().into());
+        let slices: Vec<Vec<Bytes>> = plan(&recipe, &extents, 1 << 20)
+            .iter()
+            .map(|request| source.ship(&KillSwitch::default()).unwrap().0.slices(request))
+            .collect();
+        assert_eq!(slices, [vec![&bytes[..392], &bytes[1200..]], vec![&bytes[392..1200]]]);
     }
 }
