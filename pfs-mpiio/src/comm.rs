@@ -21,8 +21,8 @@ use mpi::traits::*;
 use pfs_client::GroupWatch;
 use std::mem::ManuallyDrop;
 use std::os::raw::{c_int, c_void};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Seconds for which a rank is waited for whose steps are bounded in time, when an open or a close is at stake.
@@ -52,6 +52,30 @@ pub(crate) struct Comm {
 }
 
 struct Handle(ManuallyDrop<SimpleCommunicator>);
+
+impl Handle {
+    /// One of this library's own.
+    fn duplicate<C: Communicator>(comm: &C) -> Result<Handle, Error> {
+        let comm = comm.duplicate();
+        // A connection to a dead rank that breaks is to be an error of a call here, not the end of the program.
+        // SAFETY: the handle is alive, and the constant is MPI's.
+        check(unsafe { ffi::MPI_Comm_set_errhandler(comm.as_raw(), ffi::RSMPI_ERRORS_RETURN) })?;
+        Ok(Handle(ManuallyDrop::new(comm)))
+    }
+
+    /// The one for all files that this process opens alone. No message is passed on it, and to make one for each would be a
+    /// large part of an open. It is never freed.
+    fn alone() -> Result<Handle, Error> {
+        static ALONE: Mutex<Option<Handle>> = Mutex::new(None);
+        let mut alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        if alone.is_none() {
+            *alone = Some(Handle::duplicate(&SimpleCommunicator::self_comm())?);
+        }
+        let raw = alone.as_ref().map(|handle| handle.0.as_raw()).expect("it was made above");
+        // SAFETY: the handle is a communicator's, which lives as long as MPI does.
+        Ok(Handle(ManuallyDrop::new(unsafe { SimpleCommunicator::from_raw(raw) })))
+    }
+}
 
 // SAFETY: the handle of a communicator may be used by every thread that may call MPI; which these are is seen to by
 // `threads`.
@@ -85,14 +109,11 @@ impl Comm {
         if inter != 0 {
             return Err(Error::new(ErrorClass::Comm, "files can not be opened on an inter-communicator"));
         }
-        let comm = comm.duplicate();
-        // A connection to a dead rank that breaks is to be an error of a call here, not the end of the program.
-        // SAFETY: the handle is alive, and the constant is MPI's.
-        check(unsafe { ffi::MPI_Comm_set_errhandler(comm.as_raw(), ffi::RSMPI_ERRORS_RETURN) })?;
         let number = |n: i32| u32::try_from(n).expect("MPI's ranks are not negative");
         let (rank, size) = (number(comm.rank()), number(comm.size()));
+        let comm = if size == 1 { Handle::alone()? } else { Handle::duplicate(comm)? };
         Ok(Comm {
-            comm: Handle(ManuallyDrop::new(comm)),
+            comm,
             rank,
             size,
             watch: OnceLock::new(),
@@ -357,8 +378,9 @@ impl Comm {
 
 impl Drop for Comm {
     fn drop(&mut self) {
-        // Operations of a lost group may never complete, and use the communicator as long as they have not.
-        if self.lost.get().is_none() {
+        // Operations of a lost group may never complete, and use the communicator as long as they have not. That of a rank
+        // alone is all such files'.
+        if self.lost.get().is_none() && self.size > 1 {
             // SAFETY: dropped once, here.
             unsafe { ManuallyDrop::drop(&mut self.comm.0) };
         }
