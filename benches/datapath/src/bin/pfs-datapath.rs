@@ -44,7 +44,8 @@ struct Options {
     /// Only cases whose name contains one of these.
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     only: Vec<String>,
-    /// Instead of comparing, keep flame graphs of the file system's part in this directory's `flame`.
+    /// Instead of comparing, keep flame graphs of the file system's part in this directory's `flame`: of the cases that are
+    /// named, or of those whose cost is in the documentation.
     #[arg(long)]
     profile: bool,
     /// The commit that is measured, for the report.
@@ -68,6 +69,8 @@ fn main() -> Result<()> {
     let server = RawServer::start(&raw, &options.store, large_bytes.max(options.blocks as u64 * 4096))?;
     let mut contenders = contenders(&options, &server, &material)?;
     if options.profile {
+        let asked = |case: &&&Case| !options.only.is_empty() || HOT.contains(&case.name);
+        let cases: Vec<&Case> = cases.iter().filter(asked).copied().collect();
         return profile(&cases, &mut contenders, &material, &options.out.join("flame"));
     }
     let (mut samples, mut beside) = (Vec::new(), Vec::new());
@@ -93,10 +96,9 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Of the chosen cases whose cost is named in the documentation.
 fn profile(cases: &[&Case], contenders: &mut [Box<dyn Contender>], material: &Material, out: &Path) -> Result<()> {
     let ours = contenders.iter_mut().find(|contender| contender.name() == OURS).context("ours is missing")?;
-    for case in cases.iter().filter(|case| HOT.contains(&case.name)) {
+    for case in cases {
         eprintln!("{}", case.name);
         profile::record(case, ours.as_mut(), material, out)?;
     }
