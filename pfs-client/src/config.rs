@@ -92,7 +92,7 @@ pub struct ClientConfig {
     pub cache_block_bytes: usize,
     /// Accesses of so many bytes, and larger ones, pass the cache by.
     pub cache_bypass_bytes: usize,
-    /// How far ahead of somebody who reads from front to back; 0 for no read-ahead.
+    /// How far ahead of somebody who reads from front to back, or pieces at one distance; 0 for no read-ahead.
     pub read_ahead_bytes: usize,
 }
 
@@ -115,7 +115,7 @@ impl ClientConfig {
             cache_bytes: 64 << 20,
             cache_block_bytes: 64 << 10,
             cache_bypass_bytes: 256 << 10,
-            read_ahead_bytes: 1 << 20,
+            read_ahead_bytes: 4 << 20,
         }
     }
 

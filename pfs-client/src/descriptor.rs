@@ -380,7 +380,11 @@ impl FileDescriptor {
     /// not be written is lost. Others have to wait for as long as a write of unknown outcome may still be applied, as they
     /// would without the close; the caller does not.
     pub async fn close(mut self) -> Result<(), Error> {
-        let synced = match self.commit_for(Reason::Close).await {
+        let committed = self.commit_for(Reason::Close).await;
+        // Nobody learns anything of this close but that the file is open once less.
+        let changed_nothing =
+            committed.as_ref().is_ok_and(CommitSummary::is_empty) && self.shared.written_size().is_none();
+        let synced = match committed {
             Ok(summary) => self.report_sync(summary).await,
             Err(error) => Err(error),
         };
@@ -389,8 +393,7 @@ impl FileDescriptor {
             self.close_in_background(Closing::InUse);
             return synced;
         }
-        if synced.is_ok() && !self.access.writes() {
-            // Nothing depends on it.
+        if synced.is_ok() && changed_nothing {
             self.close_in_background(Closing::Left);
             return Ok(());
         }

@@ -30,6 +30,8 @@ pub const DATA_REQUEST_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const SMALL_REQUEST_BYTES_MAX: usize = 1024 * 1024;
 /// Largest encoded request of that stream in bytes.
 pub const SMALL_MESSAGE_BYTES_MAX: usize = SMALL_REQUEST_BYTES_MAX + 256 * 1024;
+/// Most files of one request to remove their objects.
+pub const FILES_PER_REMOVE_MAX: usize = 64;
 /// Most extents of one data request.
 pub const EXTENTS_PER_REQUEST_MAX: usize = 4096;
 /// Most ranges or patterns of one token message.

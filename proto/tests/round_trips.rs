@@ -351,7 +351,7 @@ proptest! {
     ) {
         check::<v1::CommitRequest, _>(data::Commit { stamp, objects })?;
         check::<v1::TruncateRequest, _>(data::Truncate { size_generation: number, object, object_length })?;
-        check::<v1::RemoveRequest, _>(data::Remove { file: object.file })?;
+        check::<v1::RemoveRequest, _>(data::Remove { files: vec![object.file] })?;
         check::<v1::StatRequest, _>(data::Stat { stamp, object })?;
         check::<v1::DrainRequest, _>(data::Drain { stamp, sequence: number })?;
         let (boot_floor, incarnations, groups, objects) = fence;

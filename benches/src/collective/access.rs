@@ -39,7 +39,7 @@ pub struct Contender {
 pub struct Opened {
     file: File,
     offset: u64,
-    buffer: Vec<u8>,
+    bytes: usize,
 }
 
 impl Opened {
@@ -70,25 +70,24 @@ impl Opened {
                 (0, length)
             }
         };
-        let buffer = vec![u8::try_from(rank % 251)?; usize::try_from(length)?];
-        Ok(Opened { file, offset, buffer })
+        Ok(Opened { file, offset, bytes: usize::try_from(length)? })
     }
 
     /// Bytes of one access of this rank.
-    pub fn bytes(&self) -> u64 {
-        self.buffer.len() as u64
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
-    /// Writes them. Collective.
-    pub fn write(&self) -> Result<()> {
-        self.file.write_at_all(self.offset, &self.buffer[..])?;
+    /// Writes them from the beginning of a buffer that is not shorter. Collective.
+    pub fn write(&self, buffer: &[u8]) -> Result<()> {
+        self.file.write_at_all(self.offset, &buffer[..self.bytes])?;
         Ok(())
     }
 
-    /// Reads them. Collective.
-    pub fn read(&mut self) -> Result<()> {
-        let read = self.file.read_at_all(self.offset, &mut self.buffer[..])?.bytes();
-        ensure!(read == self.bytes(), "{read} bytes were read of {}", self.bytes());
+    /// Reads them to the beginning of a buffer that is not shorter. Collective.
+    pub fn read(&self, buffer: &mut [u8]) -> Result<()> {
+        let read = self.file.read_at_all(self.offset, &mut buffer[..self.bytes])?.bytes();
+        ensure!(read == self.bytes as u64, "{read} bytes were read of {}", self.bytes);
         Ok(())
     }
 

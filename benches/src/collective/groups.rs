@@ -111,6 +111,12 @@ pub const ALL: &[Group] = &[
     Group { name: "rows-4096", bytes: 4 * MIB, contenders: &pieces!(4096), comparisons: ROWS },
     // Where the plan changes its mind: calibrates the decision, and has no other target than to decide right.
     Group {
+        name: "pieces-2048",
+        bytes: 8 * MIB,
+        contenders: pieces!(2048).first_chunk::<3>().unwrap(),
+        comparisons: &[ratio("2048 to the best", "auto", &["exchange", "list"], 0.95)],
+    },
+    Group {
         name: "pieces-8192",
         bytes: 16 * MIB,
         contenders: pieces!(8192).first_chunk::<3>().unwrap(),

@@ -71,57 +71,87 @@ pub struct Measured {
 }
 
 /// Measures a group. Collective; the samples are rank 0's.
+///
+/// The files are made twice, for half of the rounds each, the second time in the opposite order: the file that is made first is
+/// slower by several per cent, whosever it is. All use the same buffer.
 pub fn group(world: &SimpleCommunicator, group: &Group, prefix: &str, rounds: u32, bytes: u64) -> Result<Measured> {
-    let open = |(at, contender)| Opened::new(world, &format!("{prefix}{}-{at}", group.name), contender, bytes);
-    let mut opened = group.contenders.iter().enumerate().map(open).collect::<Result<Vec<_>>>()?;
-    let Measured { mut samples, mut waits } = Measured::default();
-    for way in Way::ALL {
-        let mut before = Vec::new();
-        // The first round makes files and connections, and does not count.
-        for round in 0..=rounds {
-            if round == 1 {
-                before = opened.iter().map(Opened::times).collect();
+    let contenders = group.contenders;
+    let mut samples = Vec::new();
+    let mut waited = vec![[Waited::default(); Way::ALL.len()]; contenders.len()];
+    let half = rounds.div_ceil(2);
+    for (rounds, is_reversed) in [(0..half, false), (half..rounds, true)] {
+        let mut making: Vec<usize> = (0..contenders.len()).collect();
+        if is_reversed {
+            making.reverse();
+        }
+        let open = |at: usize| Opened::new(world, &format!("{prefix}{}-{at}", group.name), &contenders[at], bytes);
+        let mut opened = making.into_iter().map(|at| Ok((at, open(at)?))).collect::<Result<Vec<_>>>()?;
+        opened.sort_by_key(|(at, _)| *at);
+        let opened: Vec<Opened> = opened.into_iter().map(|(_, opened)| opened).collect();
+        let mut buffer = vec![1; opened.iter().map(Opened::bytes).max().unwrap_or(0)];
+        for (number, way) in Way::ALL.into_iter().enumerate() {
+            // Makes files and connections, and does not count.
+            for opened in &opened {
+                time(world, opened, way, &mut buffer)?;
             }
-            let order: Vec<usize> = match round % 2 {
-                0 => (0..opened.len()).collect(),
-                _ => (0..opened.len()).rev().collect(),
-            };
-            for at in order {
-                let seconds = time(world, &mut opened[at], way)?;
-                if let Some(round) = round.checked_sub(1) {
-                    let bytes = opened[at].bytes() * u64::try_from(world.size())?;
-                    let contender = group.contenders[at].name;
+            let before: Vec<Times> = opened.iter().map(Opened::times).collect();
+            for round in rounds.clone() {
+                let mut order: Vec<usize> = (0..opened.len()).collect();
+                if round % 2 == 1 {
+                    order.reverse();
+                }
+                for at in order {
+                    let seconds = time(world, &opened[at], way, &mut buffer)?;
+                    let bytes = opened[at].bytes() as u64 * u64::try_from(world.size())?;
+                    let contender = contenders[at].name;
                     samples.push(Sample { group: group.name, contender, way, round, seconds, bytes });
                 }
             }
+            for (at, before) in before.iter().enumerate() {
+                waited[at][number].add(way, before, &opened[at].times());
+            }
         }
-        for ((opened, before), contender) in opened.iter().zip(&before).zip(group.contenders) {
-            let share = token_wait(world, way, before, &opened.times());
-            waits.push(TokenWait { group: group.name, contender: contender.name, way, share });
+        opened.into_iter().try_for_each(Opened::close)?;
+    }
+    let mut waits = Vec::new();
+    for (contender, waited) in contenders.iter().zip(waited) {
+        for (way, waited) in Way::ALL.into_iter().zip(waited) {
+            waits.push(TokenWait { group: group.name, contender: contender.name, way, share: waited.share(world) });
         }
     }
-    opened.into_iter().try_for_each(Opened::close)?;
     Ok(Measured { samples, waits })
 }
 
-/// The share between two moments, of all ranks together. Collective.
-fn token_wait(world: &SimpleCommunicator, way: Way, before: &Times, after: &Times) -> f64 {
-    let whole = match way {
-        Way::Write => Phase::Write,
-        Way::Read => Phase::Read,
-    };
-    let own = [Phase::TokenWait, whole].map(|phase| (after.time(phase) - before.time(phase)).as_secs_f64());
-    let mut all = [0.0; 2];
-    world.all_reduce_into(&own[..], &mut all[..], SystemOperation::sum());
-    if all[1] > 0.0 { all[0] / all[1] } else { 0.0 }
+/// Seconds that a rank waited for tokens, and those of all its accesses.
+#[derive(Clone, Copy, Debug, Default)]
+struct Waited([f64; 2]);
+
+impl Waited {
+    /// Adds what was between two moments.
+    fn add(&mut self, way: Way, before: &Times, after: &Times) {
+        let whole = match way {
+            Way::Write => Phase::Write,
+            Way::Read => Phase::Read,
+        };
+        for (sum, phase) in self.0.iter_mut().zip([Phase::TokenWait, whole]) {
+            *sum += (after.time(phase) - before.time(phase)).as_secs_f64();
+        }
+    }
+
+    /// The share of all ranks together. Collective.
+    fn share(self, world: &SimpleCommunicator) -> f64 {
+        let mut all = [0.0; 2];
+        world.all_reduce_into(&self.0[..], &mut all[..], SystemOperation::sum());
+        if all[1] > 0.0 { all[0] / all[1] } else { 0.0 }
+    }
 }
 
-fn time(world: &SimpleCommunicator, opened: &mut Opened, way: Way) -> Result<f64> {
+fn time(world: &SimpleCommunicator, opened: &Opened, way: Way, buffer: &mut [u8]) -> Result<f64> {
     world.barrier();
     let since = Instant::now();
     match way {
-        Way::Write => opened.write()?,
-        Way::Read => opened.read()?,
+        Way::Write => opened.write(buffer)?,
+        Way::Read => opened.read(buffer)?,
     }
     world.barrier();
     Ok(since.elapsed().as_secs_f64())

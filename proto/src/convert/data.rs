@@ -5,7 +5,7 @@
 //! has one checksum for each piece, or none. In sections, each of these has a byte and is of whole pieces.
 
 use super::{Contradiction, ConvertError, Problem, Result, bounded, each, id, ids, nested};
-use crate::transport::{DATA_REQUEST_BYTES_MAX, EXTENTS_PER_REQUEST_MAX};
+use crate::transport::{DATA_REQUEST_BYTES_MAX, EXTENTS_PER_REQUEST_MAX, FILES_PER_REMOVE_MAX};
 use crate::v1;
 use bytes::{Bytes, BytesMut};
 use pfs_core::checksum::{self, Checksum};
@@ -374,24 +374,28 @@ impl From<Truncate> for v1::TruncateRequest {
     }
 }
 
-/// Removes a file's objects and refuses the file from now on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Removes files' objects and refuses the files from now on.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remove {
-    /// The file.
-    pub file: FileId,
+    /// The files; at least one.
+    pub files: Vec<FileId>,
 }
 
 impl TryFrom<v1::RemoveRequest> for Remove {
     type Error = ConvertError;
 
     fn try_from(request: v1::RemoveRequest) -> Result<Self> {
-        Ok(Remove { file: id(request.file_id, "file_id", FileId::new)? })
+        let files = ids(request.file_ids, "file_ids", FILES_PER_REMOVE_MAX, FileId::new)?;
+        if files.is_empty() {
+            return Err(ConvertError::new("file_ids", Problem::Empty));
+        }
+        Ok(Remove { files })
     }
 }
 
 impl From<Remove> for v1::RemoveRequest {
     fn from(remove: Remove) -> Self {
-        v1::RemoveRequest { file_id: remove.file.get() }
+        v1::RemoveRequest { file_ids: remove.files.into_iter().map(FileId::get).collect() }
     }
 }
 

@@ -169,8 +169,12 @@ fn truncations_and_removals() {
         ],
     );
     refuses::<v1::RemoveRequest, Remove>(
-        &v1::RemoveRequest { file_id: 1 },
-        &[("file_id", Problem::Missing, |r| r.file_id = 0)],
+        &v1::RemoveRequest { file_ids: vec![1, 2] },
+        &[
+            ("file_ids", Problem::Empty, |r| r.file_ids.clear()),
+            ("file_ids[1]", Problem::Missing, |r| r.file_ids[1] = 0),
+            ("file_ids", Problem::TooMany { count: 65, limit: 64 }, |r| r.file_ids = vec![1; 65]),
+        ],
     );
 }
 

@@ -109,10 +109,19 @@ impl FileServer {
             .await
     }
 
-    /// Refuses a file from now on and removes its objects, for the metadata server. Tells how many there were.
-    pub async fn remove(self: &Arc<Self>, file: FileId) -> Result<u64, ErrorDetail> {
-        self.gate.remove_file(file).await;
-        self.on_disk(move |server| Ok(server.store.remove_file(file).map_err(logged)?)).await
+    /// Refuses files from now on and removes their objects, for the metadata server. Tells how many there were. After an
+    /// error some may be left; those of the others are gone.
+    pub async fn remove(self: &Arc<Self>, files: Vec<FileId>) -> Result<u64, ErrorDetail> {
+        for file in &files {
+            self.gate.remove_file(*file).await;
+        }
+        self.on_disk(move |server| {
+            let remove = |file| Ok(server.store.remove_file(file).map_err(logged)?);
+            // All of them, whatever becomes of one.
+            let removed: Vec<Result<u64, ErrorDetail>> = files.into_iter().map(remove).collect();
+            removed.into_iter().sum()
+        })
+        .await
     }
 
     /// Length and state of an object.

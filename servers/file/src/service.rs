@@ -104,7 +104,7 @@ impl Data for DataService {
 
     async fn remove(&self, request: Request<v1::RemoveRequest>) -> Result<Response<v1::RemoveReply>, Status> {
         let remove = Remove::try_from(request.into_inner())?;
-        let removed_objects = self.counted(Operation::Remove, self.server.remove(remove.file)).await?;
+        let removed_objects = self.counted(Operation::Remove, self.server.remove(remove.files)).await?;
         Ok(Response::new(v1::RemoveReply { removed_objects }))
     }
 

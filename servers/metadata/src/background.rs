@@ -1,7 +1,11 @@
 //! Tasks that outlive the call that started them, and end with the server.
 
+use futures::FutureExt;
+use pfs_proto::status::{ErrorCode, status};
 use pfs_server_runtime::CancellationToken;
+use std::fmt::Display;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use tokio_util::task::TaskTracker;
 use tonic::Status;
 
@@ -30,15 +34,23 @@ impl Background {
         work: impl Future<Output = Result<T, Status>> + Send + 'static,
     ) -> Result<T, Status> {
         let shutdown = self.shutdown.clone();
-        let task = self.tasks.spawn(async move { shutdown.run_until_cancelled_owned(work).await });
+        // Boxed: it is moved several times on its way into the task.
+        let work = Box::pin(work);
+        let task = self.tasks.spawn(async move { shutdown.run_until_cancelled_owned(Self::caught(work)).await });
         match task.await {
             Ok(Some(outcome)) => outcome,
             Ok(None) => Err(crate::tokens::Stopped.into()),
-            Err(error) => Err(pfs_proto::status::status(
-                pfs_proto::status::ErrorCode::Internal,
-                format!("the call ended in a defect of the metadata server: {error}"),
-            )),
+            Err(error) => Err(defect(error)),
         }
+    }
+
+    /// Runs the work of a call in the task that asks; a panic is an error of this call alone.
+    pub(crate) async fn caught<T>(work: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
+        let caught = AssertUnwindSafe(work).catch_unwind().await;
+        caught.unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+            Err(defect(text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()))
+        })
     }
 
     /// Returns when the server has ended and all tasks with it.
@@ -48,4 +60,8 @@ impl Background {
         self.tasks.wait().await;
         Ok(())
     }
+}
+
+fn defect(what: impl Display) -> Status {
+    status(ErrorCode::Internal, format!("the call ended in a defect of the metadata server: {what}"))
 }

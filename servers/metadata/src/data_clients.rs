@@ -49,10 +49,12 @@ impl DataClients {
         in_time(address, client.truncate(v1::TruncateRequest::from(truncate))).await.map(drop)
     }
 
-    /// Removes a file's objects; the server refuses the file from then on.
-    pub(crate) async fn remove(&self, address: &str, file: FileId) -> Result<(), ErrorDetail> {
+    /// Removes files' objects; the server refuses the files from then on. At most [`FILES_PER_REMOVE_MAX`].
+    ///
+    /// [`FILES_PER_REMOVE_MAX`]: pfs_proto::transport::FILES_PER_REMOVE_MAX
+    pub(crate) async fn remove(&self, address: &str, files: Vec<FileId>) -> Result<(), ErrorDetail> {
         let mut client = self.client(address)?;
-        in_time(address, client.remove(v1::RemoveRequest::from(data::Remove { file }))).await.map(drop)
+        in_time(address, client.remove(v1::RemoveRequest::from(data::Remove { files }))).await.map(drop)
     }
 
     /// Has somebody refused. When this returns, nothing older of theirs can touch an object on that server. Returns the

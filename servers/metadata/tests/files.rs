@@ -4,6 +4,8 @@ mod support;
 
 use pfs_proto::status::{ErrorCode, error_detail};
 use pfs_proto::v1;
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 use support::{Cluster, FakeFileServer, eventually};
 use v1::Access;
 
@@ -112,6 +114,34 @@ async fn a_deleted_file_lives_until_its_last_close() {
     client.rename("/new", "/old").await.unwrap();
     removed_everywhere(&servers, id_of(&old)).await;
     assert_eq!(client.stat("/old", false).await.unwrap().file_id, id_of(&new));
+}
+
+/// What waits for a server is removed in few calls, and what can not be removed keeps nothing else from it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deleted_files_are_removed_together() {
+    const FILES: usize = 100;
+    let cluster = Cluster::start().await;
+    let servers = cluster.file_servers(1).await;
+    let client = cluster.client("c").await;
+    let mut files = Vec::new();
+    servers[0].refuse(true);
+    for number in 0..FILES {
+        let name = format!("/{number}");
+        let file = client.create(&name).await;
+        client.close(file.open_id, None).await.unwrap();
+        client.delete(&name).await.unwrap();
+        files.push(id_of(&file));
+    }
+    let seen = &servers[0].seen;
+    seen.stuck.store(files[0], Ordering::SeqCst);
+    servers[0].refuse(false);
+    let removed = || seen.removes.lock().iter().copied().collect::<BTreeSet<_>>();
+    eventually("all others are removed", async || removed().len() == FILES - 1).await;
+    assert!(!removed().contains(&files[0]));
+    // Those that came with the stuck one went by themselves, and the others together.
+    assert!(seen.remove_calls.load(Ordering::SeqCst) < FILES as u64);
+    seen.stuck.store(0, Ordering::SeqCst);
+    removed_everywhere(&servers, files[0]).await;
 }
 
 /// What a restart interrupts goes on: an orphan whose opener is gone, removals on a server that was down.

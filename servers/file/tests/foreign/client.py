@@ -237,7 +237,7 @@ def main(directory, metadata_address, secret_file):
     stamp.incarnation = stamp.holder.client = 1 << 40
     refused(server.Read, read([extent(0, 1)]), proof, grpc.StatusCode.ABORTED)
     stamp.incarnation = stamp.holder.client = session.client_id
-    assert call(server.Remove, data.RemoveRequest(file_id=file.file_id), proof).removed_objects == 1
+    assert call(server.Remove, data.RemoveRequest(file_ids=[file.file_id]), proof).removed_objects == 1
     refused(server.ReadStream, read([extent(0, 1)]), proof, grpc.StatusCode.NOT_FOUND)
 
     # Reflection, in both of its versions, whose messages are the same; it wants the proof.

@@ -112,12 +112,16 @@ async fn a_removed_file_is_refused_and_others_stay() {
         harness.send(request).await.unwrap();
     }
     harness.write(2, 0, b"y").await.unwrap();
+    harness.write(3, 0, b"z").await.unwrap();
     harness.metadata.state().files_end = 1;
     let remove = || harness.client.clone();
-    let removed = remove().remove(v1::RemoveRequest { file_id: 1 }).await.unwrap().into_inner().removed_objects;
+    let removed = remove().remove(v1::RemoveRequest { file_ids: vec![1] }).await.unwrap().into_inner().removed_objects;
     assert_eq!(removed, 3);
-    let removed = remove().remove(v1::RemoveRequest { file_id: 1 }).await.unwrap().into_inner().removed_objects;
+    let removed = remove().remove(v1::RemoveRequest { file_ids: vec![1] }).await.unwrap().into_inner().removed_objects;
     assert_eq!(removed, 0, "removing again does no harm");
+    let both = v1::RemoveRequest { file_ids: vec![1, 3] };
+    assert_eq!(remove().remove(both).await.unwrap().into_inner().removed_objects, 1);
+    assert_code(harness.read(3, 0, 1).await, ErrorCode::Deleted);
     assert_code(harness.write(1, 0, b"x").await, ErrorCode::Deleted);
     assert_code(harness.read(1, 0, 1).await, ErrorCode::Deleted);
     assert_eq!(harness.read(2, 0, 1).await.unwrap(), b"y");

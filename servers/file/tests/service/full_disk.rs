@@ -74,7 +74,7 @@ async fn a_full_disk_is_told_to_the_writer_and_hurts_nobody_else() {
     harness.commit(&[1, 2]).await.unwrap();
     let full = harness.write(3, 0, &piece(0)).await;
     assert_code(full, ErrorCode::NoSpace);
-    harness.client.clone().remove(v1::RemoveRequest { file_id: 2 }).await.unwrap();
+    harness.client.clone().remove(v1::RemoveRequest { file_ids: vec![2] }).await.unwrap();
     harness.write(3, 0, &piece(0)).await.unwrap();
     assert_eq!(harness.read(3, 0, PIECE).await.unwrap(), piece(0));
     harness.server.stop().await.unwrap();

@@ -56,7 +56,7 @@ async fn other_calls_check_their_arguments() {
     assert_status(client().stat(stat).await, ErrorCode::Stale);
     let truncate = v1::TruncateRequest { size_generation: 0, object: Some(object(1)), object_length: 1 };
     assert_status(client().truncate(truncate).await, ErrorCode::InvalidArgument);
-    assert_status(client().remove(v1::RemoveRequest { file_id: 0 }).await, ErrorCode::InvalidArgument);
+    assert_status(client().remove(v1::RemoveRequest { file_ids: vec![0] }).await, ErrorCode::InvalidArgument);
     let fence = v1::FenceRequest { boot_floor: 0, incarnations: vec![1], groups: vec![], objects: vec![] };
     assert_status(client().fence(fence).await, ErrorCode::InvalidArgument);
     let drain = v1::DrainRequest { stamp: None, sequence: 1 };
@@ -68,7 +68,7 @@ async fn strangers_get_no_answer() {
     let harness = Harness::new().await;
     let mut stranger = client_of(&harness.server, &Secret::new([1; 32]));
     assert_status(stranger.write(write_request(1, 0, b"x")).await, ErrorCode::Unauthenticated);
-    assert_status(stranger.remove(v1::RemoveRequest { file_id: 1 }).await, ErrorCode::Unauthenticated);
+    assert_status(stranger.remove(v1::RemoveRequest { file_ids: vec![1] }).await, ErrorCode::Unauthenticated);
     assert_status(stranger.ping(v1::DataPingRequest {}).await, ErrorCode::Unauthenticated);
     assert!(!harness.stat(1).await.exists);
     assert_eq!(harness.metadata.state().vouches, 0);

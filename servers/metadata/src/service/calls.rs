@@ -2,6 +2,7 @@
 //! own, answered by a message with the call's number.
 
 use super::{files, names};
+use crate::background::Background;
 use crate::server::Shared;
 use pfs_core::ids::ClientId;
 use pfs_proto::convert::ConvertError;
@@ -21,7 +22,8 @@ pub(crate) async fn run(shared: Arc<Shared>, mut calls: mpsc::UnboundedReceiver<
         background.spawn(async move {
             let call_id = call.call_id;
             let method = call.method.as_ref().map_or("unknown", name_of);
-            let work = shared.background.detached(run_one(shared.clone(), client, call));
+            // Boxed: what runs it moves it several times on its way into a task.
+            let work = Background::caught(Box::pin(run_one(shared.clone(), client, call)));
             let result = match shared.metrics.counted(method, work).await {
                 Ok(reply) => reply,
                 Err(error) => Reply::Error(error_detail(&error).into()),

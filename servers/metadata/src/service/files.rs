@@ -7,7 +7,7 @@ use crate::clock::unix_ns;
 use crate::namespace::{self, NamespaceError, Report, SetTimes, metadata_of};
 use crate::server::Shared;
 use crate::store::keys::Counter;
-use crate::tokens::{OpenRequest, Opened as OpenedHandle, Stopped};
+use crate::tokens::{OpenRefused, OpenRequest, Opened as OpenedHandle, State, Stopped};
 use pfs_core::ids::{FileId, GroupId, OpenId, ServerId};
 use pfs_core::path::PfsPath;
 use pfs_proto::metadata::{
@@ -48,14 +48,20 @@ pub(super) async fn create(shared: Arc<Shared>, request: CreateFile) -> Result<O
 
 pub(super) async fn open(shared: Arc<Shared>, request: OpenFile) -> Result<Opened, Status> {
     let OpenFile { operation, path, open } = request;
-    if let Some(before) = shared.tokens.with(move |state| state.recall_open(operation)).await?? {
-        return Ok(reply(&shared, known::read(&shared, before.file).await?, Some(before), false));
-    }
     for _ in 0..OPEN_ATTEMPTS {
-        let file = shared.namespace.stat(&path).await?;
-        if file.kind == EntryKind::Directory {
-            return Err(NamespaceError::IsADirectory(path).into());
-        }
+        let found = match shared.namespace.stat(&path).await {
+            Ok(file) if file.kind == EntryKind::Directory => Err(NamespaceError::IsADirectory(path.clone())),
+            found => found,
+        };
+        let file = match found {
+            Ok(file) => file,
+            Err(error) => {
+                // The name may have gone after this operation had opened its file, and the answer was lost.
+                let before = shared.tokens.with(move |state| state.recall_open(operation)).await??;
+                let Some(before) = before else { return Err(error.into()) };
+                return Ok(reply(&shared, known::read(&shared, before.file).await?, Some(before), false));
+            }
+        };
         if let Some((file, opened)) = open_linked(&shared, operation, open.clone(), &path, file).await? {
             return Ok(reply(&shared, file, Some(opened), false));
         }
@@ -88,14 +94,18 @@ async fn open_linked(
         size: file.size,
         committed_slots: file.committed_slots,
     };
-    let opened = shared.tokens.with(move |state| state.open(request)).await??;
+    let (opened, told) = shared.tokens.with(move |state| state.open(request)).await??;
+    // In this order; see `known`.
+    let pending = shared.sizes.pending(opened.file);
     if shared.namespace.is_linked(opened.file).await? != Some(true) {
         shared.tokens.with(move |state| state.take_back(operation, opened.open)).await?;
         return Ok(None);
     }
-    let file = known::read(shared, opened.file).await?;
+    let mut file = shared.namespace.stat_id(opened.file).await?;
+    [told, pending].iter().for_each(|report| report.complete(&mut file));
     let (id, size, slots) = (file.id, file.size, file.committed_slots.clone());
-    shared.tokens.with(move |state| state.refresh(id, size, &slots)).await?;
+    // Before the answer, which goes the same way.
+    shared.tokens.send(move |state| state.refresh(id, size, &slots)).await?;
     Ok(Some((file, opened)))
 }
 
@@ -113,16 +123,20 @@ fn reply(shared: &Shared, file: FileMetadata, opened: Option<OpenedHandle>, crea
 /// Closes. The size is durable when this is answered; the tokens are free even if it could not be made so.
 pub(super) async fn close(shared: Arc<Shared>, request: CloseFile) -> Result<v1::CloseFileReply, Status> {
     let CloseFile { operation, open, size } = request;
-    let Some(file) = shared.tokens.with(move |state| state.closing(operation, open)).await?? else {
-        return Ok(v1::CloseFileReply {});
-    };
-    let recorded = match size {
-        None => Ok(()),
-        Some(size) => {
-            shared.tokens.with(move |state| state.learn(file, size)).await?;
-            shared.sizes.record_durably(file, &Report { size: Some(size), ..Report::default() }).await
+    let begin = move |state: &mut State| match (state.closing(operation, open)?, size) {
+        (Some(file), Some(size)) => {
+            state.learn(file, size);
+            Ok(Some((file, size)))
         }
+        (Some(_), None) => {
+            state.close(operation, open);
+            Ok(None)
+        }
+        (None, _) => Ok(None),
     };
+    let begun: Result<_, OpenRefused> = shared.tokens.with(begin).await?;
+    let Some((file, size)) = begun? else { return Ok(v1::CloseFileReply {}) };
+    let recorded = shared.sizes.record_durably(file, &Report { size: Some(size), ..Report::default() }).await;
     shared.tokens.with(move |state| state.close(operation, open)).await?;
     match recorded {
         Ok(()) | Err(NamespaceError::NoFile(_)) => Ok(v1::CloseFileReply {}),

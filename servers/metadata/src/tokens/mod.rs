@@ -18,7 +18,7 @@ mod state;
 mod streams;
 
 pub(crate) use errands::{Burial, Errand};
-pub(crate) use opens::{OpenRequest, Opened};
+pub(crate) use opens::{OpenRefused, OpenRequest, Opened};
 pub(crate) use servers::Told;
 pub(crate) use state::{Effects, State};
 pub(crate) use streams::ConnectionId;

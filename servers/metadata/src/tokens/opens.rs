@@ -83,12 +83,18 @@ impl State {
         }
     }
 
-    /// Opens a file. It counts as open from now on, so it is not removed. Before the caller answers, it looks at the
-    /// store again: it takes the open back if the name was gone, and else tells with [`State::refresh`] what changed.
-    pub(crate) fn open(&mut self, request: OpenRequest) -> Result<Opened, OpenRefused> {
-        if let Some(before) = self.recall_open(request.operation)? {
-            return Ok(before);
-        }
+    /// Opens a file, and says what is known of it. It counts as open from now on, so it is not removed. Before the caller
+    /// answers, it looks at the store again: it takes the open back if the name was gone, and else tells with
+    /// [`State::refresh`] what changed.
+    pub(crate) fn open(&mut self, request: OpenRequest) -> Result<(Opened, Report), OpenRefused> {
+        let opened = match self.recall_open(request.operation)? {
+            Some(before) => before,
+            None => self.make_open(request)?,
+        };
+        Ok((opened, self.known(opened.file)))
+    }
+
+    fn make_open(&mut self, request: OpenRequest) -> Result<Opened, OpenRefused> {
         let client = request.operation.client;
         let OpenFor { group_members: members, access } = request.open_for;
         members.iter().try_for_each(|member| self.check(*member))?;

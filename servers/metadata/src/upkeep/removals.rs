@@ -7,6 +7,8 @@ use crate::file_servers::{FileServers, Server};
 use crate::namespace::{Namespace, NamespaceError, Reap};
 use futures::StreamExt;
 use pfs_core::ids::FileId;
+use pfs_proto::status::ErrorCode;
+use pfs_proto::transport::FILES_PER_REMOVE_MAX;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
@@ -18,7 +20,7 @@ const PAGE_FILES: usize = 256;
 /// How often the queues are looked at when nothing is known to be in them.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// Calls under way to one server.
-const CALLS_PER_SERVER: usize = 8;
+const CALLS_PER_SERVER: usize = 4;
 
 /// Turns orphans into removals, for ever.
 pub(crate) async fn reap(
@@ -91,9 +93,10 @@ impl Removals {
                 }
             };
             let count = files.len();
-            let calls = futures::stream::iter(files).map(|file| self.remove(&server, file));
-            let removed: Vec<FileId> =
-                calls.buffer_unordered(CALLS_PER_SERVER).filter_map(std::future::ready).collect().await;
+            let chunks: Vec<Vec<FileId>> = files.chunks(FILES_PER_REMOVE_MAX).map(<[FileId]>::to_vec).collect();
+            let calls = futures::stream::iter(chunks).map(|files| self.remove(&server, files));
+            let calls = calls.buffer_unordered(CALLS_PER_SERVER);
+            let removed: Vec<FileId> = calls.collect::<Vec<_>>().await.concat();
             if let Err(error) = self.namespace.removed(server.id, &removed).await {
                 tracing::error!(server = %server.id, %error, "removals that were done could not be recorded");
                 return false;
@@ -104,13 +107,27 @@ impl Removals {
         }
     }
 
-    async fn remove(&self, server: &Server, file: FileId) -> Option<FileId> {
-        match self.data.remove(&server.address, file).await {
-            Ok(()) => Some(file),
-            Err(error) => {
-                tracing::warn!(server = %server.id, %file, %error, "objects could not be removed; trying again");
-                None
+    /// Removes several files' objects together and, if that fails, each file's by themselves. Returns those that are gone.
+    async fn remove(&self, server: &Server, files: Vec<FileId>) -> Vec<FileId> {
+        if files.len() > 1 {
+            match self.data.remove(&server.address, files.clone()).await {
+                Ok(()) => return files,
+                Err(error) => tracing::debug!(server = %server.id, %error, "files are removed one by one"),
             }
         }
+        let mut removed = Vec::new();
+        for file in files {
+            match self.data.remove(&server.address, vec![file]).await {
+                Ok(()) => removed.push(file),
+                Err(error) => {
+                    tracing::warn!(server = %server.id, %file, %error, "objects could not be removed; trying again");
+                    if error.code == ErrorCode::Unavailable {
+                        // The others would wait as long for nothing.
+                        break;
+                    }
+                }
+            }
+        }
+        removed
     }
 }

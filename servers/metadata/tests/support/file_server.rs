@@ -20,6 +20,10 @@ pub struct Seen {
     /// (file, slot, object length, generation), in order.
     pub truncates: Mutex<Vec<(u64, u32, u64, u64)>>,
     pub removes: Mutex<Vec<u64>>,
+    /// Calls to remove files that were done.
+    pub remove_calls: AtomicU64,
+    /// A file that can not be removed.
+    pub stuck: AtomicU64,
     pub fenced: Mutex<Vec<u64>>,
     pub fenced_groups: Mutex<Vec<u64>>,
     /// (incarnation, boot, sequence), in order.
@@ -194,8 +198,14 @@ impl Data for FakeData {
 
     async fn remove(&self, request: Request<v1::RemoveRequest>) -> Answer<v1::RemoveReply> {
         self.check()?;
-        self.0.removes.lock().push(request.into_inner().file_id);
-        Ok(Response::new(v1::RemoveReply { removed_objects: 1 }))
+        let files = request.into_inner().file_ids;
+        if files.contains(&self.0.stuck.load(Ordering::SeqCst)) {
+            return Err(status(ErrorCode::Internal, "a disk is broken"));
+        }
+        let removed_objects = files.len() as u64;
+        self.0.remove_calls.fetch_add(1, Ordering::SeqCst);
+        self.0.removes.lock().extend(files);
+        Ok(Response::new(v1::RemoveReply { removed_objects }))
     }
 
     async fn stat(&self, _: Request<v1::StatRequest>) -> Answer<v1::StatReply> {
