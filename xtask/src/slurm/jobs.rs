@@ -279,7 +279,7 @@ impl<'a> Batch<'a> {
 
     pub(super) fn ended(&self, job: &Job) -> Result<bool> {
         let state = self.field(job, "JobState")?;
-        Ok(!matches!(state.as_str(), "PENDING" | "RUNNING" | "COMPLETING" | "CONFIGURING"))
+        Ok(!matches!(state.as_str(), "PENDING" | "RUNNING" | "COMPLETING" | "CONFIGURING" | "STAGE_OUT"))
     }
 
     pub(super) fn field(&self, job: &Job, name: &str) -> Result<String> {
