@@ -6,6 +6,7 @@ pub mod collective;
 pub mod ior;
 pub mod machine;
 pub mod mdtest;
+pub mod memory;
 pub mod planning;
 pub mod ranks;
 pub mod settings;

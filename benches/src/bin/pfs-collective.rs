@@ -38,6 +38,7 @@ struct Options {
 }
 
 fn main() -> Result<()> {
+    pfs_bench::memory::without_huge_pages().context("ask for pages of the usual size")?;
     let options = Options::parse();
     let universe = mpi::initialize().context("MPI did not start")?;
     let world = universe.world();

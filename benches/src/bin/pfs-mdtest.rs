@@ -9,6 +9,9 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    if let Err(error) = pfs_bench::memory::without_huge_pages() {
+        eprintln!("pfs-mdtest: pages of memory keep the size that the system gives them: {error}");
+    }
     let Some(universe) = mpi::initialize() else {
         eprintln!("pfs-mdtest: MPI did not start; run it by mpirun");
         return ExitCode::FAILURE;
