@@ -382,8 +382,7 @@ impl FileDescriptor {
     pub async fn close(mut self) -> Result<(), Error> {
         let committed = self.commit_for(Reason::Close).await;
         // Nobody learns anything of this close but that the file is open once less.
-        let changed_nothing =
-            committed.as_ref().is_ok_and(CommitSummary::is_empty) && self.shared.written_size().is_none();
+        let changed_nothing = committed.as_ref().is_ok_and(CommitSummary::is_empty);
         let synced = match committed {
             Ok(summary) => self.report_sync(summary).await,
             Err(error) => Err(error),

@@ -34,9 +34,7 @@ impl Background {
         work: impl Future<Output = Result<T, Status>> + Send + 'static,
     ) -> Result<T, Status> {
         let shutdown = self.shutdown.clone();
-        // Boxed: it is moved several times on its way into the task.
-        let work = Box::pin(work);
-        let task = self.tasks.spawn(async move { shutdown.run_until_cancelled_owned(Self::caught(work)).await });
+        let task = self.tasks.spawn(async move { shutdown.run_until_cancelled_owned(work).await });
         match task.await {
             Ok(Some(outcome)) => outcome,
             Ok(None) => Err(crate::tokens::Stopped.into()),

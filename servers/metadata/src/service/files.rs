@@ -48,20 +48,14 @@ pub(super) async fn create(shared: Arc<Shared>, request: CreateFile) -> Result<O
 
 pub(super) async fn open(shared: Arc<Shared>, request: OpenFile) -> Result<Opened, Status> {
     let OpenFile { operation, path, open } = request;
+    if let Some(before) = shared.tokens.with(move |state| state.recall_open(operation)).await?? {
+        return Ok(reply(&shared, known::read(&shared, before.file).await?, Some(before), false));
+    }
     for _ in 0..OPEN_ATTEMPTS {
-        let found = match shared.namespace.stat(&path).await {
-            Ok(file) if file.kind == EntryKind::Directory => Err(NamespaceError::IsADirectory(path.clone())),
-            found => found,
-        };
-        let file = match found {
-            Ok(file) => file,
-            Err(error) => {
-                // The name may have gone after this operation had opened its file, and the answer was lost.
-                let before = shared.tokens.with(move |state| state.recall_open(operation)).await??;
-                let Some(before) = before else { return Err(error.into()) };
-                return Ok(reply(&shared, known::read(&shared, before.file).await?, Some(before), false));
-            }
-        };
+        let file = shared.namespace.stat(&path).await?;
+        if file.kind == EntryKind::Directory {
+            return Err(NamespaceError::IsADirectory(path).into());
+        }
         if let Some((file, opened)) = open_linked(&shared, operation, open.clone(), &path, file).await? {
             return Ok(reply(&shared, file, Some(opened), false));
         }
