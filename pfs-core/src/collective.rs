@@ -49,6 +49,8 @@ pub use tokens::TOKEN_PATTERNS_MAX;
 /// Pieces of at least this many bytes (or of a stripe unit, if that is less) go to the servers in lists: about where the cost of
 /// a piece in a list equals that of passing its bytes between ranks. See docs/PERFORMANCE.md.
 pub const DIRECT_BYTES_MIN: u64 = 4 << 10;
+/// The same where all ranks are on one node and pass bytes in memory that they share, which costs less.
+pub const DIRECT_BYTES_MIN_ON_NODE: u64 = 32 << 10;
 
 /// Which way the bytes go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +99,7 @@ impl CollectivePlan {
         nodes: &Nodes,
     ) -> CollectivePlan {
         let survey = Survey::of(&accesses);
-        let method = if wants_exchange(direction, &survey, recipe, hints) {
+        let method = if wants_exchange(direction, &survey, recipe, hints, nodes) {
             Method::Exchange(Exchange::new(recipe, hints, nodes, &survey))
         } else {
             Method::Direct
@@ -206,19 +208,21 @@ impl CollectivePlan {
 }
 
 /// Whether collective buffering pays, or was asked for.
-fn wants_exchange(direction: Direction, survey: &Survey, recipe: &Recipe, hints: &Hints) -> bool {
+fn wants_exchange(direction: Direction, survey: &Survey, recipe: &Recipe, hints: &Hints, nodes: &Nodes) -> bool {
+    let is_in_memory = nodes.count() == 1 && hints.node_memory != Switch::Disable;
+    let direct_bytes_min = if is_in_memory { DIRECT_BYTES_MIN_ON_NODE } else { DIRECT_BYTES_MIN };
     match hints.collective(direction) {
         Switch::Enable => survey.hull.is_some(),
         Switch::Disable => false,
-        Switch::Automatic => exchange_pays(survey, recipe),
+        Switch::Automatic => exchange_pays(survey, direct_bytes_min.min(recipe.stripe_unit())),
     }
 }
 
 /// Small runs that join to much fewer, or bytes that several ranks want, are worth a detour.
-fn exchange_pays(survey: &Survey, recipe: &Recipe) -> bool {
+fn exchange_pays(survey: &Survey, direct_bytes_min: u64) -> bool {
     if survey.ranks_with_bytes < 2 {
         return false;
     }
-    let small = survey.bytes / survey.runs.max(1) < recipe.stripe_unit().min(DIRECT_BYTES_MIN);
+    let small = survey.bytes / survey.runs.max(1) < direct_bytes_min;
     (small && survey.joins()) || survey.bytes / 2 >= survey.distinct_bytes()
 }

@@ -121,7 +121,8 @@ impl fmt::Debug for Extent {
 
 /// The same bytes in order, each once, as few extents as there can be.
 pub fn joined(mut extents: Vec<Extent>) -> Vec<Extent> {
-    extents.sort_unstable();
+    // Mostly several lists in order one after the other, which a stable sort merges.
+    extents.sort();
     extents.dedup_by(|next, last| {
         let touches = next.start <= last.end;
         if touches {

@@ -78,6 +78,8 @@ pub struct Hints {
     pub no_indep_rw: bool,
     /// `pfs_node_gather`: messages between nodes by way of one rank of each.
     pub node_gather: Switch,
+    /// `pfs_node_memory`: ranks of a node pass bytes in memory that they share.
+    pub node_memory: Switch,
     /// `romio_ds_read`: reading pieces together with what lies between them.
     pub ds_read: Switch,
     /// `romio_ds_write`: the same for writes, which read what lies between first.
@@ -106,6 +108,7 @@ impl Default for Hints {
             cb_write: Switch::Automatic,
             no_indep_rw: false,
             node_gather: Switch::Automatic,
+            node_memory: Switch::Automatic,
             ds_read: Switch::Automatic,
             ds_write: Switch::Automatic,
             ind_read_bytes: IND_READ_BYTES_DEFAULT,
@@ -228,6 +231,7 @@ impl Hints {
             "romio_cb_write" => self.cb_write = switch("romio_cb_write", value)?,
             "romio_no_indep_rw" => self.no_indep_rw = yes("romio_no_indep_rw", value)?,
             "pfs_node_gather" => self.node_gather = switch("pfs_node_gather", value)?,
+            "pfs_node_memory" => self.node_memory = switch("pfs_node_memory", value)?,
             _ => return self.set_pieces(key, value),
         }
         Ok(true)
@@ -284,6 +288,7 @@ impl Hints {
             ("romio_cb_write", self.cb_write.to_string()),
             ("romio_no_indep_rw", self.no_indep_rw.to_string()),
             ("pfs_node_gather", self.node_gather.to_string()),
+            ("pfs_node_memory", self.node_memory.to_string()),
             ("romio_ds_read", self.ds_read.to_string()),
             ("romio_ds_write", self.ds_write.to_string()),
             ("ind_rd_buffer_size", self.ind_read_bytes.to_string()),

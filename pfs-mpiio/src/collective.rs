@@ -125,8 +125,8 @@ impl OpenFile {
                 watch.end(Phase::ServerWrite);
                 written
             }
-            Method::Exchange(_) => {
-                let written = exchange::write(self, &plan, &pinned, bytes).await;
+            Method::Exchange(exchange) => {
+                let written = exchange::write(self, &plan, exchange, &pinned, bytes).await;
                 watch.skip();
                 written
             }
@@ -162,8 +162,8 @@ impl OpenFile {
                 watch.end(Phase::ServerRead);
                 read
             }
-            Method::Exchange(_) => {
-                let read = exchange::read(self, &plan, &pinned, bytes).await;
+            Method::Exchange(exchange) => {
+                let read = exchange::read(self, &plan, exchange, &pinned, bytes).await;
                 watch.skip();
                 read
             }

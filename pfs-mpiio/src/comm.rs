@@ -12,6 +12,7 @@
 //! rank that is alive and does not come is waited for, as MPI does.
 
 use crate::datatype;
+use crate::drive::turn;
 use crate::error::{Error, ErrorClass};
 use crate::pending::{Pending, check};
 use mpi::collective::SystemOperation;
@@ -19,10 +20,12 @@ use mpi::ffi::{self, MPI_Comm, MPI_Datatype};
 use mpi::topology::{CommunicatorRelation, SimpleCommunicator, UserGroup};
 use mpi::traits::*;
 use pfs_client::GroupWatch;
+use std::future::poll_fn;
 use std::mem::ManuallyDrop;
 use std::os::raw::{c_int, c_void};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 /// Seconds for which a rank is waited for whose steps are bounded in time, when an open or a close is at stake.
@@ -344,18 +347,53 @@ impl Comm {
 
     /// Waits until an operation that was started is complete, or the group is lost.
     async fn complete<B>(&self, started: Result<Pending<B>, Error>) -> Result<B, Error> {
-        let mut since = None;
-        let mut is_late = || since.get_or_insert_with(Instant::now).elapsed() > self.patience;
-        let given_up = || match self.check() {
-            Err(error) => Some(error),
-            Ok(()) if self.is_bounded.load(Ordering::Relaxed) && is_late() => Some(self.impatient()),
-            Ok(()) => None,
-        };
         let completed = match started {
-            Ok(pending) => pending.complete(given_up).await,
+            Ok(pending) => pending.complete(self.given_up()).await,
             Err(error) => Err(error),
         };
         completed.map_err(|error| self.lose(error))
+    }
+
+    /// Waits until what other ranks do without a message is done, or the group is lost. MPI is called meanwhile, as it
+    /// goes on with what the program has under way only then.
+    pub(crate) async fn until(&self, mut is_done: impl FnMut() -> bool) -> Result<(), Error> {
+        let mut given_up = self.given_up();
+        poll_fn(|_| {
+            if is_done() {
+                turn::note_move();
+                return Poll::Ready(Ok(()));
+            }
+            match given_up().map_or_else(|| self.look(), Err) {
+                Ok(()) => {
+                    turn::note_open();
+                    Poll::Pending
+                }
+                Err(error) => Poll::Ready(Err(self.lose(error))),
+            }
+        })
+        .await
+    }
+
+    /// Looks for a message of this communicator, which changes nothing.
+    fn look(&self) -> Result<(), Error> {
+        let mut found = 0;
+        // SAFETY: constants of MPI, a communicator that is alive, and a flag that lives as long as the call.
+        let code =
+            unsafe { ffi::MPI_Iprobe(ffi::RSMPI_ANY_SOURCE, TAG, self.raw(), &mut found, ffi::RSMPI_STATUS_IGNORE) };
+        check(code)
+    }
+
+    /// Says when waiting is of no use any more.
+    fn given_up(&self) -> impl FnMut() -> Option<Error> {
+        let mut since = None;
+        move || {
+            let mut is_late = || since.get_or_insert_with(Instant::now).elapsed() > self.patience;
+            match self.check() {
+                Err(error) => Some(error),
+                Ok(()) if self.is_bounded.load(Ordering::Relaxed) && is_late() => Some(self.impatient()),
+                Ok(()) => None,
+            }
+        }
     }
 
     /// Remembers why the group is lost; the first reason stays.

@@ -1,8 +1,10 @@
 //! The rounds of a planned exchange.
 //!
 //! In each round every rank has at most one message for each aggregator, or gets one from it; ranks that have
-//! nothing for each other do not talk. How messages go from node to node is in [`relay`](crate::relay). Errors of I/O are kept to the end: all messages of all rounds are passed
-//! whatever happens, unless the group is lost.
+//! nothing for each other do not talk. What a rank and an aggregator of the same node have for each other goes straight into
+//! the aggregator's memory, or out of it ([`node_memory`](crate::node_memory)); how messages go from node to node is in
+//! [`relay`](crate::relay). Errors of I/O are kept to the end: all bytes of all rounds are passed whatever happens, unless
+//! the group is lost.
 //!
 //! An aggregator has two blocks, each as large as one round: while the bytes of one are read or written at the servers,
 //! those of the other come from the ranks or go to them. So at most two rounds are under way, and an aggregator's memory
@@ -12,126 +14,256 @@ use crate::access::{place, read_list};
 use crate::comm::Parcel;
 use crate::error::Error;
 use crate::file::OpenFile;
+use crate::node_memory::{BLOCKS, Memory, NodeMemory, Way};
 use crate::pin::Pinned;
 use crate::relay::{self, Route};
 use crate::times::{Counter, Phase};
 use futures::future::join;
-use pfs_core::collective::{CollectivePlan, Message, Piece, Round};
+use pfs_core::collective::{CollectivePlan, Exchange, Message, Piece, Round};
 use pfs_core::extent::Extent;
-use std::mem::swap;
+use std::ops::Range;
+
+/// What stays the same in all rounds.
+struct Setting<'a> {
+    file: &'a OpenFile,
+    exchange: &'a Exchange,
+    route: Route<'a>,
+    memory: &'a NodeMemory,
+}
+
+impl<'a> Setting<'a> {
+    fn of(file: &'a OpenFile, exchange: &'a Exchange, memory: &'a NodeMemory) -> Self {
+        let sharing = memory.is_shared().then_some(&file.nodes);
+        Setting { file, exchange, route: Route::of(exchange, file.group.rank(), sharing), memory }
+    }
+
+    /// The bytes of a round at this rank. It is an aggregator if there are any.
+    fn block(&self, number: usize, round: Option<&Round>) -> Option<Block<'a>> {
+        let round = round.filter(|round| !round.io.is_empty())?;
+        let (memory, slot) = (self.memory.of(self.route.rank)?, number % BLOCKS);
+        Some(Block { exchange: self.exchange, memory, slot, io: round.io.clone(), base: round.base })
+    }
+
+    /// Whether a rank reaches into the memory of an aggregator that is another one.
+    fn is_guest(&self, rank: u32, aggregator: u32) -> bool {
+        rank != aggregator && self.route.is_near(rank, aggregator)
+    }
+
+    /// Counts what others get from this rank without a message.
+    fn note_sent<'m>(&self, messages: impl Iterator<Item = &'m Message>) {
+        self.file.times.add(Counter::BytesSent, messages.map(Message::bytes).sum());
+    }
+
+    /// Has `pass` pass each message of this rank that goes by way of another rank's memory, as soon as that is open.
+    async fn reach(
+        &self,
+        round: &Round,
+        number: u64,
+        mut pass: impl FnMut(&Memory, &Piece, usize, Way),
+    ) -> Result<(), Error> {
+        let rank = self.route.rank;
+        let own = round.own.iter().filter(|message| self.is_guest(rank, message.peer));
+        let mut left: Vec<(&Message, &Memory)> =
+            own.filter_map(|message| Some((message, self.memory.of(message.peer)?))).collect();
+        // Each rank begins with another one.
+        let first = left.partition_point(|(message, _)| message.peer < rank);
+        left.rotate_left(first);
+        let mut watch = self.file.times.laps();
+        while !left.is_empty() {
+            let mut open = None;
+            let is_any_open = || {
+                open = left.iter().position(|(_, memory)| memory.is_open(number, rank));
+                open.is_some()
+            };
+            self.file.group.until(is_any_open).await?;
+            watch.end(Phase::Exchange);
+            let (message, memory) = left.remove(open.expect("one was found"));
+            let way = Way::of(message.bytes());
+            for piece in &message.pieces {
+                pass(memory, piece, self.place(round.base, piece.extent).start, way);
+            }
+            way.finish();
+            memory.done();
+            watch.end(Phase::Pack);
+        }
+        Ok(())
+    }
+
+    /// Waits until so many more ranks are done in this rank's memory.
+    async fn until_left(&self, guests: usize) -> Result<(), Error> {
+        let Some(own) = self.memory.of(self.route.rank).filter(|_| guests > 0) else { return Ok(()) };
+        self.memory.expect(guests);
+        self.file.times.during(Phase::Exchange, self.file.group.until(|| self.memory.is_left(own))).await
+    }
+
+    fn place(&self, base: u64, extent: Extent) -> Range<usize> {
+        place_of(self.exchange, base, extent)
+    }
+}
 
 /// Gathers the bytes of all ranks at the aggregators, which write them: those of one round while the next are gathered.
-pub(crate) async fn write(file: &OpenFile, plan: &CollectivePlan, pinned: &Pinned, bytes: &[u8]) -> Result<(), Error> {
+pub(crate) async fn write(
+    file: &OpenFile,
+    plan: &CollectivePlan,
+    exchange: &Exchange,
+    pinned: &Pinned,
+    bytes: &[u8],
+) -> Result<(), Error> {
+    let memory = file.node_memory(exchange).await?;
+    let setting = Setting::of(file, exchange, &memory);
     let mut result = Ok(());
-    let (mut filling, mut leaving) = (Block::default(), Block::default());
-    let route = Route::of(plan, file.group.rank());
-    for round in plan.rounds(route.rank) {
-        filling.reset(&round.io);
+    let mut leaving = None;
+    for (number, round) in plan.rounds(setting.route.rank).enumerate() {
+        let filling = setting.block(number, Some(&round));
         // The write is polled first, so its bytes are on their way while this rank packs.
-        let write = write_block(file, pinned, &leaving, result);
-        let (written, gathered) = join(write, gather(file, &route, &round, bytes, &mut filling)).await;
+        let write = write_block(file, pinned, leaving.as_ref(), result);
+        let (written, gathered) = join(write, gather(&setting, number, &round, bytes, filling.as_ref())).await;
         result = written;
         gathered?;
-        swap(&mut filling, &mut leaving);
+        leaving = filling;
     }
-    write_block(file, pinned, &leaving, result).await
+    write_block(file, pinned, leaving.as_ref(), result).await
 }
 
 /// Has the aggregators read for all ranks and spreads the bytes: those of one round while the next are read.
 pub(crate) async fn read(
     file: &OpenFile,
     plan: &CollectivePlan,
+    exchange: &Exchange,
     pinned: &Pinned,
     bytes: &mut [u8],
 ) -> Result<(), Error> {
-    let route = Route::of(plan, file.group.rank());
-    let mut rounds = plan.rounds(route.rank);
-    let (mut filling, mut leaving) = (Block::default(), Block::default());
+    let memory = file.node_memory(exchange).await?;
+    let setting = Setting::of(file, exchange, &memory);
+    let mut rounds = plan.rounds(setting.route.rank).enumerate();
     let mut next = rounds.next();
-    filling.reset(io_of(next.as_ref()));
-    let mut result = read_block(file, pinned, &mut filling, Ok(())).await;
-    while let Some(round) = next {
-        swap(&mut filling, &mut leaving);
+    let block_of = |next: Option<&(usize, Round)>| {
+        let (number, round) = next?;
+        setting.block(*number, Some(round))
+    };
+    let mut filling = block_of(next.as_ref());
+    let mut result = read_block(file, pinned, filling.as_ref(), Ok(())).await;
+    while let Some((number, round)) = next {
+        let leaving = filling;
         next = rounds.next();
-        filling.reset(io_of(next.as_ref()));
-        let read = read_block(file, pinned, &mut filling, result);
-        let (read, spread) = join(read, spread(file, &route, &round, &leaving, bytes)).await;
+        filling = block_of(next.as_ref());
+        let read = read_block(file, pinned, filling.as_ref(), result);
+        let (read, spread) = join(read, spread(&setting, number, &round, leaving.as_ref(), bytes)).await;
         result = read;
         spread?;
     }
     result
 }
 
-fn io_of(round: Option<&Round>) -> &[Extent] {
-    round.map_or(&[], |round| &round.io)
-}
-
-/// Passes the messages of one round of a write; the block gets what this rank writes.
+/// Passes the bytes of one round of a write; the block gets what this rank writes.
 async fn gather(
-    file: &OpenFile,
-    route: &Route<'_>,
+    setting: &Setting<'_>,
+    number: usize,
     round: &Round,
     bytes: &[u8],
-    block: &mut Block,
+    block: Option<&Block<'_>>,
 ) -> Result<(), Error> {
-    let mut watch = file.times.laps();
-    let own = pack(&round.own, route.rank, |piece| &bytes[place(piece)]);
-    watch.end(Phase::Pack);
-    let incoming = relay::gather(file, route, round, own).await;
-    watch.end(Phase::Exchange);
-    let incoming = incoming?;
-    for message in &round.served {
-        match incoming.iter().find(|parcel| parcel.peer == message.peer) {
-            Some(parcel) => {
-                unpack(message, &parcel.bytes, |piece, part| block.bytes_mut(piece.extent).copy_from_slice(part));
+    let Setting { file, route, memory, .. } = setting;
+    let count = memory.begin_round();
+    // If no byte comes twice, all may put theirs at once.
+    let is_ordered = round.served.iter().map(Message::bytes).sum::<u64>() > bytes_of(&round.io);
+    block.iter().for_each(|block| block.memory.open(count, if is_ordered { 0 } else { u64::MAX }));
+    setting.note_sent(round.own.iter().filter(|message| setting.is_guest(route.rank, message.peer)));
+    let put = |memory: &Memory, piece: &Piece, at, way| memory.put(number % BLOCKS, at, &bytes[place(piece)], way);
+    let serve = async {
+        let mut watch = file.times.laps();
+        let far = pack(route.own(round), |piece| &bytes[place(piece)]);
+        watch.end(Phase::Pack);
+        let incoming = relay::gather(file, route, round, far).await;
+        watch.end(Phase::Exchange);
+        let incoming = incoming?;
+        let mut guests = 0;
+        for (message, block) in round.served.iter().zip(block.into_iter().cycle()) {
+            match incoming.iter().find(|parcel| parcel.peer == message.peer) {
+                Some(parcel) => {
+                    let way = Way::of(message.bytes());
+                    unpack(message, &parcel.bytes, |piece, part| block.put(piece, part, way));
+                    way.finish();
+                }
+                None if message.peer == route.rank => {
+                    let way = Way::of(message.bytes());
+                    message.pieces.iter().for_each(|piece| block.put(piece, &bytes[place(piece)], way));
+                    way.finish();
+                }
+                None if is_ordered => {
+                    block.memory.admit(u64::from(message.peer) + 1);
+                    setting.until_left(1).await?;
+                    watch.skip();
+                }
+                None => guests += 1,
             }
-            None => message.pieces.iter().for_each(|piece| {
-                block.bytes_mut(piece.extent).copy_from_slice(&bytes[place(piece)]);
-            }),
         }
-    }
-    watch.end(Phase::Pack);
-    Ok(())
+        watch.end(Phase::Pack);
+        setting.until_left(guests).await
+    };
+    // Both at once: ranks that serve each other in some order must not wait for each other in another one.
+    let (reached, served) = join(setting.reach(round, count, put), serve).await;
+    reached.and(served)
 }
 
-/// Passes the messages of one round of a read; the block has what this rank has read.
+/// Passes the bytes of one round of a read; the block has what this rank has read.
 async fn spread(
-    file: &OpenFile,
-    route: &Route<'_>,
+    setting: &Setting<'_>,
+    number: usize,
     round: &Round,
-    block: &Block,
+    block: Option<&Block<'_>>,
     bytes: &mut [u8],
 ) -> Result<(), Error> {
+    let Setting { file, route, memory, .. } = setting;
+    let count = memory.begin_round();
+    block.iter().for_each(|block| block.memory.open(count, u64::MAX));
+    let guests = || round.served.iter().filter(|message| setting.is_guest(message.peer, route.rank));
+    setting.note_sent(guests());
     let mut watch = file.times.laps();
-    let served = pack(&round.served, route.rank, |piece| block.bytes(piece.extent));
+    let far = match block {
+        Some(block) => pack(route.served(round), |piece| block.bytes(piece.extent)),
+        None => Vec::new(),
+    };
     watch.end(Phase::Pack);
-    let incoming = relay::spread(file, route, round, served).await;
+    let take =
+        |memory: &Memory, piece: &Piece, at, way| memory.take(number % BLOCKS, at, &mut bytes[place(piece)], way);
+    setting.reach(round, count, take).await?;
+    watch.skip();
+    let incoming = relay::spread(file, route, round, far).await;
     watch.end(Phase::Exchange);
     let incoming = incoming?;
     for message in &round.own {
-        match incoming.iter().find(|parcel| parcel.peer == message.peer) {
-            Some(parcel) => unpack(message, &parcel.bytes, |piece, part| bytes[place(piece)].copy_from_slice(part)),
-            None => message.pieces.iter().for_each(|piece| {
-                bytes[place(piece)].copy_from_slice(block.bytes(piece.extent));
-            }),
+        match (incoming.iter().find(|parcel| parcel.peer == message.peer), block) {
+            (Some(parcel), _) => {
+                unpack(message, &parcel.bytes, |piece, part| bytes[place(piece)].copy_from_slice(part))
+            }
+            (None, Some(block)) if message.peer == route.rank => {
+                let way = Way::of(message.bytes());
+                message.pieces.iter().for_each(|piece| block.take(piece, &mut bytes[place(piece)], way));
+                way.finish();
+            }
+            // This rank has taken them itself.
+            _ => {}
         }
     }
     watch.end(Phase::Pack);
-    Ok(())
+    setting.until_left(guests().count()).await
 }
 
 /// Writes a block, unless something has failed before.
-async fn write_block(file: &OpenFile, pinned: &Pinned, block: &Block, before: Result<(), Error>) -> Result<(), Error> {
+async fn write_block(
+    file: &OpenFile,
+    pinned: &Pinned,
+    block: Option<&Block<'_>>,
+    before: Result<(), Error>,
+) -> Result<(), Error> {
     before?;
-    if block.extents.is_empty() {
-        return Ok(());
-    }
-    let extents: Vec<Extent> = block.extents.iter().map(|&(extent, _)| extent).collect();
-    let parts: Vec<&[u8]> = extents.iter().map(|&extent| block.bytes(extent)).collect();
-    file.times.add(Counter::ServerBytesWritten, block.bytes.len() as u64);
+    let Some(block) = block else { return Ok(()) };
+    let parts: Vec<&[u8]> = block.io.iter().map(|&extent| block.bytes(extent)).collect();
+    file.times.add(Counter::ServerBytesWritten, bytes_of(&block.io));
     let (io, token) = (file.io(), pinned.token()?);
     // SAFETY: this future is not forgotten, see `access`.
-    let write = unsafe { io.write_list_under(token, &extents, &parts) };
+    let write = unsafe { io.write_list_under(token, &block.io, &parts) };
     Ok(file.times.during(Phase::ServerWrite, write).await?)
 }
 
@@ -139,73 +271,75 @@ async fn write_block(file: &OpenFile, pinned: &Pinned, block: &Block, before: Re
 async fn read_block(
     file: &OpenFile,
     pinned: &Pinned,
-    block: &mut Block,
+    block: Option<&Block<'_>>,
     before: Result<(), Error>,
 ) -> Result<(), Error> {
     before?;
-    if block.extents.is_empty() {
-        return Ok(());
-    }
-    let pieces: Vec<Piece> = block.extents.iter().map(|&(extent, at)| Piece { extent, at: at as u64 }).collect();
-    file.times.add(Counter::ServerBytesRead, block.bytes.len() as u64);
+    let Some(block) = block else { return Ok(()) };
+    let piece = |&extent: &Extent| Piece { extent, at: block.place(extent).start as u64 };
+    let pieces: Vec<Piece> = block.io.iter().map(piece).collect();
+    file.times.add(Counter::ServerBytesRead, bytes_of(&block.io));
     let (io, token) = (file.io(), pinned.token()?);
-    file.times.during(Phase::ServerRead, read_list(&io, token, &pieces, &mut block.bytes)).await
+    // SAFETY: the block is this rank's and not open: it is opened when it was read, and was left before. Nothing else refers
+    // to it meanwhile, as its bytes are passed when this is over.
+    let bytes = unsafe { block.memory.block_mut(block.slot) };
+    file.times.during(Phase::ServerRead, read_list(&io, token, &pieces, bytes)).await
 }
 
-/// The bytes of one round at an aggregator: its extents one after the other.
-#[derive(Default)]
-struct Block {
-    /// Each extent with its place in `bytes`, in order.
-    extents: Vec<(Extent, usize)>,
-    bytes: Vec<u8>,
+/// The bytes of one round at an aggregator, in its memory.
+struct Block<'a> {
+    exchange: &'a Exchange,
+    memory: &'a Memory,
+    slot: usize,
+    /// What is written or read at the servers.
+    io: Vec<Extent>,
+    base: u64,
 }
 
-impl Block {
-    fn reset(&mut self, extents: &[Extent]) {
-        self.extents.clear();
-        let mut length = 0;
-        for &extent in extents {
-            self.extents.push((extent, length));
-            length += bytes_of(extent);
-        }
-        self.bytes.resize(length, 0);
+impl Block<'_> {
+    fn place(&self, extent: Extent) -> Range<usize> {
+        place_of(self.exchange, self.base, extent)
     }
 
-    fn place(&self, extent: Extent) -> std::ops::Range<usize> {
-        let after = self.extents.partition_point(|(other, _)| other.start() <= extent.start());
-        let (around, at) = self.extents[after - 1];
-        let start = at + usize::try_from(extent.start() - around.start()).expect("inside the block");
-        start..start + bytes_of(extent)
-    }
-
+    /// The bytes of an extent of this round.
     fn bytes(&self, extent: Extent) -> &[u8] {
-        &self.bytes[self.place(extent)]
+        // SAFETY: the block is this rank's. A write refers to its bytes when it was left by all others, and a read when nobody
+        // writes to them: while others take theirs, or before.
+        unsafe { self.memory.bytes(self.slot, self.place(extent)) }
     }
 
-    fn bytes_mut(&mut self, extent: Extent) -> &mut [u8] {
-        let place = self.place(extent);
-        &mut self.bytes[place]
+    fn put(&self, piece: &Piece, bytes: &[u8], way: Way) {
+        self.memory.put(self.slot, self.place(piece.extent).start, bytes, way);
+    }
+
+    fn take(&self, piece: &Piece, bytes: &mut [u8], way: Way) {
+        self.memory.take(self.slot, self.place(piece.extent).start, bytes, way);
     }
 }
 
-fn bytes_of(extent: Extent) -> usize {
-    usize::try_from(extent.len()).expect("an extent of a buffer fits in memory")
+fn bytes_of(extents: &[Extent]) -> u64 {
+    extents.iter().map(|extent| extent.len()).sum()
 }
 
-/// The messages for other ranks with their bytes.
-fn pack<'a>(messages: &[Message], own: u32, bytes: impl Fn(&Piece) -> &'a [u8]) -> Vec<Parcel> {
-    let others = messages.iter().filter(|message| message.peer != own);
+/// Where an extent of one window, or of neighbours, lies in an aggregator's block.
+fn place_of(exchange: &Exchange, base: u64, extent: Extent) -> Range<usize> {
+    let start = usize::try_from(exchange.place(extent.start()) - base).expect("a round fits in memory");
+    start..start + usize::try_from(extent.len()).expect("an extent of a buffer fits in memory")
+}
+
+/// Messages with their bytes.
+fn pack<'m, 'a>(messages: impl Iterator<Item = &'m Message>, bytes: impl Fn(&Piece) -> &'a [u8]) -> Vec<Parcel> {
     let parcel = |message: &Message| {
         let parts: Vec<&[u8]> = message.pieces.iter().map(&bytes).collect();
         Parcel { peer: message.peer, bytes: parts.concat() }
     };
-    others.map(parcel).collect()
+    messages.map(parcel).collect()
 }
 
 fn unpack(message: &Message, bytes: &[u8], mut put: impl FnMut(&Piece, &[u8])) {
     let mut rest = bytes;
     for piece in &message.pieces {
-        let (part, after) = rest.split_at(bytes_of(piece.extent));
+        let (part, after) = rest.split_at(place(piece).len());
         put(piece, part);
         rest = after;
     }

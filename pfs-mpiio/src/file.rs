@@ -11,6 +11,7 @@ use crate::drive::drive;
 use crate::error::{Error, ErrorClass};
 use crate::group::{Call, Group, ROOT};
 use crate::hints::Current;
+use crate::node_memory::NodeMemory;
 use crate::operation::Outstanding;
 use crate::process::SharedClient;
 use crate::queue::Queue;
@@ -91,6 +92,8 @@ pub(crate) struct OpenFile {
     /// The nonblocking accesses of this rank by itself.
     pub(crate) alone: Arc<Outstanding>,
     pub(crate) split: Active,
+    /// What the last exchange has used.
+    node_memory: Mutex<Option<Arc<NodeMemory>>>,
     /// See [`File::set_visible_at_once`].
     pub(crate) is_visible_at_once: AtomicBool,
     /// At rank 0: what was made durable and could not be reported yet.
@@ -246,11 +249,16 @@ impl OpenFile {
             queue,
             alone,
             split,
+            node_memory: Mutex::default(),
             is_visible_at_once: AtomicBool::new(false),
             unreported,
             report,
             times: Recorder::of_file(),
         }
+    }
+
+    pub(crate) fn kept_memory(&self) -> MutexGuard<'_, Option<Arc<NodeMemory>>> {
+        self.node_memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn set_size(&self, bytes: u64) -> Result<(), Error> {

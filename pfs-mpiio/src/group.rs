@@ -272,6 +272,11 @@ impl Group {
         Ok((0..self.size()).map(list).collect())
     }
 
+    /// Waits until what other ranks do is done; see [`Comm::until`].
+    pub(crate) async fn until(&self, is_done: impl FnMut() -> bool) -> Result<(), Error> {
+        self.comm.until(is_done).await
+    }
+
     /// Passes the messages of one round; see [`Comm::pass`].
     pub(crate) async fn pass(&self, outgoing: Vec<Parcel>, incoming: Vec<Parcel>) -> Result<Vec<Parcel>, Error> {
         self.comm.pass(outgoing, incoming).await

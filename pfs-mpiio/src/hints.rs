@@ -7,7 +7,7 @@ use crate::file::{File, OpenFile};
 use crate::group::{Call, ROOT};
 use crate::info::Info;
 use crate::times::{Counter, Phase};
-use pfs_core::hints::{Hints, OpenFacts, line, romio_file};
+use pfs_core::hints::{Hints, OpenFacts, Switch, line, romio_file};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -55,6 +55,11 @@ impl OpenFile {
     /// The hints in effect.
     pub(crate) fn hints(&self) -> Arc<Hints> {
         self.hints.get()
+    }
+
+    /// The ranks have found that those of a node can not share memory.
+    pub(crate) fn without_node_memory(&self) {
+        self.hints.replace(Hints { node_memory: Switch::Disable, ..(*self.hints()).clone() });
     }
 
     async fn set_info(&self, info: &Info) -> Result<(), Error> {
@@ -151,7 +156,6 @@ fn warn_once(message: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pfs_core::hints::Switch;
 
     #[test]
     fn the_environment_counts_more_than_the_program_and_this_more_than_the_file() {

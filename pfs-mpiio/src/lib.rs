@@ -49,6 +49,7 @@ mod group;
 mod hints;
 mod info;
 mod job;
+mod node_memory;
 mod nodes;
 mod nonblocking;
 mod open;

@@ -1,4 +1,5 @@
-//! How the messages of one round go: straight from rank to rank, or by way of the leaders of nodes, as the plan says.
+//! How the bytes of one round go: in memory that two ranks of a node share, as messages straight from rank to rank, or by way of
+//! the leaders of nodes, as the plan says. Those in memory are passed in [`exchange`](crate::exchange), and are no messages here.
 //!
 //! With a relay, a rank's messages for aggregators on other nodes go to its leader as one, in the order of the aggregators; the
 //! leader makes one message for each such aggregator, in the order of its ranks. What was read goes the same ways back. So
@@ -11,22 +12,35 @@ use crate::comm::Parcel;
 use crate::error::Error;
 use crate::file::OpenFile;
 use crate::times::Counter;
-use pfs_core::collective::{CollectivePlan, Message, Method, Relay, Round};
+use pfs_core::collective::{Exchange, Message, Nodes, Relay, Round};
 use std::collections::BTreeMap;
 
 /// What a rank knows about ways in all rounds.
 pub(crate) struct Route<'a> {
     pub(crate) rank: u32,
     relay: Option<&'a Relay>,
+    /// If ranks share memory with the aggregators on their nodes: which are on which.
+    sharing: Option<&'a Nodes>,
 }
 
 impl<'a> Route<'a> {
-    pub(crate) fn of(plan: &'a CollectivePlan, rank: u32) -> Route<'a> {
-        let relay = match plan.method() {
-            Method::Exchange(exchange) => exchange.relay(),
-            Method::Direct => None,
-        };
-        Route { rank, relay }
+    pub(crate) fn of(exchange: &'a Exchange, rank: u32, sharing: Option<&'a Nodes>) -> Route<'a> {
+        Route { rank, relay: exchange.relay(), sharing }
+    }
+
+    /// Whether what a rank and an aggregator have for each other is no message.
+    pub(crate) fn is_near(&self, rank: u32, aggregator: u32) -> bool {
+        rank == aggregator || self.sharing.is_some_and(|nodes| nodes.node_of(rank) == nodes.node_of(aggregator))
+    }
+
+    /// This rank's messages in a round, without those that are none.
+    pub(crate) fn own<'r>(&self, round: &'r Round) -> impl Iterator<Item = &'r Message> {
+        round.own.iter().filter(|message| !self.is_near(self.rank, message.peer))
+    }
+
+    /// The same of those of its windows.
+    pub(crate) fn served<'r>(&self, round: &'r Round) -> impl Iterator<Item = &'r Message> {
+        round.served.iter().filter(|message| !self.is_near(message.peer, self.rank))
     }
 
     /// Who passes on what goes between a rank and an aggregator; nothing if it goes straight.
@@ -36,14 +50,14 @@ impl<'a> Route<'a> {
 
     /// The lengths of the messages that this rank passes on, by rank and aggregator; with its own ones to other nodes.
     fn passed_on(&self, round: &Round) -> BTreeMap<(u32, u32), usize> {
-        let own = round.own.iter().filter(|message| self.leader(self.rank, message.peer) == Some(self.rank));
+        let own = self.own(round).filter(|message| self.leader(self.rank, message.peer) == Some(self.rank));
         let own = own.map(|message| ((self.rank, message.peer), length(message)));
         own.chain(round.relayed.iter().map(|one| ((one.member, one.aggregator), bytes(one.bytes)))).collect()
     }
 }
 
-/// Has all of a write's messages arrive at their aggregators. `own` are this rank's, as [`Round::own`] has them, without one to
-/// itself. Returns those of [`Round::served`], without one of itself.
+/// Has all of a write's messages arrive at their aggregators. `own` are this rank's, as [`Route::own`] has them. Returns those of
+/// [`Route::served`].
 pub(crate) async fn gather(
     file: &OpenFile,
     route: &Route<'_>,
@@ -60,7 +74,7 @@ pub(crate) async fn gather(
         }
     }
     outgoing.extend(parcels(up));
-    let (straight, from_leaders) = split(route, &round.served);
+    let (straight, from_leaders) = split(route, round);
     let mut incoming = room(&straight);
     incoming.extend(parcels(sums(of_others(route.rank, &passed_on, |member, _| member))));
     let mut arrived = pass(file, outgoing, incoming).await?;
@@ -77,8 +91,8 @@ pub(crate) async fn gather(
     Ok(arrived)
 }
 
-/// Has all of a read's messages arrive at the ranks that read. `served` are this aggregator's, as [`Round::served`] has them,
-/// without one to itself. Returns those of [`Round::own`], without one of itself.
+/// Has all of a read's messages arrive at the ranks that read. `served` are this aggregator's, as [`Route::served`] has them.
+/// Returns those of [`Route::own`].
 pub(crate) async fn spread(
     file: &OpenFile,
     route: &Route<'_>,
@@ -94,9 +108,8 @@ pub(crate) async fn spread(
         }
     }
     outgoing.extend(parcels(to_leaders));
-    let own = round.own.iter().filter(|message| message.peer != route.rank);
     let (by_leader, straight): (Vec<_>, Vec<_>) =
-        own.partition(|message| route.leader(route.rank, message.peer).is_some());
+        route.own(round).partition(|message| route.leader(route.rank, message.peer).is_some());
     let mut incoming = room(&straight);
     incoming.extend(parcels(sums(passed_on.iter().map(|(&(_, aggregator), &length)| (aggregator, length)))));
     let mut arrived = pass(file, outgoing, incoming).await?;
@@ -119,10 +132,10 @@ pub(crate) async fn spread(
     Ok(arrived)
 }
 
-/// Messages that come straight, and the others: leader, rank and length of each, by rank. Without one of the rank itself.
-fn split<'a>(route: &Route<'_>, served: &'a [Message]) -> (Vec<&'a Message>, Vec<(u32, u32, usize)>) {
+/// Messages that come straight, and the others: leader, rank and length of each, by rank.
+fn split<'a>(route: &Route<'_>, round: &'a Round) -> (Vec<&'a Message>, Vec<(u32, u32, usize)>) {
     let (mut straight, mut far) = (Vec::new(), Vec::new());
-    for message in served.iter().filter(|message| message.peer != route.rank) {
+    for message in route.served(round) {
         match route.leader(message.peer, route.rank) {
             None => straight.push(message),
             Some(leader) => far.push((leader, message.peer, length(message))),

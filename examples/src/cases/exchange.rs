@@ -14,14 +14,15 @@ pub(super) const CASES: &[(&str, Case)] = &[
     ("one big collective", one_big_collective),
 ];
 
-/// Collective buffering as it decides itself, always, never, and always with little memory.
-pub(super) fn paths() -> [(&'static str, Info); 5] {
+/// Collective buffering as it decides itself, always, never, always with little memory, and without memory that ranks share.
+pub(super) fn paths() -> [(&'static str, Info); 6] {
     let with = |value: &str| Info::new().with("romio_cb_write", value).with("romio_cb_read", value);
     [
         ("automatic", with("automatic")),
         ("enable", with("enable")),
         ("disable", with("disable")),
         ("rounds", with("enable").with("cb_buffer_size", 10_000)),
+        ("messages", with("enable").with("pfs_node_memory", "disable").with("cb_buffer_size", 50_000)),
         ("one", with("enable").with("cb_nodes", 1).with("cb_buffer_size", 100_000)),
     ]
 }
@@ -102,13 +103,15 @@ fn all_read_the_same(context: &Context) -> Result<()> {
 
 fn one_big_collective(context: &Context) -> Result<()> {
     const LENGTH: usize = 6 << 20;
-    let file = context.create("big", &Info::new())?;
-    let offset = context.rank() * LENGTH as u64;
-    file.write_at_all(offset, &pattern::bytes(2, offset, LENGTH)[..])?;
-    let other = (context.rank() + 1) % context.ranks() * LENGTH as u64;
-    let mut buffer = vec![0; LENGTH];
-    file.read_at_all(other, &mut buffer[..])?;
-    check_bytes(&buffer, &pattern::bytes(2, other, LENGTH))?;
-    file.close()?;
+    for (path, hints) in paths() {
+        let file = context.create(&format!("big-{path}"), &hints)?;
+        let offset = context.rank() * LENGTH as u64;
+        file.write_at_all(offset, &pattern::bytes(2, offset, LENGTH)[..])?;
+        let other = (context.rank() + 1) % context.ranks() * LENGTH as u64;
+        let mut buffer = vec![0; LENGTH];
+        file.read_at_all(other, &mut buffer[..])?;
+        check_bytes(&buffer, &pattern::bytes(2, other, LENGTH))?;
+        file.close()?;
+    }
     Ok(())
 }

@@ -16,6 +16,7 @@ const HINTS: &[(&str, &[&str])] = &[
     ("romio_cb_write", &["enable", "enable", "disable", "automatic"]),
     ("romio_cb_read", &["enable", "enable", "disable", "automatic"]),
     ("cb_config_list", &["*:1", "*:2"]),
+    ("pfs_node_memory", &["enable", "disable"]),
     ("collective_buffering", &["true", "false"]),
     ("romio_no_indep_rw", &["true", "false"]),
     ("romio_ds_read", &["enable", "disable", "automatic"]),

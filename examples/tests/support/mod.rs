@@ -165,8 +165,9 @@ impl Ranks {
     }
 
     /// Waits for the end of the group.
+    ///
+    /// Its input stays open until then: MPICH's launcher at times fails when its input ends while its ranks do.
     pub fn finish(mut self) -> Result<Finished> {
-        self.input = None;
         while self.next_line()?.is_some() {}
         self.collect()
     }

@@ -13,7 +13,7 @@
 //! of one period are more than an aggregator's buffer takes, a part of one. Rounds in which no rank has a byte are left out.
 //!
 //! Invariants: every byte is in one window, and a window belongs to one aggregator; an aggregator's windows are numbered in
-//! the order of the file.
+//! the order of the file, and lie one after the other in its memory, those of a round from the round's `base` on.
 
 use super::relay::{Relay, Relayed};
 use super::survey::Survey;
@@ -64,6 +64,8 @@ pub struct Round {
     pub relayed: Vec<Relayed>,
     /// As an aggregator: what is written or read at the servers, in order; neighbours are joined.
     pub io: Vec<Extent>,
+    /// The [`place`](Exchange::place) of the first byte that an aggregator's memory has in this round.
+    pub base: u64,
 }
 
 impl Exchange {
@@ -93,6 +95,26 @@ impl Exchange {
         self.relay.as_ref()
     }
 
+    /// Most bytes from the first to the last that an aggregator has in a round.
+    pub fn round_bytes(&self) -> u64 {
+        self.windows_per_round * self.window_bytes
+    }
+
+    /// Where an offset lies among the bytes of its aggregator's windows, one window after the other. Bytes that are neighbours
+    /// in the file and have one aggregator are neighbours there.
+    pub fn place(&self, offset: u64) -> u64 {
+        let (unit, in_unit) = (offset / self.stripe_unit, offset % self.stripe_unit);
+        let (period, in_period) = (unit / self.units_per_period(), unit % self.units_per_period());
+        let turn = period * self.turns_per_period() + in_period / self.aggregators.len() as u64;
+        turn * self.stripe_unit + in_unit
+    }
+
+    /// The place of the first byte of the window with a number.
+    pub(super) fn window_place(&self, number: u64) -> u64 {
+        let (turn, index) = (number / self.windows_per_unit, number % self.windows_per_unit);
+        turn.saturating_mul(self.stripe_unit).saturating_add(index * self.window_bytes)
+    }
+
     /// Units of one period: each aggregator has equally many turns in it. There are as many aggregators as a multiple of the
     /// slots, or fewer.
     fn units_per_period(&self) -> u64 {
@@ -103,9 +125,14 @@ impl Exchange {
         self.units_per_period().saturating_mul(self.stripe_unit)
     }
 
+    /// Most units of one aggregator in a period.
+    fn turns_per_period(&self) -> u64 {
+        self.units_per_period().div_ceil(self.aggregators.len() as u64)
+    }
+
     /// Most windows of one aggregator in a period.
     fn windows_per_period(&self) -> u64 {
-        self.units_per_period().div_ceil(self.aggregators.len() as u64) * self.windows_per_unit
+        self.turns_per_period() * self.windows_per_unit
     }
 
     /// The first offset from `from` on in a window of an aggregator.

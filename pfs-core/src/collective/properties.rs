@@ -126,6 +126,7 @@ fn run(plan: &CollectivePlan, ranks: u32, case: &Case) -> Run {
                     assert!(io_bytes <= case.hints.cb_buffer_bytes, "a round of {io_bytes} bytes");
                     assert!(round.io.is_empty() || exchange.aggregators().contains(&rank));
                     round.io.iter().for_each(|&extent| serve(&mut run, extent));
+                    check_places(exchange, round);
                     for message in &round.served {
                         let sent = all_rounds[message.peer as usize][number].own.iter().find(|m| m.peer == rank);
                         assert_eq!(sent.map(|m| &m.pieces), Some(&message.pieces), "both sides name the same bytes");
@@ -139,6 +140,18 @@ fn run(plan: &CollectivePlan, ranks: u32, case: &Case) -> Run {
         }
     }
     run
+}
+
+/// What a round reads or writes has room in an aggregator's memory: extents as wholes, and each byte a place of its own.
+fn check_places(exchange: &Exchange, round: &Round) {
+    let mut places = ExtentSet::new();
+    for extent in &round.io {
+        let at = exchange.place(extent.start()).checked_sub(round.base).expect("after the round's first byte");
+        assert_eq!(exchange.place(extent.end() - 1) - round.base, at + extent.len() - 1, "{extent} lies together");
+        let place = Extent::new(at, at + extent.len()).unwrap();
+        assert!(place.end() <= exchange.round_bytes() && places.within(place).next().is_none(), "{place} for {extent}");
+        places.insert(place, ());
+    }
 }
 
 /// Each slot's servers are reached by the same few ranks, whatever the access.

@@ -119,7 +119,7 @@ impl Iterator for Rounds<'_> {
         if self.part == 0 {
             self.period += periods;
         }
-        Some(Round { own, served, relayed, io: joined(io) })
+        Some(Round { own, served, relayed, io: joined(io), base: exchange.window_place(windows.start) })
     }
 }
 

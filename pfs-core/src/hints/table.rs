@@ -44,6 +44,7 @@ pub const TABLE: &[Known] = &[
     known("romio_cb_write", "`enable`, `disable`, `automatic`", "automatic", Acts::Collective),
     known("romio_no_indep_rw", "`true`, `false`", "false", Acts::Collective),
     known("pfs_node_gather", "`enable`, `disable`, `automatic`", "automatic", Acts::Collective),
+    known("pfs_node_memory", "`enable`, `disable`, `automatic`", "automatic", Acts::Collective),
     known("romio_ds_read", "`enable`, `disable`, `automatic`", "automatic", Acts::Pieces),
     known("romio_ds_write", "`enable`, `disable`, `automatic`", "automatic", Acts::Pieces),
     known("ind_rd_buffer_size", "1 or more", "4194304", Acts::Pieces),

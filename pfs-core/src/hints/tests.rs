@@ -57,6 +57,7 @@ fn every_hint_goes_to_the_others_and_comes_back() {
         ("collective_buffering", "false"),
         ("romio_no_indep_rw", "true"),
         ("pfs_node_gather", "disable"),
+        ("pfs_node_memory", "disable"),
         ("romio_ds_read", "enable"),
         ("romio_ds_write", "disable"),
         ("ind_rd_buffer_size", "65536"),

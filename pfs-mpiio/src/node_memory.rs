@@ -1,0 +1,426 @@
+//! Where an aggregator gathers what it writes and has what it has read: memory that the ranks of its node reach into.
+//!
+//! A rank on an aggregator's node copies its bytes straight to where the aggregator writes them from, or takes them from where it
+//! has read them to: one copy, where a message needs three or four. The memory has no name and no file; it ends with the
+//! processes that have it, however they end.
+//!
+//! ```text
+//! header   rounds: how many the aggregator has opened        admitted: which ranks may reach into the last one
+//!          done: how often a rank was done with one
+//! block 0  the bytes of a round        block 1  those of the next one, while block 0 is written or was not read yet
+//! ```
+//!
+//! A round at an aggregator, and with it one block, is open to the other ranks from [`Memory::open`] until each of those that
+//! have bytes there has said [`Memory::done`], which the aggregator waits for before it does anything else with the block. Then
+//! the block is the aggregator's alone. All ranks count rounds alike. If ranks write the same bytes, the aggregator admits them
+//! one after the other, by rank, so that the bytes of the highest one stay; else it admits all at once.
+//!
+//! Why this is sound: while a block is open each byte of it is written by one admitted rank at most and read by none (a write), or
+//! only read (a read). References into a block are made by its aggregator alone, when no other rank writes. The counters are
+//! atomic: what was done before one was raised is seen by who has seen it raised. A rank that was given up may still write into
+//! an open block; the group is lost then, and no block of it is used any more.
+//!
+//! Many bytes are written past the processor's caches, which they would not stay in: else every line of the block would be read
+//! from memory before it is written. That is more than twice as fast.
+//!
+//! Invariants: all ranks agree whether memory is shared; where it is not, each aggregator has its own, and messages pass.
+
+use crate::error::{Error, ErrorClass};
+use crate::file::OpenFile;
+use memmap2::{MmapOptions, MmapRaw};
+use pfs_core::collective::{Exchange, Nodes};
+use pfs_core::hints::Switch;
+use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
+use std::collections::BTreeMap;
+use std::io;
+use std::ops::Range;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Room for the header: a page, so that blocks begin with one.
+const HEADER_BYTES: usize = 4096;
+/// How many blocks there are: one is open while the other is written or read.
+pub(crate) const BLOCKS: usize = 2;
+
+/// So many bytes are copied past the caches: what a round has at all its aggregators is more than a cache takes then.
+const STREAMED_BYTES_MIN: u64 = 1 << 20;
+
+/// What the ranks tell each other through an aggregator's memory; each counter has a cache line of its own.
+#[repr(C)]
+struct Header {
+    rounds: Counter,
+    admitted: Counter,
+    done: Counter,
+}
+
+#[repr(C, align(64))]
+struct Counter(AtomicU64);
+
+/// The memory of one aggregator.
+pub(crate) struct Memory {
+    map: MmapRaw,
+    block_bytes: usize,
+}
+
+/// What a file's memory is made for.
+#[derive(Clone, PartialEq, Eq)]
+struct Purpose {
+    aggregators: Vec<u32>,
+    switch: Switch,
+}
+
+/// The memory of those aggregators of a file that this rank reaches.
+pub(crate) struct NodeMemory {
+    purpose: Purpose,
+    block_bytes: usize,
+    is_shared: bool,
+    by_aggregator: BTreeMap<u32, Memory>,
+    rounds: AtomicU64,
+    /// At an aggregator: how often others will have been done when those that were waited for, or are now, are.
+    expected: AtomicU64,
+}
+
+/// Where another process finds memory, and by what it knows it: process, descriptor, device and inode.
+type Address = [u64; 4];
+
+impl OpenFile {
+    /// The memory for an exchange. Collective; the same error on all ranks.
+    pub(crate) async fn node_memory(&self, exchange: &Exchange) -> Result<Arc<NodeMemory>, Error> {
+        let purpose = Purpose { aggregators: exchange.aggregators().to_vec(), switch: self.hints().node_memory };
+        let block_bytes = usize::try_from(exchange.round_bytes()).expect("cb_buffer_size is bounded");
+        let is_fit = |known: &&Arc<NodeMemory>| known.purpose == purpose && known.block_bytes >= block_bytes;
+        let known = self.kept_memory().as_ref().filter(is_fit).cloned();
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let made = Arc::new(self.make_node_memory(purpose, block_bytes).await?);
+        *self.kept_memory() = Some(made.clone());
+        Ok(made)
+    }
+
+    async fn make_node_memory(&self, mut purpose: Purpose, block_bytes: usize) -> Result<NodeMemory, Error> {
+        let rank = self.group.rank();
+        let is_aggregator = purpose.aggregators.contains(&rank);
+        let own = is_aggregator.then(|| Memory::create(block_bytes)).transpose();
+        let own = own.map_err(|error| {
+            let message = format!("no memory for two rounds of cb_buffer_size={block_bytes} bytes: {error}");
+            Error::new(ErrorClass::NoSpace, message)
+        });
+        // The descriptor stays open until all have what it leads to.
+        let (memory, _descriptor, address) = match self.group.agree(own).await? {
+            Some((memory, descriptor, address)) => (Some((rank, memory)), Some(descriptor), address),
+            None => (None, None, Address::default()),
+        };
+        let mut by_aggregator: BTreeMap<u32, Memory> = memory.into_iter().collect();
+        let is_wanted = purpose.switch != Switch::Disable && has_neighbours(&self.nodes);
+        let mut is_shared = false;
+        if is_wanted {
+            let addresses = self.group.all_gather(address).await?;
+            let others = purpose.aggregators.iter().filter(|&&other| other != rank);
+            let near = others.filter(|&&other| self.nodes.node_of(other) == self.nodes.node_of(rank));
+            let reach = |&other: &u32| {
+                let memory = Memory::reach(addresses[other as usize], block_bytes);
+                memory.map(|memory| (other, memory)).map_err(|error| {
+                    let message = format!("the memory of rank {other}, on the same node, can not be shared: {error}");
+                    Error::new(ErrorClass::Io, message)
+                })
+            };
+            let reached: Result<Vec<_>, Error> = near.map(reach).collect();
+            is_shared = match purpose.switch {
+                Switch::Enable => {
+                    self.group.agree(reached.as_ref().map(drop).map_err(Error::clone)).await.map(|()| true)?
+                }
+                _ => self.group.all(reached.is_ok()).await?,
+            };
+            by_aggregator.extend(reached.into_iter().flatten().filter(|_| is_shared));
+            if !is_shared {
+                self.without_node_memory();
+                purpose.switch = Switch::Disable;
+            }
+        }
+        let (rounds, expected) = Default::default();
+        Ok(NodeMemory { purpose, block_bytes, is_shared, by_aggregator, rounds, expected })
+    }
+}
+
+/// Whether any node has several ranks.
+fn has_neighbours(nodes: &Nodes) -> bool {
+    (nodes.count() as u64) < u64::from(nodes.ranks())
+}
+
+impl NodeMemory {
+    /// Whether ranks reach the memory of the aggregators on their nodes.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.is_shared
+    }
+
+    /// The memory of an aggregator, if it is this rank or can be reached.
+    pub(crate) fn of(&self, aggregator: u32) -> Option<&Memory> {
+        self.by_aggregator.get(&aggregator)
+    }
+
+    /// Counts a round; returns its number.
+    pub(crate) fn begin_round(&self) -> u64 {
+        self.rounds.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// So many more ranks are waited for in this rank's memory.
+    pub(crate) fn expect(&self, guests: usize) {
+        self.expected.fetch_add(guests as u64, Ordering::Relaxed);
+    }
+
+    /// Whether all of them are done.
+    pub(crate) fn is_left(&self, own: &Memory) -> bool {
+        own.header().done.0.load(Ordering::Acquire) >= self.expected.load(Ordering::Relaxed)
+    }
+}
+
+impl Memory {
+    /// Makes memory, with the descriptor that it can be reached by as long as that is open.
+    fn create(block_bytes: usize) -> io::Result<(Memory, OwnedFd, Address)> {
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let descriptor = rustix::fs::memfd_create("pfs-mpiio", flags)?;
+        rustix::fs::ftruncate(&descriptor, (HEADER_BYTES + BLOCKS * block_bytes) as u64)?;
+        // Nobody can take away what others have mapped.
+        rustix::fs::fcntl_add_seals(&descriptor, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+        let memory = Memory::map(&descriptor, block_bytes)?;
+        let [device, inode] = identity(&descriptor)?;
+        let number = u64::try_from(descriptor.as_raw_fd()).expect("descriptors are not negative");
+        Ok((memory, descriptor, [std::process::id().into(), number, device, inode]))
+    }
+
+    /// Maps the memory of another process.
+    fn reach(address: Address, block_bytes: usize) -> io::Result<Memory> {
+        let [process, number, device, inode] = address;
+        let path = format!("/proc/{process}/fd/{number}");
+        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let descriptor = rustix::fs::open(&path, flags, Mode::empty())?;
+        // Processes of other containers have numbers of their own.
+        if identity(&descriptor)? != [device, inode] {
+            return Err(io::Error::other(format!("{path} is of another process")));
+        }
+        Memory::map(&descriptor, block_bytes)
+    }
+
+    fn map(descriptor: &OwnedFd, block_bytes: usize) -> io::Result<Memory> {
+        let map = MmapOptions::new().len(HEADER_BYTES + BLOCKS * block_bytes).map_raw(descriptor)?;
+        Ok(Memory { map, block_bytes })
+    }
+
+    fn header(&self) -> &Header {
+        // SAFETY: the mapping begins with a page, which has room for it, and is only used by way of its atomics; new memory
+        // is zeros.
+        unsafe { &*self.map.as_ptr().cast() }
+    }
+
+    /// Opens this rank's memory for a round, to the ranks below a number.
+    pub(crate) fn open(&self, round: u64, ranks: u64) {
+        self.header().admitted.0.store(ranks, Ordering::Relaxed);
+        self.header().rounds.0.store(round, Ordering::Release);
+    }
+
+    /// Opens the round to the ranks below another number.
+    pub(crate) fn admit(&self, ranks: u64) {
+        self.header().admitted.0.store(ranks, Ordering::Release);
+    }
+
+    /// Whether it is open to a rank for a round.
+    pub(crate) fn is_open(&self, round: u64, rank: u32) -> bool {
+        let Header { rounds, admitted, .. } = self.header();
+        rounds.0.load(Ordering::Acquire) >= round && admitted.0.load(Ordering::Acquire) > u64::from(rank)
+    }
+
+    /// This rank is done with another one's memory in the round that is open.
+    pub(crate) fn done(&self) {
+        self.header().done.0.fetch_add(1, Ordering::Release);
+    }
+
+    /// Where a range of a block begins.
+    fn at(&self, block: usize, range: &Range<usize>) -> *mut u8 {
+        assert!(
+            block < BLOCKS && range.start <= range.end && range.end <= self.block_bytes,
+            "{range:?} is in no block"
+        );
+        // SAFETY: inside the mapping, as was checked.
+        unsafe { self.map.as_mut_ptr().add(HEADER_BYTES + block * self.block_bytes + range.start) }
+    }
+
+    /// Copies bytes into a block that is open, or that is this rank's.
+    pub(crate) fn put(&self, block: usize, at: usize, bytes: &[u8], way: Way) {
+        let to = self.at(block, &(at..at + bytes.len()));
+        // SAFETY: there is room for them. Nobody else uses these bytes, see the module.
+        unsafe { way.copy(bytes.as_ptr(), to, bytes.len()) }
+    }
+
+    /// Copies bytes from a block that is open, or that is this rank's.
+    pub(crate) fn take(&self, block: usize, at: usize, bytes: &mut [u8], way: Way) {
+        let from = self.at(block, &(at..at + bytes.len()));
+        // SAFETY: there are as many. Nobody writes them now, see the module.
+        unsafe { way.copy(from, bytes.as_mut_ptr(), bytes.len()) }
+    }
+
+    /// Bytes of a block.
+    ///
+    /// # Safety
+    /// It is a block of this rank, and not open as long as the reference lives; nobody writes to these bytes.
+    pub(crate) unsafe fn bytes(&self, block: usize, range: Range<usize>) -> &[u8] {
+        // SAFETY: inside the mapping; see above.
+        unsafe { std::slice::from_raw_parts(self.at(block, &range), range.len()) }
+    }
+
+    /// All of a block.
+    ///
+    /// # Safety
+    /// It is a block of this rank, and not open as long as the reference lives; there is no other reference.
+    #[allow(clippy::mut_from_ref)] // what is borrowed is not `self`, but what it maps
+    pub(crate) unsafe fn block_mut(&self, block: usize) -> &mut [u8] {
+        // SAFETY: inside the mapping; see above.
+        unsafe { std::slice::from_raw_parts_mut(self.at(block, &(0..self.block_bytes)), self.block_bytes) }
+    }
+}
+
+/// How bytes are copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// By way of the caches.
+    Cached,
+    /// Past them. Who tells others that the bytes are there calls [`Way::finish`] first.
+    Streamed,
+}
+
+impl Way {
+    /// For so many bytes that one rank has in one round at one aggregator.
+    pub(crate) fn of(bytes: u64) -> Way {
+        if bytes >= STREAMED_BYTES_MIN { Way::Streamed } else { Way::Cached }
+    }
+
+    /// Has all that was copied by this rank be there for those who hear of it from now on.
+    pub(crate) fn finish(self) {
+        #[cfg(target_arch = "x86_64")]
+        if self == Way::Streamed {
+            // SAFETY: every processor of this kind has it.
+            unsafe { std::arch::x86_64::_mm_sfence() };
+        }
+    }
+
+    /// Copies bytes.
+    ///
+    /// # Safety
+    /// Those of `copy_nonoverlapping`.
+    unsafe fn copy(self, from: *const u8, to: *mut u8, length: usize) {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the caller's.
+            Way::Streamed => unsafe { stream(from, to, length) },
+            // SAFETY: the caller's.
+            _ => unsafe { std::ptr::copy_nonoverlapping(from, to, length) },
+        }
+    }
+}
+
+/// Copies bytes: whole cache lines past the caches, and what is left at both ends as usual.
+///
+/// # Safety
+/// Those of `copy_nonoverlapping`. The bytes are there for other threads after a fence only.
+#[cfg(target_arch = "x86_64")]
+unsafe fn stream(from: *const u8, to: *mut u8, length: usize) {
+    use std::arch::x86_64::{__m128i, _mm_loadu_si128, _mm_stream_si128};
+    const LINE: usize = 64;
+    const WORD: usize = size_of::<__m128i>();
+    let head = to.align_offset(LINE).min(length);
+    let lines = (length - head) / LINE;
+    let tail = head + lines * LINE;
+    // SAFETY: head, lines and tail are parts of the bytes, one after the other; a line's words are aligned.
+    unsafe {
+        std::ptr::copy_nonoverlapping(from, to, head);
+        for at in (head..tail).step_by(LINE) {
+            let words: [__m128i; LINE / WORD] =
+                std::array::from_fn(|word| _mm_loadu_si128(from.add(at + word * WORD).cast()));
+            for (word, bytes) in words.into_iter().enumerate() {
+                _mm_stream_si128(to.add(at + word * WORD).cast(), bytes);
+            }
+        }
+        std::ptr::copy_nonoverlapping(from.add(tail), to.add(tail), length - tail);
+    }
+}
+
+/// What tells a file from all others of this machine.
+fn identity(descriptor: &OwnedFd) -> io::Result<[u64; 2]> {
+    let stat = rustix::fs::fstat(descriptor)?;
+    Ok([stat.st_dev, stat.st_ino])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_one_puts_another_takes() {
+        let (own, _descriptor, address) = Memory::create(8192).unwrap();
+        let other = Memory::reach(address, 8192).unwrap();
+        assert!(!other.is_open(1, 0));
+        own.open(1, 3);
+        assert!(other.is_open(1, 2) && !other.is_open(1, 3) && !other.is_open(2, 0));
+        own.admit(4);
+        assert!(other.is_open(1, 3));
+        other.put(0, 100, b"first", Way::Cached);
+        other.put(1, 8188, b"last", Way::Streamed);
+        Way::Streamed.finish();
+        other.done();
+        assert_eq!(own.header().done.0.load(Ordering::Acquire), 1);
+        // SAFETY: nobody writes any more.
+        assert_eq!(unsafe { own.bytes(0, 100..105) }, b"first");
+        let mut bytes = [0; 4];
+        own.take(1, 8188, &mut bytes, Way::Cached);
+        assert_eq!(&bytes, b"last");
+        // SAFETY: the only reference.
+        let whole = unsafe { own.block_mut(1) };
+        whole[..3].copy_from_slice(b"new");
+        let mut bytes = [0; 3];
+        other.take(1, 0, &mut bytes, Way::Streamed);
+        assert_eq!(&bytes, b"new");
+    }
+
+    /// Whatever the lengths and where they begin, both ways copy what they should and nothing else.
+    #[test]
+    fn both_ways_copy_the_same() {
+        let (own, ..) = Memory::create(4096).unwrap();
+        let bytes: Vec<u8> = (0..1000u32).map(|number| (number % 251) as u8).collect();
+        for (at, length) in
+            (0..70).flat_map(|at| [0, 1, 15, 16, 63, 64, 65, 127, 128, 500, 900].map(|length| (at, length)))
+        {
+            let given = &bytes[at..at + length];
+            for (block, way) in [Way::Cached, Way::Streamed].into_iter().enumerate() {
+                // SAFETY: the only reference.
+                unsafe { own.block_mut(block) }.fill(255);
+                own.put(block, at, given, way);
+                way.finish();
+                let mut taken = vec![0; length];
+                own.take(block, at, &mut taken, way);
+                assert_eq!(taken, given, "{length} bytes from {at}");
+                // SAFETY: nobody writes.
+                let whole = unsafe { own.bytes(block, 0..4096) };
+                let others = whole[..at].iter().chain(&whole[at + length..]);
+                assert!(others.into_iter().all(|byte| *byte == 255), "{length} bytes from {at}");
+            }
+        }
+    }
+
+    /// Process numbers mean something else in other containers: what is found there must not be taken for the memory.
+    #[test]
+    fn another_file_is_not_taken_for_the_memory() {
+        let (_own, _descriptor, [process, number, device, inode]) = Memory::create(4096).unwrap();
+        let other = Memory::create(4096).unwrap().2;
+        assert!(Memory::reach([process, number, device, inode + 1], 4096).is_err());
+        assert!(Memory::reach([process, 1 << 20, device, inode], 4096).is_err());
+        assert!(Memory::reach(other, 4096).is_err(), "its descriptor is closed");
+    }
+
+    #[test]
+    #[should_panic(expected = "is in no block")]
+    fn nothing_is_put_outside_of_a_block() {
+        let (own, ..) = Memory::create(4096).unwrap();
+        own.put(0, 4090, &[0; 7], Way::Cached);
+    }
+}
