@@ -50,7 +50,7 @@ pub use tokens::TOKEN_PATTERNS_MAX;
 /// a piece in a list equals that of passing its bytes between ranks. See docs/PERFORMANCE.md.
 pub const DIRECT_BYTES_MIN: u64 = 4 << 10;
 /// The same where all ranks are on one node and pass bytes in memory that they share, which costs less.
-pub const DIRECT_BYTES_MIN_ON_NODE: u64 = 32 << 10;
+pub const DIRECT_BYTES_MIN_ON_NODE: u64 = 64 << 10;
 
 /// Which way the bytes go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,11 +6,14 @@
 //! [`relay`](crate::relay). Errors of I/O are kept to the end: all bytes of all rounds are passed whatever happens, unless
 //! the group is lost.
 //!
+//! What is written lies in an aggregator's block as in the file. What is read lies there rank by rank, each rank's bytes one after the
+//! other, so that it is copied in long runs; only if several ranks read the same bytes it lies as in the file.
+//!
 //! An aggregator has two blocks, each as large as one round: while the bytes of one are read or written at the servers,
 //! those of the other come from the ranks or go to them. So at most two rounds are under way, and an aggregator's memory
 //! is twice `cb_buffer_size` and the messages of one round.
 
-use crate::access::{place, read_list};
+use crate::access::place;
 use crate::comm::Parcel;
 use crate::error::Error;
 use crate::file::OpenFile;
@@ -38,8 +41,10 @@ impl<'a> Setting<'a> {
     }
 
     /// The bytes of a round at this rank. It is an aggregator if there are any.
-    fn block(&self, number: usize, round: Option<&Round>) -> Option<Block<'a>> {
-        let round = round.filter(|round| !round.io.is_empty())?;
+    fn block(&self, number: usize, round: &Round) -> Option<Block<'a>> {
+        if round.io.is_empty() {
+            return None;
+        }
         let (memory, slot) = (self.memory.of(self.route.rank)?, number % BLOCKS);
         Some(Block { exchange: self.exchange, memory, slot, io: round.io.clone(), base: round.base })
     }
@@ -59,7 +64,7 @@ impl<'a> Setting<'a> {
         &self,
         round: &Round,
         number: u64,
-        mut pass: impl FnMut(&Memory, &Piece, usize, Way),
+        mut pass: impl FnMut(&Memory, &Message, Way),
     ) -> Result<(), Error> {
         let rank = self.route.rank;
         let own = round.own.iter().filter(|message| self.is_guest(rank, message.peer));
@@ -79,9 +84,7 @@ impl<'a> Setting<'a> {
             watch.end(Phase::Exchange);
             let (message, memory) = left.remove(open.expect("one was found"));
             let way = Way::of(message.bytes());
-            for piece in &message.pieces {
-                pass(memory, piece, self.place(round.base, piece.extent).start, way);
-            }
+            pass(memory, message, way);
             way.finish();
             memory.done();
             watch.end(Phase::Pack);
@@ -96,8 +99,23 @@ impl<'a> Setting<'a> {
         self.file.times.during(Phase::Exchange, self.file.group.until(|| self.memory.is_left(own))).await
     }
 
-    fn place(&self, base: u64, extent: Extent) -> Range<usize> {
-        place_of(self.exchange, base, extent)
+    /// Where a rank's bytes begin in this rank's block, message by message, when they lie one after the other. Nothing if bytes are in several
+    /// messages.
+    fn starts(&self, round: &Round) -> Option<Vec<usize>> {
+        let lengths =
+            || round.served.iter().map(|message| usize::try_from(message.bytes()).expect("a round fits in memory"));
+        let is_disjoint = lengths().sum::<usize>() as u64 == bytes_of(&round.io);
+        let start = |end: &mut usize, length| Some(std::mem::replace(end, *end + length));
+        is_disjoint.then(|| lengths().scan(0, start).collect())
+    }
+
+    /// Says to the ranks of this node where their bytes of a read are.
+    fn tell_starts(&self, block: &Block<'_>, round: &Round, starts: Option<&[usize]>) {
+        for (at, message) in
+            round.served.iter().enumerate().filter(|(_, message)| self.is_guest(message.peer, self.route.rank))
+        {
+            self.memory.set_start(block.memory, block.slot, message.peer, starts.map(|starts| starts[at]));
+        }
     }
 }
 
@@ -114,7 +132,7 @@ pub(crate) async fn write(
     let mut result = Ok(());
     let mut leaving = None;
     for (number, round) in plan.rounds(setting.route.rank).enumerate() {
-        let filling = setting.block(number, Some(&round));
+        let filling = setting.block(number, &round);
         // The write is polled first, so its bytes are on their way while this rank packs.
         let write = write_block(file, pinned, leaving.as_ref(), result);
         let (written, gathered) = join(write, gather(&setting, number, &round, bytes, filling.as_ref())).await;
@@ -135,20 +153,14 @@ pub(crate) async fn read(
 ) -> Result<(), Error> {
     let memory = file.node_memory(exchange).await?;
     let setting = Setting::of(file, exchange, &memory);
-    let mut rounds = plan.rounds(setting.route.rank).enumerate();
+    let mut rounds =
+        plan.rounds(setting.route.rank).enumerate().map(|(number, round)| Reading::of(&setting, number, round));
     let mut next = rounds.next();
-    let block_of = |next: Option<&(usize, Round)>| {
-        let (number, round) = next?;
-        setting.block(*number, Some(round))
-    };
-    let mut filling = block_of(next.as_ref());
-    let mut result = read_block(file, pinned, filling.as_ref(), Ok(())).await;
-    while let Some((number, round)) = next {
-        let leaving = filling;
+    let mut result = read_block(file, pinned, next.as_ref(), Ok(())).await;
+    while let Some(here) = next {
         next = rounds.next();
-        filling = block_of(next.as_ref());
-        let read = read_block(file, pinned, filling.as_ref(), result);
-        let (read, spread) = join(read, spread(&setting, number, &round, leaving.as_ref(), bytes)).await;
+        let read = read_block(file, pinned, next.as_ref(), result);
+        let (read, spread) = join(read, spread(&setting, &here, bytes)).await;
         result = read;
         spread?;
     }
@@ -169,7 +181,12 @@ async fn gather(
     let is_ordered = round.served.iter().map(Message::bytes).sum::<u64>() > bytes_of(&round.io);
     block.iter().for_each(|block| block.memory.open(count, if is_ordered { 0 } else { u64::MAX }));
     setting.note_sent(round.own.iter().filter(|message| setting.is_guest(route.rank, message.peer)));
-    let put = |memory: &Memory, piece: &Piece, at, way| memory.put(number % BLOCKS, at, &bytes[place(piece)], way);
+    let put = |memory: &Memory, message: &Message, way| {
+        for piece in &message.pieces {
+            let at = place_of(setting.exchange, round.base, piece.extent).start;
+            memory.put(number % BLOCKS, at, &bytes[place(piece)], way);
+        }
+    };
     let serve = async {
         let mut watch = file.times.laps();
         let far = pack(route.own(round), |piece| &bytes[place(piece)]);
@@ -206,27 +223,96 @@ async fn gather(
     reached.and(served)
 }
 
-/// Passes the bytes of one round of a read; the block has what this rank has read.
-async fn spread(
-    setting: &Setting<'_>,
+/// One round of a read.
+struct Reading<'a> {
     number: usize,
-    round: &Round,
-    block: Option<&Block<'_>>,
-    bytes: &mut [u8],
-) -> Result<(), Error> {
-    let Setting { file, route, memory, .. } = setting;
+    round: Round,
+    block: Option<Block<'a>>,
+    /// See [`Setting::starts`].
+    starts: Option<Vec<usize>>,
+}
+
+impl<'a> Reading<'a> {
+    fn of(setting: &Setting<'a>, number: usize, round: Round) -> Reading<'a> {
+        let block = setting.block(number, &round);
+        let starts = block.as_ref().and_then(|_| setting.starts(&round));
+        Reading { number, round, block, starts }
+    }
+
+    /// What is read, in order, with its place in the block.
+    fn pieces(&self, block: &Block<'_>) -> Vec<Piece> {
+        let Some(starts) = &self.starts else {
+            let piece = |&extent: &Extent| Piece { extent, at: block.place(extent).start as u64 };
+            return block.io.iter().map(piece).collect();
+        };
+        let mut pieces = Vec::new();
+        for (message, start) in self.round.served.iter().zip(starts) {
+            let mut at = *start as u64;
+            for piece in &message.pieces {
+                pieces.push(Piece { extent: piece.extent, at });
+                at += piece.extent.len();
+            }
+        }
+        // One list in order for each rank.
+        pieces.sort_by_key(|piece| piece.extent.start());
+        pieces
+    }
+
+    /// Copies the bytes of a message of this rank from a block to where it wants them.
+    fn take(
+        &self,
+        memory: &Memory,
+        base: (&Exchange, u64),
+        start: Option<usize>,
+        message: &Message,
+        bytes: &mut [u8],
+        way: Way,
+    ) {
+        let slot = self.number % BLOCKS;
+        match start {
+            Some(mut at) => runs(&message.pieces).for_each(|run| {
+                let length = run.len();
+                memory.take(slot, at, &mut bytes[run], way);
+                at += length;
+            }),
+            None => message.pieces.iter().for_each(|piece| {
+                memory.take(slot, place_of(base.0, base.1, piece.extent).start, &mut bytes[place(piece)], way);
+            }),
+        }
+    }
+
+    /// Messages for ranks that do not reach into the block, with their bytes.
+    fn far(&self, route: &Route<'_>, block: &Block<'_>) -> Vec<Parcel> {
+        let Some(starts) = &self.starts else {
+            return pack(route.served(&self.round), |piece| block.bytes(piece.extent));
+        };
+        let all = self.round.served.iter().zip(starts).filter(|(message, _)| !route.is_near(message.peer, route.rank));
+        let parcel = |(message, &start): (&Message, &usize)| {
+            let length = usize::try_from(message.bytes()).expect("a round fits in memory");
+            Parcel { peer: message.peer, bytes: block.at(start..start + length).to_vec() }
+        };
+        all.map(parcel).collect()
+    }
+}
+
+/// Passes the bytes of one round of a read; the block has what this rank has read.
+async fn spread(setting: &Setting<'_>, here: &Reading<'_>, bytes: &mut [u8]) -> Result<(), Error> {
+    let Setting { file, route, memory, exchange } = setting;
+    let Reading { number, round, block, starts } = here;
+    let base = (*exchange, round.base);
     let count = memory.begin_round();
-    block.iter().for_each(|block| block.memory.open(count, u64::MAX));
+    if let Some(block) = block {
+        setting.tell_starts(block, round, starts.as_deref());
+        block.memory.open(count, u64::MAX);
+    }
     let guests = || round.served.iter().filter(|message| setting.is_guest(message.peer, route.rank));
     setting.note_sent(guests());
     let mut watch = file.times.laps();
-    let far = match block {
-        Some(block) => pack(route.served(round), |piece| block.bytes(piece.extent)),
-        None => Vec::new(),
-    };
+    let far = block.as_ref().map_or_else(Vec::new, |block| here.far(route, block));
     watch.end(Phase::Pack);
-    let take =
-        |memory: &Memory, piece: &Piece, at, way| memory.take(number % BLOCKS, at, &mut bytes[place(piece)], way);
+    let take = |theirs: &Memory, message: &Message, way| {
+        here.take(theirs, base, memory.start(theirs, number % BLOCKS, route.rank), message, bytes, way);
+    };
     setting.reach(round, count, take).await?;
     watch.skip();
     let incoming = relay::spread(file, route, round, far).await;
@@ -235,11 +321,13 @@ async fn spread(
     for message in &round.own {
         match (incoming.iter().find(|parcel| parcel.peer == message.peer), block) {
             (Some(parcel), _) => {
-                unpack(message, &parcel.bytes, |piece, part| bytes[place(piece)].copy_from_slice(part))
+                unpack(message, &parcel.bytes, |piece, part| bytes[place(piece)].copy_from_slice(part));
             }
             (None, Some(block)) if message.peer == route.rank => {
+                let own = round.served.iter().position(|served| served.peer == route.rank);
+                let start = starts.as_ref().zip(own).map(|(starts, own)| starts[own]);
                 let way = Way::of(message.bytes());
-                message.pieces.iter().for_each(|piece| block.take(piece, &mut bytes[place(piece)], way));
+                here.take(block.memory, base, start, message, bytes, way);
                 way.finish();
             }
             // This rank has taken them itself.
@@ -248,6 +336,14 @@ async fn spread(
     }
     watch.end(Phase::Pack);
     setting.until_left(guests().count()).await
+}
+
+/// Where the data of pieces lies, as long as one follows the other.
+fn runs(pieces: &[Piece]) -> impl Iterator<Item = Range<usize>> + '_ {
+    pieces.chunk_by(|one, next| one.at + one.extent.len() == next.at).map(|run| {
+        let (first, last) = (place(&run[0]), place(&run[run.len() - 1]));
+        first.start..last.end
+    })
 }
 
 /// Writes a block, unless something has failed before.
@@ -271,19 +367,24 @@ async fn write_block(
 async fn read_block(
     file: &OpenFile,
     pinned: &Pinned,
-    block: Option<&Block<'_>>,
+    reading: Option<&Reading<'_>>,
     before: Result<(), Error>,
 ) -> Result<(), Error> {
     before?;
-    let Some(block) = block else { return Ok(()) };
-    let piece = |&extent: &Extent| Piece { extent, at: block.place(extent).start as u64 };
-    let pieces: Vec<Piece> = block.io.iter().map(piece).collect();
+    let Some((reading, block)) = reading.and_then(|reading| Some((reading, reading.block.as_ref()?))) else {
+        return Ok(());
+    };
+    let pieces = reading.pieces(block);
+    let extents: Vec<Extent> = pieces.iter().map(|piece| piece.extent).collect();
+    // SAFETY: the block is this rank's and not open: it is opened when it was read, and was left before. Pieces have no byte
+    // in common, nor have their places, and nothing else refers to these meanwhile.
+    let part = |piece: &Piece| unsafe { block.memory.bytes_mut(block.slot, place(piece)) };
+    let mut parts: Vec<&mut [u8]> = pieces.iter().map(part).collect();
     file.times.add(Counter::ServerBytesRead, bytes_of(&block.io));
     let (io, token) = (file.io(), pinned.token()?);
-    // SAFETY: the block is this rank's and not open: it is opened when it was read, and was left before. Nothing else refers
-    // to it meanwhile, as its bytes are passed when this is over.
-    let bytes = unsafe { block.memory.block_mut(block.slot) };
-    file.times.during(Phase::ServerRead, read_list(&io, token, &pieces, bytes)).await
+    // SAFETY: this future is not forgotten, see `access`.
+    let read = unsafe { io.read_list_under(token, &extents, &mut parts) };
+    Ok(file.times.during(Phase::ServerRead, read).await?)
 }
 
 /// The bytes of one round at an aggregator, in its memory.
@@ -308,12 +409,14 @@ impl Block<'_> {
         unsafe { self.memory.bytes(self.slot, self.place(extent)) }
     }
 
-    fn put(&self, piece: &Piece, bytes: &[u8], way: Way) {
-        self.memory.put(self.slot, self.place(piece.extent).start, bytes, way);
+    /// The bytes at a place.
+    fn at(&self, range: Range<usize>) -> &[u8] {
+        // SAFETY: as above.
+        unsafe { self.memory.bytes(self.slot, range) }
     }
 
-    fn take(&self, piece: &Piece, bytes: &mut [u8], way: Way) {
-        self.memory.take(self.slot, self.place(piece.extent).start, bytes, way);
+    fn put(&self, piece: &Piece, bytes: &[u8], way: Way) {
+        self.memory.put(self.slot, self.place(piece.extent).start, bytes, way);
     }
 }
 

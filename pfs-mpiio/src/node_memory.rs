@@ -7,6 +7,7 @@
 //! ```text
 //! header   rounds: how many the aggregator has opened        admitted: which ranks may reach into the last one
 //!          done: how often a rank was done with one
+//! starts   of each rank of the node, by block: where the bytes that it is to take begin, if they lie one after the other
 //! block 0  the bytes of a round        block 1  those of the next one, while block 0 is written or was not read yet
 //! ```
 //!
@@ -38,8 +39,10 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Room for the header: a page, so that blocks begin with one.
-const HEADER_BYTES: usize = 4096;
+/// The header and the starts take whole pages, so that blocks begin with one.
+const PAGE_BYTES: usize = 4096;
+/// The start of what does not lie one after the other.
+const BY_PLACE: u64 = u64::MAX;
 /// How many blocks there are: one is open while the other is written or read.
 pub(crate) const BLOCKS: usize = 2;
 
@@ -60,7 +63,26 @@ struct Counter(AtomicU64);
 /// The memory of one aggregator.
 pub(crate) struct Memory {
     map: MmapRaw,
+    size: Size,
+}
+
+/// What memory has room for.
+#[derive(Clone, Copy)]
+struct Size {
+    /// Ranks that reach it.
+    ranks: usize,
     block_bytes: usize,
+}
+
+impl Size {
+    /// Bytes before the first block.
+    fn front(self) -> usize {
+        PAGE_BYTES + (BLOCKS * self.ranks * size_of::<u64>()).next_multiple_of(PAGE_BYTES)
+    }
+
+    fn bytes(self) -> usize {
+        self.front() + BLOCKS * self.block_bytes
+    }
 }
 
 /// What a file's memory is made for.
@@ -76,6 +98,8 @@ pub(crate) struct NodeMemory {
     block_bytes: usize,
     is_shared: bool,
     by_aggregator: BTreeMap<u32, Memory>,
+    /// The ranks of this node, in order.
+    neighbours: Vec<u32>,
     rounds: AtomicU64,
     /// At an aggregator: how often others will have been done when those that were waited for, or are now, are.
     expected: AtomicU64,
@@ -102,7 +126,9 @@ impl OpenFile {
     async fn make_node_memory(&self, mut purpose: Purpose, block_bytes: usize) -> Result<NodeMemory, Error> {
         let rank = self.group.rank();
         let is_aggregator = purpose.aggregators.contains(&rank);
-        let own = is_aggregator.then(|| Memory::create(block_bytes)).transpose();
+        let neighbours: Vec<u32> = self.nodes.ranks_of(self.nodes.node_of(rank)).collect();
+        let size = Size { ranks: neighbours.len(), block_bytes };
+        let own = is_aggregator.then(|| Memory::create(size)).transpose();
         let own = own.map_err(|error| {
             let message = format!("no memory for two rounds of cb_buffer_size={block_bytes} bytes: {error}");
             Error::new(ErrorClass::NoSpace, message)
@@ -118,9 +144,9 @@ impl OpenFile {
         if is_wanted {
             let addresses = self.group.all_gather(address).await?;
             let others = purpose.aggregators.iter().filter(|&&other| other != rank);
-            let near = others.filter(|&&other| self.nodes.node_of(other) == self.nodes.node_of(rank));
+            let near = others.filter(|other| neighbours.contains(other));
             let reach = |&other: &u32| {
-                let memory = Memory::reach(addresses[other as usize], block_bytes);
+                let memory = Memory::reach(addresses[other as usize], size);
                 memory.map(|memory| (other, memory)).map_err(|error| {
                     let message = format!("the memory of rank {other}, on the same node, can not be shared: {error}");
                     Error::new(ErrorClass::Io, message)
@@ -140,7 +166,7 @@ impl OpenFile {
             }
         }
         let (rounds, expected) = Default::default();
-        Ok(NodeMemory { purpose, block_bytes, is_shared, by_aggregator, rounds, expected })
+        Ok(NodeMemory { purpose, block_bytes, is_shared, by_aggregator, neighbours, rounds, expected })
     }
 }
 
@@ -158,6 +184,22 @@ impl NodeMemory {
     /// The memory of an aggregator, if it is this rank or can be reached.
     pub(crate) fn of(&self, aggregator: u32) -> Option<&Memory> {
         self.by_aggregator.get(&aggregator)
+    }
+
+    /// A rank's place among those of this node.
+    fn place(&self, rank: u32) -> usize {
+        self.neighbours.binary_search(&rank).expect("only ranks of the node reach its memory")
+    }
+
+    /// Says in this rank's memory, before a round is opened, where the bytes of a rank begin; nothing if they lie at their places.
+    pub(crate) fn set_start(&self, own: &Memory, block: usize, rank: u32, start: Option<usize>) {
+        own.start(block, self.place(rank)).store(start.map_or(BY_PLACE, |start| start as u64), Ordering::Relaxed);
+    }
+
+    /// What an aggregator has said so about a rank.
+    pub(crate) fn start(&self, memory: &Memory, block: usize, rank: u32) -> Option<usize> {
+        let start = memory.start(block, self.place(rank)).load(Ordering::Relaxed);
+        (start != BY_PLACE).then(|| usize::try_from(start).expect("a place in memory"))
     }
 
     /// Counts a round; returns its number.
@@ -178,20 +220,20 @@ impl NodeMemory {
 
 impl Memory {
     /// Makes memory, with the descriptor that it can be reached by as long as that is open.
-    fn create(block_bytes: usize) -> io::Result<(Memory, OwnedFd, Address)> {
+    fn create(size: Size) -> io::Result<(Memory, OwnedFd, Address)> {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let descriptor = rustix::fs::memfd_create("pfs-mpiio", flags)?;
-        rustix::fs::ftruncate(&descriptor, (HEADER_BYTES + BLOCKS * block_bytes) as u64)?;
+        rustix::fs::ftruncate(&descriptor, size.bytes() as u64)?;
         // Nobody can take away what others have mapped.
         rustix::fs::fcntl_add_seals(&descriptor, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
-        let memory = Memory::map(&descriptor, block_bytes)?;
+        let memory = Memory::map(&descriptor, size)?;
         let [device, inode] = identity(&descriptor)?;
         let number = u64::try_from(descriptor.as_raw_fd()).expect("descriptors are not negative");
         Ok((memory, descriptor, [std::process::id().into(), number, device, inode]))
     }
 
     /// Maps the memory of another process.
-    fn reach(address: Address, block_bytes: usize) -> io::Result<Memory> {
+    fn reach(address: Address, size: Size) -> io::Result<Memory> {
         let [process, number, device, inode] = address;
         let path = format!("/proc/{process}/fd/{number}");
         let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
@@ -200,18 +242,25 @@ impl Memory {
         if identity(&descriptor)? != [device, inode] {
             return Err(io::Error::other(format!("{path} is of another process")));
         }
-        Memory::map(&descriptor, block_bytes)
+        Memory::map(&descriptor, size)
     }
 
-    fn map(descriptor: &OwnedFd, block_bytes: usize) -> io::Result<Memory> {
-        let map = MmapOptions::new().len(HEADER_BYTES + BLOCKS * block_bytes).map_raw(descriptor)?;
-        Ok(Memory { map, block_bytes })
+    fn map(descriptor: &OwnedFd, size: Size) -> io::Result<Memory> {
+        Ok(Memory { map: MmapOptions::new().len(size.bytes()).map_raw(descriptor)?, size })
     }
 
     fn header(&self) -> &Header {
         // SAFETY: the mapping begins with a page, which has room for it, and is only used by way of its atomics; new memory
         // is zeros.
         unsafe { &*self.map.as_ptr().cast() }
+    }
+
+    /// Where the start of a rank is said, by its place among those of the node.
+    fn start(&self, block: usize, rank: usize) -> &AtomicU64 {
+        assert!(block < BLOCKS && rank < self.size.ranks, "rank {rank} of block {block} has no start");
+        let at = PAGE_BYTES + (block * self.size.ranks + rank) * size_of::<u64>();
+        // SAFETY: inside the mapping before the blocks, at a multiple of its size, and only used as this.
+        unsafe { &*self.map.as_ptr().add(at).cast() }
     }
 
     /// Opens this rank's memory for a round, to the ranks below a number.
@@ -238,12 +287,10 @@ impl Memory {
 
     /// Where a range of a block begins.
     fn at(&self, block: usize, range: &Range<usize>) -> *mut u8 {
-        assert!(
-            block < BLOCKS && range.start <= range.end && range.end <= self.block_bytes,
-            "{range:?} is in no block"
-        );
+        let Size { block_bytes, .. } = self.size;
+        assert!(block < BLOCKS && range.start <= range.end && range.end <= block_bytes, "{range:?} is in no block");
         // SAFETY: inside the mapping, as was checked.
-        unsafe { self.map.as_mut_ptr().add(HEADER_BYTES + block * self.block_bytes + range.start) }
+        unsafe { self.map.as_mut_ptr().add(self.size.front() + block * block_bytes + range.start) }
     }
 
     /// Copies bytes into a block that is open, or that is this rank's.
@@ -269,14 +316,14 @@ impl Memory {
         unsafe { std::slice::from_raw_parts(self.at(block, &range), range.len()) }
     }
 
-    /// All of a block.
+    /// Bytes of a block, to be written.
     ///
     /// # Safety
-    /// It is a block of this rank, and not open as long as the reference lives; there is no other reference.
+    /// It is a block of this rank, and not open as long as the reference lives; there is no other reference to these bytes.
     #[allow(clippy::mut_from_ref)] // what is borrowed is not `self`, but what it maps
-    pub(crate) unsafe fn block_mut(&self, block: usize) -> &mut [u8] {
+    pub(crate) unsafe fn bytes_mut(&self, block: usize, range: Range<usize>) -> &mut [u8] {
         // SAFETY: inside the mapping; see above.
-        unsafe { std::slice::from_raw_parts_mut(self.at(block, &(0..self.block_bytes)), self.block_bytes) }
+        unsafe { std::slice::from_raw_parts_mut(self.at(block, &range), range.len()) }
     }
 }
 
@@ -355,10 +402,14 @@ fn identity(descriptor: &OwnedFd) -> io::Result<[u64; 2]> {
 mod tests {
     use super::*;
 
+    fn size(block_bytes: usize) -> Size {
+        Size { ranks: 3, block_bytes }
+    }
+
     #[test]
     fn what_one_puts_another_takes() {
-        let (own, _descriptor, address) = Memory::create(8192).unwrap();
-        let other = Memory::reach(address, 8192).unwrap();
+        let (own, _descriptor, address) = Memory::create(size(8192)).unwrap();
+        let other = Memory::reach(address, size(8192)).unwrap();
         assert!(!other.is_open(1, 0));
         own.open(1, 3);
         assert!(other.is_open(1, 2) && !other.is_open(1, 3) && !other.is_open(2, 0));
@@ -375,17 +426,22 @@ mod tests {
         own.take(1, 8188, &mut bytes, Way::Cached);
         assert_eq!(&bytes, b"last");
         // SAFETY: the only reference.
-        let whole = unsafe { own.block_mut(1) };
+        let whole = unsafe { own.bytes_mut(1, 0..8192) };
         whole[..3].copy_from_slice(b"new");
         let mut bytes = [0; 3];
         other.take(1, 0, &mut bytes, Way::Streamed);
         assert_eq!(&bytes, b"new");
+        own.start(1, 2).store(77, Ordering::Relaxed);
+        assert_eq!(
+            [(0, 2), (1, 1), (1, 2)].map(|(block, rank)| other.start(block, rank).load(Ordering::Relaxed)),
+            [0, 0, 77]
+        );
     }
 
     /// Whatever the lengths and where they begin, both ways copy what they should and nothing else.
     #[test]
     fn both_ways_copy_the_same() {
-        let (own, ..) = Memory::create(4096).unwrap();
+        let (own, ..) = Memory::create(size(4096)).unwrap();
         let bytes: Vec<u8> = (0..1000u32).map(|number| (number % 251) as u8).collect();
         for (at, length) in
             (0..70).flat_map(|at| [0, 1, 15, 16, 63, 64, 65, 127, 128, 500, 900].map(|length| (at, length)))
@@ -393,7 +449,7 @@ mod tests {
             let given = &bytes[at..at + length];
             for (block, way) in [Way::Cached, Way::Streamed].into_iter().enumerate() {
                 // SAFETY: the only reference.
-                unsafe { own.block_mut(block) }.fill(255);
+                unsafe { own.bytes_mut(block, 0..4096) }.fill(255);
                 own.put(block, at, given, way);
                 way.finish();
                 let mut taken = vec![0; length];
@@ -410,17 +466,17 @@ mod tests {
     /// Process numbers mean something else in other containers: what is found there must not be taken for the memory.
     #[test]
     fn another_file_is_not_taken_for_the_memory() {
-        let (_own, _descriptor, [process, number, device, inode]) = Memory::create(4096).unwrap();
-        let other = Memory::create(4096).unwrap().2;
-        assert!(Memory::reach([process, number, device, inode + 1], 4096).is_err());
-        assert!(Memory::reach([process, 1 << 20, device, inode], 4096).is_err());
-        assert!(Memory::reach(other, 4096).is_err(), "its descriptor is closed");
+        let (_own, _descriptor, [process, number, device, inode]) = Memory::create(size(4096)).unwrap();
+        let other = Memory::create(size(4096)).unwrap().2;
+        assert!(Memory::reach([process, number, device, inode + 1], size(4096)).is_err());
+        assert!(Memory::reach([process, 1 << 20, device, inode], size(4096)).is_err());
+        assert!(Memory::reach(other, size(4096)).is_err(), "its descriptor is closed");
     }
 
     #[test]
     #[should_panic(expected = "is in no block")]
     fn nothing_is_put_outside_of_a_block() {
-        let (own, ..) = Memory::create(4096).unwrap();
+        let (own, ..) = Memory::create(size(4096)).unwrap();
         own.put(0, 4090, &[0; 7], Way::Cached);
     }
 }

@@ -117,6 +117,9 @@ impl<'a> Cursor<'a> {
 
     /// Appends what the access has in a window that [`next_window`](Self::next_window) has named.
     pub(super) fn take(&mut self, window: Extent, pieces: &mut Vec<Piece>) {
+        if self.leap.access.is_disjoint() {
+            return self.take_in_order(window, pieces);
+        }
         while self.ahead.last().is_none_or(|last| last.extent.start() < window.end()) {
             let Some(piece) = self.leap.step() else { break };
             self.ahead.push(piece);
@@ -124,5 +127,17 @@ impl<'a> Cursor<'a> {
         pieces.extend(self.ahead.iter().filter_map(|piece| piece.within(window)));
         self.floor = window.end();
         self.ahead.retain(|piece| piece.extent.end() > window.end());
+    }
+
+    /// The same where each piece ends before the next one begins: at most one is ahead.
+    fn take_in_order(&mut self, window: Extent, pieces: &mut Vec<Piece>) {
+        self.floor = window.end();
+        while let Some(piece) = self.ahead.pop().or_else(|| self.leap.step()) {
+            pieces.extend(piece.within(window));
+            if piece.extent.end() > window.end() {
+                self.ahead.push(piece);
+                return;
+            }
+        }
     }
 }
