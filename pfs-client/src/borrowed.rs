@@ -9,7 +9,7 @@ use crate::data::memory::source::Source;
 use crate::descriptor::FileDescriptor;
 use crate::error::{Error, ErrorKind};
 use crate::token::Token;
-use pfs_core::extent::{Extent, MAX_FILE_BYTES};
+use pfs_core::extent::{Extent, MAX_FILE_BYTES, joined};
 use pfs_core::token::message::Mode;
 use std::sync::Arc;
 
@@ -147,7 +147,8 @@ impl FileDescriptor {
     ) -> Result<(), Error> {
         // SAFETY: the guard is dropped with this future.
         let (destination, _recall) = unsafe { Destination::lend(extents, buffers) };
-        self.read_past_cache(token, extents, &destination).await
+        // Neighbours in the file are asked for as one, wherever their bytes go.
+        self.read_past_cache(token, &joined(extents.to_vec()), &destination).await
     }
 
     fn check_list(

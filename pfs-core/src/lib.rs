@@ -7,6 +7,7 @@
 pub mod cache;
 pub mod checksum;
 pub mod collective;
+pub mod copy;
 pub mod datatype;
 pub mod extent;
 pub mod fence;

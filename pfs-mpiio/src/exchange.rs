@@ -17,13 +17,15 @@ use crate::access::place;
 use crate::comm::Parcel;
 use crate::error::Error;
 use crate::file::OpenFile;
-use crate::node_memory::{BLOCKS, Memory, NodeMemory, Way};
+use crate::node_memory::{BLOCKS, Memory, NodeMemory};
 use crate::pin::Pinned;
 use crate::relay::{self, Route};
 use crate::times::{Counter, Phase};
 use futures::future::join;
 use pfs_core::collective::{CollectivePlan, Exchange, Message, Piece, Round};
+use pfs_core::copy::Way;
 use pfs_core::extent::Extent;
+use std::marker::PhantomData;
 use std::ops::Range;
 
 /// What stays the same in all rounds.
@@ -153,14 +155,15 @@ pub(crate) async fn read(
 ) -> Result<(), Error> {
     let memory = file.node_memory(exchange).await?;
     let setting = Setting::of(file, exchange, &memory);
+    let landing = Landing { start: bytes.as_mut_ptr(), length: bytes.len(), _bytes: PhantomData };
     let mut rounds =
         plan.rounds(setting.route.rank).enumerate().map(|(number, round)| Reading::of(&setting, number, round));
     let mut next = rounds.next();
-    let mut result = read_block(file, pinned, next.as_ref(), Ok(())).await;
+    let mut result = read_block(file, pinned, next.as_ref(), &landing, Ok(())).await;
     while let Some(here) = next {
         next = rounds.next();
-        let read = read_block(file, pinned, next.as_ref(), result);
-        let (read, spread) = join(read, spread(&setting, &here, bytes)).await;
+        let read = read_block(file, pinned, next.as_ref(), &landing, result);
+        let (read, spread) = join(read, spread(&setting, &here, &landing)).await;
         result = read;
         spread?;
     }
@@ -239,23 +242,37 @@ impl<'a> Reading<'a> {
         Reading { number, round, block, starts }
     }
 
-    /// What is read, in order, with its place in the block.
-    fn pieces(&self, block: &Block<'_>) -> Vec<Piece> {
+    /// What is read, in order, and where to: this rank's own bytes to where it wants them, those of the others into the block. If
+    /// the bytes lie by place, all go into the block.
+    ///
+    /// # Safety
+    /// The block is this rank's and not open as long as the references live; nobody else uses this rank's bytes of this round.
+    unsafe fn parts<'p>(
+        &self,
+        rank: u32,
+        block: &'p Block<'_>,
+        landing: &'p Landing<'_>,
+    ) -> (Vec<Extent>, Vec<&'p mut [u8]>) {
+        // SAFETY: the caller's promise. No two pieces are the same bytes of the file, nor have they the same place.
+        let in_block = |range| unsafe { block.memory.bytes_mut(block.slot, range) };
         let Some(starts) = &self.starts else {
-            let piece = |&extent: &Extent| Piece { extent, at: block.place(extent).start as u64 };
-            return block.io.iter().map(piece).collect();
+            return block.io.iter().map(|&extent| (extent, in_block(block.place(extent)))).unzip();
         };
-        let mut pieces = Vec::new();
-        for (message, start) in self.round.served.iter().zip(starts) {
-            let mut at = *start as u64;
-            for piece in &message.pieces {
-                pieces.push(Piece { extent: piece.extent, at });
-                at += piece.extent.len();
-            }
+        let mut parts = Vec::new();
+        for (message, &start) in self.round.served.iter().zip(starts) {
+            let mut at = start;
+            parts.extend(message.pieces.iter().map(|piece| {
+                let to = place(piece);
+                let from = at;
+                at += to.len();
+                // SAFETY: as above.
+                let part = if message.peer == rank { unsafe { landing.part(to) } } else { in_block(from..at) };
+                (piece.extent, part)
+            }));
         }
         // One list in order for each rank.
-        pieces.sort_by_key(|piece| piece.extent.start());
-        pieces
+        parts.sort_by_key(|(extent, _)| extent.start());
+        parts.into_iter().unzip()
     }
 
     /// Copies the bytes of a message of this rank from a block to where it wants them.
@@ -265,18 +282,20 @@ impl<'a> Reading<'a> {
         base: (&Exchange, u64),
         start: Option<usize>,
         message: &Message,
-        bytes: &mut [u8],
+        landing: &Landing<'_>,
         way: Way,
     ) {
         let slot = self.number % BLOCKS;
+        // SAFETY: these bytes are this message's, and no other one's.
+        let to = |range| unsafe { landing.part(range) };
         match start {
             Some(mut at) => runs(&message.pieces).for_each(|run| {
                 let length = run.len();
-                memory.take(slot, at, &mut bytes[run], way);
+                memory.take(slot, at, to(run), way);
                 at += length;
             }),
             None => message.pieces.iter().for_each(|piece| {
-                memory.take(slot, place_of(base.0, base.1, piece.extent).start, &mut bytes[place(piece)], way);
+                memory.take(slot, place_of(base.0, base.1, piece.extent).start, to(place(piece)), way);
             }),
         }
     }
@@ -296,9 +315,9 @@ impl<'a> Reading<'a> {
 }
 
 /// Passes the bytes of one round of a read; the block has what this rank has read.
-async fn spread(setting: &Setting<'_>, here: &Reading<'_>, bytes: &mut [u8]) -> Result<(), Error> {
+async fn spread(setting: &Setting<'_>, here: &Reading<'_>, landing: &Landing<'_>) -> Result<(), Error> {
     let Setting { file, route, memory, exchange } = setting;
-    let Reading { number, round, block, starts } = here;
+    let Reading { number, round, block, starts, .. } = here;
     let base = (*exchange, round.base);
     let count = memory.begin_round();
     if let Some(block) = block {
@@ -311,7 +330,7 @@ async fn spread(setting: &Setting<'_>, here: &Reading<'_>, bytes: &mut [u8]) -> 
     let far = block.as_ref().map_or_else(Vec::new, |block| here.far(route, block));
     watch.end(Phase::Pack);
     let take = |theirs: &Memory, message: &Message, way| {
-        here.take(theirs, base, memory.start(theirs, number % BLOCKS, route.rank), message, bytes, way);
+        here.take(theirs, base, memory.start(theirs, number % BLOCKS, route.rank), message, landing, way);
     };
     setting.reach(round, count, take).await?;
     watch.skip();
@@ -321,16 +340,17 @@ async fn spread(setting: &Setting<'_>, here: &Reading<'_>, bytes: &mut [u8]) -> 
     for message in &round.own {
         match (incoming.iter().find(|parcel| parcel.peer == message.peer), block) {
             (Some(parcel), _) => {
-                unpack(message, &parcel.bytes, |piece, part| bytes[place(piece)].copy_from_slice(part));
+                // SAFETY: these bytes are this message's, and no other one's.
+                unpack(message, &parcel.bytes, |piece, part| {
+                    unsafe { landing.part(place(piece)) }.copy_from_slice(part)
+                });
             }
-            (None, Some(block)) if message.peer == route.rank => {
-                let own = round.served.iter().position(|served| served.peer == route.rank);
-                let start = starts.as_ref().zip(own).map(|(starts, own)| starts[own]);
+            (None, Some(block)) if message.peer == route.rank && starts.is_none() => {
                 let way = Way::of(message.bytes());
-                here.take(block.memory, base, start, message, bytes, way);
+                here.take(block.memory, base, None, message, landing, way);
                 way.finish();
             }
-            // This rank has taken them itself.
+            // This rank has taken them itself, or read them to where they belong.
             _ => {}
         }
     }
@@ -368,23 +388,46 @@ async fn read_block(
     file: &OpenFile,
     pinned: &Pinned,
     reading: Option<&Reading<'_>>,
+    landing: &Landing<'_>,
     before: Result<(), Error>,
 ) -> Result<(), Error> {
     before?;
     let Some((reading, block)) = reading.and_then(|reading| Some((reading, reading.block.as_ref()?))) else {
         return Ok(());
     };
-    let pieces = reading.pieces(block);
-    let extents: Vec<Extent> = pieces.iter().map(|piece| piece.extent).collect();
-    // SAFETY: the block is this rank's and not open: it is opened when it was read, and was left before. Pieces have no byte
-    // in common, nor have their places, and nothing else refers to these meanwhile.
-    let part = |piece: &Piece| unsafe { block.memory.bytes_mut(block.slot, place(piece)) };
-    let mut parts: Vec<&mut [u8]> = pieces.iter().map(part).collect();
+    // SAFETY: the block is opened when it was read, and was left before. Nothing else refers to this rank's bytes of this round
+    // meanwhile: they are passed when this is over.
+    let (extents, mut parts) = unsafe { reading.parts(file.group.rank(), block, landing) };
     file.times.add(Counter::ServerBytesRead, bytes_of(&block.io));
     let (io, token) = (file.io(), pinned.token()?);
     // SAFETY: this future is not forgotten, see `access`.
     let read = unsafe { io.read_list_under(token, &extents, &mut parts) };
     Ok(file.times.during(Phase::ServerRead, read).await?)
+}
+
+/// The memory of the call, of which several rounds fill parts at the same time.
+struct Landing<'a> {
+    start: *mut u8,
+    length: usize,
+    _bytes: PhantomData<&'a mut [u8]>,
+}
+
+// SAFETY: it stands for a `&mut [u8]`; that no part is used twice is said by who asks for parts.
+unsafe impl Send for Landing<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for Landing<'_> {}
+
+impl Landing<'_> {
+    /// A part of it.
+    ///
+    /// # Safety
+    /// There is no other reference to these bytes as long as this one lives.
+    #[allow(clippy::mut_from_ref)] // what is borrowed is not `self`, but what it points to
+    unsafe fn part(&self, range: Range<usize>) -> &mut [u8] {
+        assert!(range.start <= range.end && range.end <= self.length, "{range:?} is past the end of the buffer");
+        // SAFETY: inside of the bytes that are borrowed as long as this lives; see above.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.len()) }
+    }
 }
 
 /// The bytes of one round at an aggregator, in its memory.

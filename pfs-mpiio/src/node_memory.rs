@@ -21,15 +21,13 @@
 //! atomic: what was done before one was raised is seen by who has seen it raised. A rank that was given up may still write into
 //! an open block; the group is lost then, and no block of it is used any more.
 //!
-//! Many bytes are written past the processor's caches, which they would not stay in: else every line of the block would be read
-//! from memory before it is written. That is more than twice as fast.
-//!
 //! Invariants: all ranks agree whether memory is shared; where it is not, each aggregator has its own, and messages pass.
 
 use crate::error::{Error, ErrorClass};
 use crate::file::OpenFile;
 use memmap2::{MmapOptions, MmapRaw};
 use pfs_core::collective::{Exchange, Nodes};
+use pfs_core::copy::Way;
 use pfs_core::hints::Switch;
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
 use std::collections::BTreeMap;
@@ -45,9 +43,6 @@ const PAGE_BYTES: usize = 4096;
 const BY_PLACE: u64 = u64::MAX;
 /// How many blocks there are: one is open while the other is written or read.
 pub(crate) const BLOCKS: usize = 2;
-
-/// So many bytes are copied past the caches: what a round has at all its aggregators is more than a cache takes then.
-const STREAMED_BYTES_MIN: u64 = 1 << 20;
 
 /// What the ranks tell each other through an aggregator's memory; each counter has a cache line of its own.
 #[repr(C)]
@@ -297,14 +292,14 @@ impl Memory {
     pub(crate) fn put(&self, block: usize, at: usize, bytes: &[u8], way: Way) {
         let to = self.at(block, &(at..at + bytes.len()));
         // SAFETY: there is room for them. Nobody else uses these bytes, see the module.
-        unsafe { way.copy(bytes.as_ptr(), to, bytes.len()) }
+        unsafe { way.copy_raw(bytes.as_ptr(), to, bytes.len()) }
     }
 
     /// Copies bytes from a block that is open, or that is this rank's.
     pub(crate) fn take(&self, block: usize, at: usize, bytes: &mut [u8], way: Way) {
         let from = self.at(block, &(at..at + bytes.len()));
         // SAFETY: there are as many. Nobody writes them now, see the module.
-        unsafe { way.copy(from, bytes.as_mut_ptr(), bytes.len()) }
+        unsafe { way.copy_raw(from, bytes.as_mut_ptr(), bytes.len()) }
     }
 
     /// Bytes of a block.
@@ -324,71 +319,6 @@ impl Memory {
     pub(crate) unsafe fn bytes_mut(&self, block: usize, range: Range<usize>) -> &mut [u8] {
         // SAFETY: inside the mapping; see above.
         unsafe { std::slice::from_raw_parts_mut(self.at(block, &range), range.len()) }
-    }
-}
-
-/// How bytes are copied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Way {
-    /// By way of the caches.
-    Cached,
-    /// Past them. Who tells others that the bytes are there calls [`Way::finish`] first.
-    Streamed,
-}
-
-impl Way {
-    /// For so many bytes that one rank has in one round at one aggregator.
-    pub(crate) fn of(bytes: u64) -> Way {
-        if bytes >= STREAMED_BYTES_MIN { Way::Streamed } else { Way::Cached }
-    }
-
-    /// Has all that was copied by this rank be there for those who hear of it from now on.
-    pub(crate) fn finish(self) {
-        #[cfg(target_arch = "x86_64")]
-        if self == Way::Streamed {
-            // SAFETY: every processor of this kind has it.
-            unsafe { std::arch::x86_64::_mm_sfence() };
-        }
-    }
-
-    /// Copies bytes.
-    ///
-    /// # Safety
-    /// Those of `copy_nonoverlapping`.
-    unsafe fn copy(self, from: *const u8, to: *mut u8, length: usize) {
-        match self {
-            #[cfg(target_arch = "x86_64")]
-            // SAFETY: the caller's.
-            Way::Streamed => unsafe { stream(from, to, length) },
-            // SAFETY: the caller's.
-            _ => unsafe { std::ptr::copy_nonoverlapping(from, to, length) },
-        }
-    }
-}
-
-/// Copies bytes: whole cache lines past the caches, and what is left at both ends as usual.
-///
-/// # Safety
-/// Those of `copy_nonoverlapping`. The bytes are there for other threads after a fence only.
-#[cfg(target_arch = "x86_64")]
-unsafe fn stream(from: *const u8, to: *mut u8, length: usize) {
-    use std::arch::x86_64::{__m128i, _mm_loadu_si128, _mm_stream_si128};
-    const LINE: usize = 64;
-    const WORD: usize = size_of::<__m128i>();
-    let head = to.align_offset(LINE).min(length);
-    let lines = (length - head) / LINE;
-    let tail = head + lines * LINE;
-    // SAFETY: head, lines and tail are parts of the bytes, one after the other; a line's words are aligned.
-    unsafe {
-        std::ptr::copy_nonoverlapping(from, to, head);
-        for at in (head..tail).step_by(LINE) {
-            let words: [__m128i; LINE / WORD] =
-                std::array::from_fn(|word| _mm_loadu_si128(from.add(at + word * WORD).cast()));
-            for (word, bytes) in words.into_iter().enumerate() {
-                _mm_stream_si128(to.add(at + word * WORD).cast(), bytes);
-            }
-        }
-        std::ptr::copy_nonoverlapping(from.add(tail), to.add(tail), length - tail);
     }
 }
 
@@ -436,31 +366,6 @@ mod tests {
             [(0, 2), (1, 1), (1, 2)].map(|(block, rank)| other.start(block, rank).load(Ordering::Relaxed)),
             [0, 0, 77]
         );
-    }
-
-    /// Whatever the lengths and where they begin, both ways copy what they should and nothing else.
-    #[test]
-    fn both_ways_copy_the_same() {
-        let (own, ..) = Memory::create(size(4096)).unwrap();
-        let bytes: Vec<u8> = (0..1000u32).map(|number| (number % 251) as u8).collect();
-        for (at, length) in
-            (0..70).flat_map(|at| [0, 1, 15, 16, 63, 64, 65, 127, 128, 500, 900].map(|length| (at, length)))
-        {
-            let given = &bytes[at..at + length];
-            for (block, way) in [Way::Cached, Way::Streamed].into_iter().enumerate() {
-                // SAFETY: the only reference.
-                unsafe { own.bytes_mut(block, 0..4096) }.fill(255);
-                own.put(block, at, given, way);
-                way.finish();
-                let mut taken = vec![0; length];
-                own.take(block, at, &mut taken, way);
-                assert_eq!(taken, given, "{length} bytes from {at}");
-                // SAFETY: nobody writes.
-                let whole = unsafe { own.bytes(block, 0..4096) };
-                let others = whole[..at].iter().chain(&whole[at + length..]);
-                assert!(others.into_iter().all(|byte| *byte == 255), "{length} bytes from {at}");
-            }
-        }
     }
 
     /// Process numbers mean something else in other containers: what is found there must not be taken for the memory.

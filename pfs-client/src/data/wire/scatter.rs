@@ -1,9 +1,12 @@
-//! Puts the bytes of a reply where they belong, and checks every piece there.
+//! Checks the bytes of a reply, piece by piece, and puts them where they belong.
+//!
+//! A part of a piece that comes in two is put before the whole is checked; the call fails then all the same.
 
 use crate::data::memory::destination::Destination;
 use crate::data::plan::DataRequest;
 use crate::error::Error;
 use pfs_core::checksum::{self, Checksum, Checksummer};
+use pfs_core::copy::Way;
 use pfs_proto::data::{ObjectExtent, pieces};
 use std::collections::VecDeque;
 
@@ -76,32 +79,26 @@ impl<'a> Scatter<'a> {
             Some(left) => left,
             None => return Err(Unusable::Malformed("it has more bytes than were asked for")),
         };
+        let mut unchecked = bytes;
+        while !unchecked.is_empty() {
+            let length = self.piece_left().min(unchecked.len());
+            self.check(unchecked.split_off(..length).expect("not longer"))?;
+        }
+        let way = Way::of(self.request.bytes);
         while !bytes.is_empty() {
             let (index, done) = self.at;
             let place = self.request.pieces[index];
             let run = usize::try_from(place.length - done).map_or(bytes.len(), |left| left.min(bytes.len()));
-            let (now, rest) = bytes.split_at(run);
-            self.put_run(place.file_offset + done, now)?;
+            let (mut now, rest) = bytes.split_at(run);
+            self.destination.fill(place.file_offset + done, run, |part| {
+                way.copy(now.split_off(..part.len()).expect("the parts are the range"), part);
+            })?;
             let done = done + run as u64;
             self.at = if done == place.length { (index + 1, 0) } else { (index, done) };
             bytes = rest;
         }
+        way.finish();
         Ok(())
-    }
-
-    fn put_run(&mut self, offset: u64, bytes: &[u8]) -> Result<(), Unusable> {
-        let (destination, mut rest, mut outcome) = (self.destination, bytes, Ok(()));
-        destination.fill(offset, bytes.len(), |mut part| {
-            let mut from = rest.split_off(..part.len()).expect("the parts are the range");
-            while !part.is_empty() && outcome.is_ok() {
-                let length = self.piece_left().min(part.len());
-                let to = part.split_off_mut(..length).expect("not longer");
-                to.copy_from_slice(from.split_off(..length).expect("as long"));
-                // What was copied is checked, not what came.
-                outcome = self.check(to);
-            }
-        })?;
-        outcome
     }
 
     fn piece_left(&self) -> usize {
