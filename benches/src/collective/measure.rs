@@ -85,14 +85,14 @@ pub fn group(world: &SimpleCommunicator, group: &Group, prefix: &str, rounds: u3
             making.reverse();
         }
         let open = |at: usize| Opened::new(world, &format!("{prefix}{}-{at}", group.name), &contenders[at], bytes);
-        let mut opened = making.into_iter().map(|at| Ok((at, open(at)?))).collect::<Result<Vec<_>>>()?;
+        let mut opened = making.iter().map(|&at| Ok((at, open(at)?))).collect::<Result<Vec<_>>>()?;
         opened.sort_by_key(|(at, _)| *at);
         let opened: Vec<Opened> = opened.into_iter().map(|(_, opened)| opened).collect();
         let mut buffer = vec![1; opened.iter().map(Opened::bytes).max().unwrap_or(0)];
         for (number, way) in Way::ALL.into_iter().enumerate() {
-            // Makes files and connections, and does not count.
-            for opened in &opened {
-                time(world, opened, way, &mut buffer)?;
+            // Makes the files' pages, connections and memory, in the order of the files, and does not count.
+            for &at in &making {
+                time(world, &opened[at], way, &mut buffer)?;
             }
             let before: Vec<Times> = opened.iter().map(Opened::times).collect();
             for round in rounds.clone() {

@@ -10,6 +10,9 @@ use pfs_core::copy::Way;
 use pfs_proto::data::{ObjectExtent, pieces};
 use std::collections::VecDeque;
 
+/// Shorter parts are copied by way of the caches, which put the lines together that two of them share.
+const STREAMED_PART_MIN: usize = 16 << 10;
+
 /// Why bytes of a reply were not taken.
 #[derive(Debug)]
 pub(crate) enum Unusable {
@@ -84,20 +87,21 @@ impl<'a> Scatter<'a> {
             let length = self.piece_left().min(unchecked.len());
             self.check(unchecked.split_off(..length).expect("not longer"))?;
         }
-        let way = Way::of(self.request.bytes);
+        let whole = Way::of(self.request.bytes);
         while !bytes.is_empty() {
             let (index, done) = self.at;
             let place = self.request.pieces[index];
             let run = usize::try_from(place.length - done).map_or(bytes.len(), |left| left.min(bytes.len()));
             let (mut now, rest) = bytes.split_at(run);
             self.destination.fill(place.file_offset + done, run, |part| {
+                let way = if part.len() < STREAMED_PART_MIN { Way::Cached } else { whole };
                 way.copy(now.split_off(..part.len()).expect("the parts are the range"), part);
             })?;
             let done = done + run as u64;
             self.at = if done == place.length { (index + 1, 0) } else { (index, done) };
             bytes = rest;
         }
-        way.finish();
+        whole.finish();
         Ok(())
     }
 
