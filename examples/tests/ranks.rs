@@ -64,6 +64,27 @@ fn hints_come_from_outside_too() -> Result<()> {
     cluster.stop()
 }
 
+/// Ranks that do not see each other's processes, as in containers of their own, can not share memory: they pass messages instead, and
+/// who has asked for memory is told which rank's it is about.
+#[test]
+fn ranks_that_can_not_share_memory_pass_messages() -> Result<()> {
+    let cluster = ProcessCluster::start(2)?;
+    let run = |hints, name: &str| {
+        let prefix = format!("pfs:/{name}-");
+        let contained = ["--pid", "--fork", "--kill-child", env!("CARGO_BIN_EXE_rank_cases")];
+        let arguments = [&contained[..], &["all", "--prefix", &prefix, "--only", "unaligned pieces"]].concat();
+        // Open MPI itself would look for the other processes.
+        let variables = [("PFS_HINTS", hints), ("OMPI_MCA_btl_vader_single_copy_mechanism", "none")];
+        Ranks::launch_with(&cluster, 2, "unshare", &arguments, &variables)?.finish()
+    };
+    let finished = run("", "contained")?;
+    ensure!(finished.status.success(), "{}{}", finished.output, finished.errors);
+    let finished = run("pfs_node_memory=enable", "refused")?;
+    let told = "the memory of rank 1, on the same node, can not be shared";
+    ensure!(!finished.status.success() && finished.errors.contains(told), "{}{}", finished.output, finished.errors);
+    cluster.stop()
+}
+
 /// A hint that nobody knows is told once, by one rank, and the program goes on.
 #[test]
 fn an_unknown_hint_warns_once() -> Result<()> {

@@ -258,7 +258,7 @@ impl<'a> Reading<'a> {
         let Some(starts) = &self.starts else {
             return block.io.iter().map(|&extent| (extent, in_block(block.place(extent)))).unzip();
         };
-        let mut parts = Vec::new();
+        let mut parts = Vec::with_capacity(self.round.served.iter().map(|message| message.pieces.len()).sum());
         for (message, &start) in self.round.served.iter().zip(starts) {
             let mut at = start;
             parts.extend(message.pieces.iter().map(|piece| {
