@@ -70,8 +70,8 @@ impl<'a> Setting<'a> {
     ) -> Result<(), Error> {
         let rank = self.route.rank;
         let own = round.own.iter().filter(|message| self.is_guest(rank, message.peer));
-        let mut left: Vec<(&Message, &Memory)> =
-            own.filter_map(|message| Some((message, self.memory.of(message.peer)?))).collect();
+        let memory_of = |aggregator| self.memory.of(aggregator).expect("memory is shared with all ranks of the node");
+        let mut left: Vec<(&Message, &Memory)> = own.map(|message| (message, memory_of(message.peer))).collect();
         // Each rank begins with another one.
         let first = left.partition_point(|(message, _)| message.peer < rank);
         left.rotate_left(first);
@@ -101,8 +101,8 @@ impl<'a> Setting<'a> {
         self.file.times.during(Phase::Exchange, self.file.group.until(|| self.memory.is_left(own))).await
     }
 
-    /// Where a rank's bytes begin in this rank's block, message by message, when they lie one after the other. Nothing if bytes are in several
-    /// messages.
+    /// Where each rank's bytes of a read begin in this rank's block, by message, when they lie one after the other. Nothing if a byte is in
+    /// several messages.
     fn starts(&self, round: &Round) -> Option<Vec<usize>> {
         let lengths =
             || round.served.iter().map(|message| usize::try_from(message.bytes()).expect("a round fits in memory"));
