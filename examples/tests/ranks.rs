@@ -73,8 +73,8 @@ fn ranks_that_can_not_share_memory_pass_messages() -> Result<()> {
         let prefix = format!("pfs:/{name}-");
         let contained = ["--pid", "--fork", "--kill-child", env!("CARGO_BIN_EXE_rank_cases")];
         let arguments = [&contained[..], &["all", "--prefix", &prefix, "--only", "unaligned pieces"]].concat();
-        // Open MPI's own way through memory does not work so.
-        let variables = [("PFS_HINTS", hints), ("OMPI_MCA_btl", "tcp,self")];
+        // The ways of Open MPI and of MPICH's UCX through memory do not work so.
+        let variables = [("PFS_HINTS", hints), ("OMPI_MCA_btl", "tcp,self"), ("UCX_TLS", "tcp,self")];
         Ranks::launch_with(&cluster, 2, "unshare", &arguments, &variables)?.finish()
     };
     let finished = run("", "contained")?;

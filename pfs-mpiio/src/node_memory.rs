@@ -125,7 +125,8 @@ impl OpenFile {
         let size = Size { ranks: neighbours.len(), block_bytes };
         let own = is_aggregator.then(|| Memory::create(size)).transpose();
         let own = own.map_err(|error| {
-            let message = format!("no memory for two rounds of {block_bytes} bytes, which cb_buffer_size sets: {error}");
+            let message =
+                format!("no memory for two rounds of {block_bytes} bytes, which cb_buffer_size sets: {error}");
             Error::new(ErrorClass::Io, message)
         });
         // The descriptor stays open until all have what it leads to.
