@@ -247,6 +247,7 @@ impl<'a> Reading<'a> {
     ///
     /// # Safety
     /// The block is this rank's and not open as long as the references live; nobody else uses this rank's bytes of this round.
+    #[allow(clippy::mut_from_ref)] // what is borrowed is what both stand for
     unsafe fn parts<'p>(
         &self,
         rank: u32,
