@@ -147,7 +147,7 @@ impl FileDescriptor {
     ) -> Result<(), Error> {
         // SAFETY: the guard is dropped with this future.
         let (destination, _recall) = unsafe { Destination::lend(extents, buffers) };
-        // Neighbours in the file are asked for as one, wherever their bytes go.
+        // What is looked up for each range is looked up once for neighbours, wherever their bytes go.
         self.read_past_cache(token, &joined(extents.to_vec()), &destination).await
     }
 

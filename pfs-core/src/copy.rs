@@ -1,7 +1,7 @@
 //! Copies of many bytes.
 //!
 //! What is more than the processor's caches keep is written past them: else every line of where it goes would be read from
-//! memory before it is written. Where both are far away that is more than twice as fast.
+//! memory before it is written.
 
 /// So many bytes that go one way together are copied past the caches.
 pub const STREAMED_BYTES_MIN: u64 = 1 << 20;

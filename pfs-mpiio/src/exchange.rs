@@ -104,8 +104,7 @@ impl<'a> Setting<'a> {
     /// Where each rank's bytes of a read begin in this rank's block, by message, when they lie one after the other. Nothing if a byte is in
     /// several messages.
     fn starts(&self, round: &Round) -> Option<Vec<usize>> {
-        let lengths =
-            || round.served.iter().map(|message| usize::try_from(message.bytes()).expect("a round fits in memory"));
+        let lengths = || round.served.iter().map(relay::length);
         let is_disjoint = lengths().sum::<usize>() as u64 == bytes_of(&round.io);
         let start = |end: &mut usize, length| Some(std::mem::replace(end, *end + length));
         is_disjoint.then(|| lengths().scan(0, start).collect())
@@ -307,9 +306,9 @@ impl<'a> Reading<'a> {
             return pack(route.served(&self.round), |piece| block.bytes(piece.extent));
         };
         let all = self.round.served.iter().zip(starts).filter(|(message, _)| !route.is_near(message.peer, route.rank));
-        let parcel = |(message, &start): (&Message, &usize)| {
-            let length = usize::try_from(message.bytes()).expect("a round fits in memory");
-            Parcel { peer: message.peer, bytes: block.at(start..start + length).to_vec() }
+        let parcel = |(message, &start): (&Message, &usize)| Parcel {
+            peer: message.peer,
+            bytes: block.at(start..start + relay::length(message)).to_vec(),
         };
         all.map(parcel).collect()
     }

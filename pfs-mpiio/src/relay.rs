@@ -190,7 +190,8 @@ fn room(messages: &[&Message]) -> Vec<Parcel> {
     messages.iter().map(|message| Parcel { peer: message.peer, bytes: vec![0; length(message)] }).collect()
 }
 
-fn length(message: &Message) -> usize {
+/// Bytes of a message.
+pub(crate) fn length(message: &Message) -> usize {
     bytes(message.bytes())
 }
 
