@@ -11,7 +11,7 @@ use crate::drive::drive;
 use crate::error::{Error, ErrorClass};
 use crate::group::{Call, Group, ROOT};
 use crate::hints::Current;
-use crate::node_memory::NodeMemory;
+use crate::node_memory::{self, NodeMemory};
 use crate::operation::Outstanding;
 use crate::process::SharedClient;
 use crate::queue::Queue;
@@ -257,7 +257,7 @@ impl OpenFile {
         }
     }
 
-    pub(crate) fn kept_memory(&self) -> MutexGuard<'_, Option<Arc<NodeMemory>>> {
+    pub(crate) fn last_memory(&self) -> MutexGuard<'_, Option<Arc<NodeMemory>>> {
         self.node_memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -365,7 +365,7 @@ impl OpenFile {
             return Err(self.close_alone(lost).await);
         }
         let own = self.atomic.close().await;
-        let OpenFile { file, client, group, amode, path, report, times, .. } = self;
+        let OpenFile { file, client, group, members, amode, path, node_memory, report, times, .. } = self;
         // The root closes for the group when nobody uses the file any more. From here on a dead rank is not told: the
         // group is no more. But nobody waits for anything that is not bounded in time.
         group.bounded();
@@ -387,6 +387,9 @@ impl OpenFile {
         };
         let closed = group.ask(ROOT, close).await;
         times.book(Phase::Meta, closing.elapsed());
+        if group.lost().is_none() {
+            node_memory::keep(members, node_memory.into_inner().unwrap_or_else(PoisonError::into_inner));
+        }
         let reported = report.print(&group, &client, path.as_str(), times.times()).await;
         durable.and(own).and(detached).and(closed.map(drop)).and(reported)
     }

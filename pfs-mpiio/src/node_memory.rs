@@ -21,21 +21,26 @@
 //! atomic: what was done before one was raised is seen by who has seen it raised. A rank that was given up may still write into
 //! an open block; the group is lost then, and no block of it is used any more.
 //!
-//! Invariants: all ranks agree whether memory is shared; where it is not, each aggregator has its own, and messages pass.
+//! Fresh pages cost more than the copies into them, and many programs open a file, make one exchange and close it. So each
+//! process keeps what the last closed file has shared, for the next file of the same ranks: counters go on where they stood.
+//!
+//! Invariants: all ranks agree whether memory is shared; where it is not, each aggregator has its own, and messages pass. Kept
+//! memory is used again only if every rank has kept the same and has counted as many rounds; that of a lost group is not kept.
 
 use crate::error::{Error, ErrorClass};
 use crate::file::OpenFile;
 use memmap2::{MmapOptions, MmapRaw};
-use pfs_core::collective::{Exchange, Nodes};
+use pfs_core::collective::Exchange;
 use pfs_core::copy::Way;
 use pfs_core::hints::Switch;
+use pfs_core::ids::ClientId;
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The header and the starts take whole pages, so that blocks begin with one.
 const PAGE_BYTES: usize = 4096;
@@ -91,7 +96,8 @@ struct Purpose {
 pub(crate) struct NodeMemory {
     purpose: Purpose,
     block_bytes: usize,
-    is_shared: bool,
+    /// If it is shared.
+    name: Option<Name>,
     by_aggregator: BTreeMap<u32, Memory>,
     /// The ranks of this node, in order.
     neighbours: Vec<u32>,
@@ -103,22 +109,71 @@ pub(crate) struct NodeMemory {
 /// Where another process finds memory, and by what it knows it: process, descriptor, device and inode.
 type Address = [u64; 4];
 
+/// What tells the memories of a group from all others that any of its ranks may have: the first aggregator's.
+type Name = Address;
+
+/// What the last file that was closed has left, and whose it is: the clients by rank.
+static KEPT: Mutex<Option<(Vec<ClientId>, Arc<NodeMemory>)>> = Mutex::new(None);
+
+/// Keeps a closed file's memory for the next one of the same ranks, instead of what was kept before.
+pub(crate) fn keep(members: Vec<ClientId>, memory: Option<Arc<NodeMemory>>) {
+    if let Some(memory) = memory.filter(|memory| memory.name.is_some()) {
+        *kept() = Some((members, memory));
+    }
+}
+
+/// Lets go of what was kept.
+pub(crate) fn forget() {
+    kept().take();
+}
+
+fn kept() -> MutexGuard<'static, Option<(Vec<ClientId>, Arc<NodeMemory>)>> {
+    KEPT.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl OpenFile {
     /// The memory for an exchange. Collective; the same error on all ranks.
     pub(crate) async fn node_memory(&self, exchange: &Exchange) -> Result<Arc<NodeMemory>, Error> {
         let purpose = Purpose { aggregators: exchange.aggregators().to_vec(), switch: self.hints().node_memory };
         let block_bytes = usize::try_from(exchange.round_bytes()).expect("cb_buffer_size is bounded");
-        let is_fit = |known: &&Arc<NodeMemory>| known.purpose == purpose && known.block_bytes >= block_bytes;
-        let known = self.kept_memory().as_ref().filter(is_fit).cloned();
+        let is_fit = |known: &Arc<NodeMemory>| known.purpose == purpose && known.block_bytes >= block_bytes;
+        let known = self.last_memory().clone().filter(is_fit);
         if let Some(known) = known {
             return Ok(known);
         }
-        let made = Arc::new(self.make_node_memory(purpose, block_bytes).await?);
-        *self.kept_memory() = Some(made.clone());
-        Ok(made)
+        let is_wanted = purpose.switch != Switch::Disable && self.nodes.have_neighbours();
+        let left = if is_wanted { self.agree_on_kept(is_fit).await? } else { None };
+        let found = match left {
+            Some(left) => left,
+            None => Arc::new(self.make_node_memory(purpose, block_bytes, is_wanted).await?),
+        };
+        *self.last_memory() = Some(found.clone());
+        Ok(found)
     }
 
-    async fn make_node_memory(&self, mut purpose: Purpose, block_bytes: usize) -> Result<NodeMemory, Error> {
+    /// What an earlier file has left, if it is fit and all ranks have it.
+    async fn agree_on_kept(
+        &self,
+        is_fit: impl Fn(&Arc<NodeMemory>) -> bool,
+    ) -> Result<Option<Arc<NodeMemory>>, Error> {
+        let left = kept().take_if(|(members, memory)| *members == self.members && is_fit(memory));
+        let left = left.map(|(_, memory)| memory);
+        let told = |memory: &Arc<NodeMemory>| {
+            let [process, number, device, inode] = memory.name?;
+            Some([process, number, device, inode, memory.rounds.load(Ordering::Relaxed)])
+        };
+        let own = left.as_ref().and_then(told);
+        // No process has the number 0.
+        let all = self.group.all_gather(own.unwrap_or_default()).await?;
+        Ok(left.filter(|_| own.is_some_and(|own| all.iter().all(|other| *other == own))))
+    }
+
+    async fn make_node_memory(
+        &self,
+        mut purpose: Purpose,
+        block_bytes: usize,
+        is_wanted: bool,
+    ) -> Result<NodeMemory, Error> {
         let rank = self.group.rank();
         let is_aggregator = purpose.aggregators.contains(&rank);
         let neighbours: Vec<u32> = self.nodes.ranks_of(self.nodes.node_of(rank)).collect();
@@ -135,8 +190,7 @@ impl OpenFile {
             None => (None, None, Address::default()),
         };
         let mut by_aggregator: BTreeMap<u32, Memory> = memory.into_iter().collect();
-        let is_wanted = purpose.switch != Switch::Disable && has_neighbours(&self.nodes);
-        let mut is_shared = false;
+        let mut name = None;
         if is_wanted {
             let addresses = self.group.all_gather(address).await?;
             let others = purpose.aggregators.iter().filter(|&&other| other != rank);
@@ -149,32 +203,29 @@ impl OpenFile {
                 })
             };
             let reached: Result<Vec<_>, Error> = near.map(reach).collect();
-            is_shared = match purpose.switch {
+            let is_shared = match purpose.switch {
                 Switch::Enable => {
                     self.group.agree(reached.as_ref().map(drop).map_err(Error::clone)).await.map(|()| true)?
                 }
                 _ => self.group.all(reached.is_ok()).await?,
             };
             by_aggregator.extend(reached.into_iter().flatten().filter(|_| is_shared));
-            if !is_shared {
+            if is_shared {
+                name = purpose.aggregators.first().map(|first| addresses[*first as usize]);
+            } else {
                 self.without_node_memory();
                 purpose.switch = Switch::Disable;
             }
         }
         let (rounds, expected) = Default::default();
-        Ok(NodeMemory { purpose, block_bytes, is_shared, by_aggregator, neighbours, rounds, expected })
+        Ok(NodeMemory { purpose, block_bytes, name, by_aggregator, neighbours, rounds, expected })
     }
-}
-
-/// Whether any node has several ranks.
-fn has_neighbours(nodes: &Nodes) -> bool {
-    (nodes.count() as u64) < u64::from(nodes.ranks())
 }
 
 impl NodeMemory {
     /// Whether ranks reach the memory of the aggregators on their nodes.
     pub(crate) fn is_shared(&self) -> bool {
-        self.is_shared
+        self.name.is_some()
     }
 
     /// The memory of an aggregator, if it is this rank or can be reached.

@@ -7,6 +7,7 @@
 use crate::attribute;
 use crate::drive::drive;
 use crate::error::Error;
+use crate::node_memory;
 use crate::operation::Outstanding;
 use crate::queue;
 use crate::threads;
@@ -94,6 +95,7 @@ unsafe extern "C" fn end_all(_comm: MPI_Comm, _key: c_int, _value: *mut c_void, 
 }
 
 fn shut_down() -> Result<(), Error> {
+    node_memory::forget();
     let open: Vec<Arc<Session>> = sessions().drain(..).map(|(_, session)| session).collect();
     open.iter().try_for_each(|session| session.0.shutdown().map_err(Error::from))
 }

@@ -2,9 +2,11 @@
 
 use super::{Case, Context, check_bytes};
 use crate::pattern;
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use mpi::traits::*;
 use pfs_mpiio::Info;
+use std::collections::BTreeSet;
+use std::fs;
 
 pub(super) const CASES: &[(&str, Case)] = &[
     ("unaligned pieces of 47,008 bytes", unaligned_pieces),
@@ -12,6 +14,7 @@ pub(super) const CASES: &[(&str, Case)] = &[
     ("overlaps are settled by rank", overlaps_settled_by_rank),
     ("all ranks read the same bytes", all_read_the_same),
     ("one big collective", one_big_collective),
+    ("the next file has the memory of the last one", memory_is_kept),
 ];
 
 /// Collective buffering as it decides itself, always, never, always with little memory, and without memory that ranks share.
@@ -114,4 +117,39 @@ fn one_big_collective(context: &Context) -> Result<()> {
         file.close()?;
     }
     Ok(())
+}
+
+/// Ranks of a node share memory in an exchange, and files that are open one after the other have the same, as long as it is
+/// fit. Bytes are right through all of them.
+fn memory_is_kept(context: &Context) -> Result<()> {
+    const PIECE: u64 = 3000;
+    let enable = Info::new().with("romio_cb_write", "enable").with("romio_cb_read", "enable");
+    let small = enable.clone().with("cb_buffer_size", 65_536);
+    let mut seen = Vec::new();
+    for (number, hints) in [&enable, &small, &small, &enable].into_iter().enumerate() {
+        let file = context.create(&format!("kept-{number}"), hints)?;
+        for turn in 0..40 {
+            let offset = (turn * context.ranks() + context.rank()) * PIECE;
+            file.write_at_all(offset, &pattern::bytes(number as u64, offset, PIECE as usize)[..])?;
+        }
+        let mut buffer = vec![0; (40 * context.ranks() * PIECE) as usize];
+        file.read_at_all(0, &mut buffer[..])?;
+        check_bytes(&buffer, &pattern::bytes(number as u64, 0, buffer.len()))?;
+        let is_shared = file.get_info().get("pfs_node_memory") != Some("disable");
+        file.close()?;
+        if is_shared {
+            seen.push(shared_memory()?);
+        }
+    }
+    // One rank has no neighbours, nor have ranks that are said to be on nodes of their own.
+    ensure!(context.ranks() == 1 || seen.is_empty() || !seen[0].is_empty(), "ranks of a node share no memory");
+    ensure!(seen.windows(2).all(|pair| pair[0] == pair[1]), "memory is made again for each file: {seen:?}");
+    Ok(())
+}
+
+/// The inodes of the memory for exchanges that this process has.
+fn shared_memory() -> Result<BTreeSet<u64>> {
+    let maps = fs::read_to_string("/proc/self/maps")?;
+    let of_exchanges = maps.lines().filter(|line| line.contains("memfd:pfs-mpiio"));
+    of_exchanges.map(|line| Ok(line.split_whitespace().nth(4).context("a line has an inode")?.parse()?)).collect()
 }

@@ -61,6 +61,11 @@ impl Nodes {
         self.nodes[node].1.iter().copied()
     }
 
+    /// Whether any of them has several ranks.
+    pub fn have_neighbours(&self) -> bool {
+        self.nodes.len() < self.node_of.len()
+    }
+
     /// The node that a rank is on.
     pub fn node_of(&self, rank: u32) -> usize {
         self.node_of[rank as usize]

@@ -70,6 +70,5 @@ impl Relay {
 fn pays(nodes: &Nodes, survey: &Survey, aggregators: usize, buffer_bytes: u64) -> bool {
     let (ranks, aggregators) = (survey.ranks_with_bytes.max(1) as u64, aggregators.max(1) as u64);
     let round_bytes = (survey.bytes / aggregators).min(buffer_bytes);
-    let is_shared = (nodes.count() as u64) < u64::from(nodes.ranks());
-    nodes.count() > 1 && is_shared && round_bytes / ranks < RELAYED_BYTES_MAX
+    nodes.count() > 1 && nodes.have_neighbours() && round_bytes / ranks < RELAYED_BYTES_MAX
 }

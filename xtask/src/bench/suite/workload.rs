@@ -58,6 +58,7 @@ use Contender::{
 
 const ALL: &[Contender] = &[Pfs, PfsMpich, PfsClient, OpenMemory, OpenDisk, MpichMemory, MpichDisk, Gluster];
 const BY_MPI: &[Contender] = &[Pfs, OpenMemory, OpenDisk, MpichMemory, Gluster];
+const WITH_RAW: &[Contender] = &[Pfs, RawTcp];
 const FEW: &[Contender] = &[Pfs, OpenMemory, OpenDisk, Gluster];
 
 /// All workloads; quick ones have a sixteenth of the data.
@@ -65,16 +66,14 @@ pub fn workloads(quick: bool) -> Vec<Workload> {
     let less = if quick { 16 } else { 1 };
     let mib = |mib: u64| format!("{}k", mib * 1024 / less);
     let pieces = |count: u64| count / less;
-    let with_raw = &[Pfs, RawTcp];
     let caches = &[Pfs, PfsNoCache];
     let random_kib = 8 * 1024 / less;
     let mut all = vec![
         Workload::new("easy", format!("--preset easy -w -r -b {}", mib(128)), ALL).judged(&[Pfs]),
-        // One server for each rank, as raw TCP has it; the others' striping is theirs. The first of two writes is not looked at:
-        // it makes the pages that the second one finds. The files stay for `large`, which removes them.
-        Workload::new("large-overwrite", format!("-F -g -e -w -k -E -i 2 -t 2m -b {}", mib(128)), with_raw)
-            .judged(with_raw),
-        Workload::new("large", format!("-F -C -g -e -w -r -t 2m -b {}", mib(128)), with_raw).judged(with_raw),
+        // The first of two writes is not looked at: it makes the pages that the second one finds. The files stay for `large`,
+        // which removes them.
+        large("large-overwrite", format!("-F -g -e -w -k -E -i 2 -t 2m -b {}", mib(128))),
+        large("large", format!("-F -C -g -e -w -r -t 2m -b {}", mib(128))),
         // 357 pieces are 16 MiB.
         Workload::new("hard-collective", hard(pieces(1428), "-c -V --segmentsPerCall 357"), BY_MPI).judged(&[Pfs]),
         Workload::new("hard-single", hard(pieces(1428), "-c"), &[Pfs, RawReductions, OpenMemory])
@@ -108,6 +107,13 @@ pub fn workloads(quick: bool) -> Vec<Workload> {
     let names = Workload::new("names", names, contenders).judged(&[Pfs, PfsDisk, DiskSyncs]);
     all.push(Workload { program: Program::Mdtest, ..names });
     all
+}
+
+/// A file for each rank, whole on a server that no other rank has, as raw TCP has it and as a file of one rank is usually laid
+/// out. How it is with the default layout says `easy`.
+fn large(name: &'static str, arguments: String) -> Workload {
+    let environment = vec![("IOR_HINT__MPI__striping_factor", "1".to_owned())];
+    Workload { environment, ..Workload::new(name, arguments, WITH_RAW).judged(WITH_RAW) }
 }
 
 fn hard(segments: u64, more: &str) -> String {
