@@ -103,10 +103,15 @@ impl Exchange {
     /// Where an offset lies among the bytes of its aggregator's windows, one window after the other. Bytes that are neighbours
     /// in the file and have one aggregator are neighbours there.
     pub fn place(&self, offset: u64) -> u64 {
+        let (turn, in_unit) = self.turn(offset);
+        turn * self.stripe_unit + in_unit
+    }
+
+    /// Which of its aggregator's units an offset is in, and where in it.
+    fn turn(&self, offset: u64) -> (u64, u64) {
         let (unit, in_unit) = (offset / self.stripe_unit, offset % self.stripe_unit);
         let (period, in_period) = (unit / self.units_per_period(), unit % self.units_per_period());
-        let turn = period * self.turns_per_period() + in_period / self.aggregators.len() as u64;
-        turn * self.stripe_unit + in_unit
+        (period * self.turns_per_period() + in_period / self.aggregators.len() as u64, in_unit)
     }
 
     /// The place of the first byte of the window with a number.
@@ -152,10 +157,8 @@ impl Exchange {
 
     /// The number of the window that an offset is in.
     pub(super) fn number(&self, offset: u64) -> u64 {
-        let (unit, in_unit) = (offset / self.stripe_unit, offset % self.stripe_unit);
-        let (period, in_period) = (unit / self.units_per_period(), unit % self.units_per_period());
-        let turn = in_period / self.aggregators.len() as u64;
-        period * self.windows_per_period() + turn * self.windows_per_unit + in_unit / self.window_bytes
+        let (turn, in_unit) = self.turn(offset);
+        turn * self.windows_per_unit + in_unit / self.window_bytes
     }
 
     /// The window of an aggregator with a number; nothing if it has none of this number.
