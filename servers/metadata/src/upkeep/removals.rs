@@ -14,7 +14,10 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
 
 /// Orphans that are turned into removals with one commit.
-const ORPHANS_AT_ONCE: usize = 256;
+const ORPHANS_AT_ONCE: usize = 1024;
+/// How long orphans wait for others. One by one, each would cost five commits and a call to each server, several times as much as
+/// its deletion; together they cost next to nothing.
+const GATHER: Duration = Duration::from_millis(50);
 /// Removals of one server that are read at once.
 const PAGE_FILES: usize = 256;
 /// How often the queues are looked at when nothing is known to be in them.
@@ -30,6 +33,12 @@ pub(crate) async fn reap(
 ) {
     let mut batch = Vec::with_capacity(ORPHANS_AT_ONCE);
     while orphans.recv_many(&mut batch, ORPHANS_AT_ONCE).await > 0 {
+        tokio::time::sleep(GATHER).await;
+        while batch.len() < ORPHANS_AT_ONCE
+            && let Ok(orphan) = orphans.try_recv()
+        {
+            batch.push(orphan);
+        }
         let reaped = batch.drain(..).map(|file| reap_one(&namespace, file));
         futures::future::join_all(reaped).await;
         removals.wake();
