@@ -95,7 +95,7 @@ where
         .margin(16)
         .x_label_area_size(52)
         .y_label_area_size(84)
-        .build_cartesian_2d(-0.3..right, 0.0..most * 1.12)?;
+        .build_cartesian_2d(-0.3..right, 0.0..most * 1.3)?;
     let name = |at: &f64| {
         let near = (at - at.round()).abs() < 1e-6 && *at >= 0.0;
         if near { settings.get(at.round() as usize).map_or(String::new(), |s| label(*s)) } else { String::new() }
@@ -108,6 +108,7 @@ where
         .x_label_formatter(&name)
         .y_label_formatter(&|value| format!("{value:.0}"))
         .disable_x_mesh()
+        .max_light_lines(1)
         .label_style(("sans-serif", 15))
         .draw()?;
     for (number, line) in all.iter().enumerate() {
@@ -156,7 +157,7 @@ where
     let mut chart = ChartBuilder::on(area)
         .caption(title, ("sans-serif", 22))
         .margin(16)
-        .x_label_area_size(52)
+        .x_label_area_size(150)
         .y_label_area_size(84)
         .build_cartesian_2d(-0.5..bars.len() as f64 - 0.5, 0.0..most * 1.25)?;
     let name = |at: &f64| {
@@ -169,7 +170,10 @@ where
         .x_labels(bars.len() * 2 + 1)
         .x_label_formatter(&name)
         .disable_x_mesh()
-        .label_style(("sans-serif", 13))
+        .max_light_lines(1)
+        .label_style(("sans-serif", 14))
+        // Downwards: side by side the names of many bars would run into each other.
+        .x_label_style(("sans-serif", 14).into_font().transform(FontTransform::Rotate90))
         .draw()?;
     for (number, part) in parts.iter().enumerate() {
         let colour = COLOURS[number % COLOURS.len()];
