@@ -152,10 +152,7 @@ impl OpenFile {
     }
 
     /// What an earlier file has left, if it is fit and all ranks have it.
-    async fn agree_on_kept(
-        &self,
-        is_fit: impl Fn(&Arc<NodeMemory>) -> bool,
-    ) -> Result<Option<Arc<NodeMemory>>, Error> {
+    async fn agree_on_kept(&self, is_fit: impl Fn(&Arc<NodeMemory>) -> bool) -> Result<Option<Arc<NodeMemory>>, Error> {
         let left = kept().take_if(|(members, memory)| *members == self.members && is_fit(memory));
         let left = left.map(|(_, memory)| memory);
         let told = |memory: &Arc<NodeMemory>| {
