@@ -6,10 +6,13 @@ use anyhow::{Context, Result, anyhow};
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::register_font;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
 use std::path::Path;
 use std::sync::OnceLock;
 
 const SIZE: (u32, u32) = (1000, 620);
+/// Between the axis and the names of bars.
+const NAME_GAP: i32 = 8;
 const FONT: &str = "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf";
 
 /// Colours that people with any sight tell apart (Okabe and Ito), ours first, grey and black last.
@@ -160,21 +163,21 @@ where
         .x_label_area_size(150)
         .y_label_area_size(84)
         .build_cartesian_2d(-0.5..bars.len() as f64 - 0.5, 0.0..most * 1.25)?;
-    let name = |at: &f64| {
-        let near = (at - at.round()).abs() < 1e-6 && *at >= 0.0;
-        if near { bars.get(at.round() as usize).map_or(String::new(), |bar| bar.name.clone()) } else { String::new() }
-    };
     chart
         .configure_mesh()
         .y_desc(y)
-        .x_labels(bars.len() * 2 + 1)
-        .x_label_formatter(&name)
+        .x_labels(0)
         .disable_x_mesh()
         .max_light_lines(1)
         .label_style(("sans-serif", 14))
-        // Downwards: side by side the names of many bars would run into each other.
-        .x_label_style(("sans-serif", 14).into_font().transform(FontTransform::Rotate90))
         .draw()?;
+    // Downwards: side by side the names of many bars would run into each other.
+    let downwards = ("sans-serif", 14).into_font().transform(FontTransform::Rotate90);
+    let downwards = TextStyle::from(downwards).pos(Pos::new(HPos::Left, VPos::Center));
+    for (at, bar) in bars.iter().enumerate() {
+        let (x, axis) = chart.backend_coord(&(at as f64, 0.0));
+        area.draw(&Text::new(bar.name.clone(), (x, axis + NAME_GAP), downwards.clone()))?;
+    }
     for (number, part) in parts.iter().enumerate() {
         let colour = COLOURS[number % COLOURS.len()];
         let series = bars.iter().enumerate().map(|(at, bar)| {

@@ -100,15 +100,7 @@ fn efficiency(samples: &Samples) -> Vec<Bar> {
 }
 
 fn name(case: &Case) -> String {
-    const SHORTER: [(&str, &str); 5] = [
-        ("collective", "coll"),
-        ("independent", "ind"),
-        ("checkpoint", "ckpt"),
-        ("single", "one"),
-        ("overwrite", "over"),
-    ];
-    let short = SHORTER.iter().fold(case.workload.clone(), |name, (word, short)| name.replace(word, short));
-    format!("{short} {}", &case.way[..1])
+    format!("{}, {}", case.workload, case.way)
 }
 
 #[cfg(test)]
