@@ -6,9 +6,9 @@
 use super::costs::Costs;
 use super::predict::{WINDOW, WINDOW_PER_SERVER};
 use super::queues::{Client, Stage, Stations, run};
-use super::tokens;
+use super::tokens::{self, Accesses};
 use crate::hosts::{Kept, Op, Point};
-use crate::load::Kind;
+use crate::load::{CALL_BYTES, Kind};
 use serde::Serialize;
 
 /// A measured value and the model's.
@@ -45,7 +45,9 @@ pub fn all(kept: &Kept, costs: &Costs) -> Vec<Check> {
         checks.push(Check { name: format!("{} Mbit/s", point.name()), measured, model: megabits(point, costs, cores) });
     }
     for point in kept.points.iter().filter(|point| point.op == Op::Write && point.link_bits_per_s.is_some()) {
-        let (requests, revokes) = tokens::first_writes(point.count);
+        let call_bytes = CALL_BYTES as u64;
+        let accesses = Accesses { each: (point.part_bytes as u64).div_ceil(call_bytes), bytes: call_bytes };
+        let (requests, revokes) = tokens::first_writes(point.count, accesses);
         let name = |what: &str| format!("{what} of the first writes of {} clients", point.count);
         checks.push(Check { name: name("requests"), measured: point.tokens.requests as f64, model: requests });
         checks.push(Check { name: name("revokes"), measured: point.tokens.revokes as f64, model: revokes });

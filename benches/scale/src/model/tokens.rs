@@ -12,14 +12,21 @@ use pfs_core::token::message::{Acquire, FileSize, Mode};
 use serde::Serialize;
 use std::time::Instant;
 
-/// Bytes of one access of a rank in a pattern of many.
-const PIECE: u64 = 47_008;
-/// Accesses of a rank.
-const ACCESSES: u64 = 8;
+/// What ranks do of whose job the traffic is told.
+const TOLD: Accesses = Accesses { each: 8, bytes: 47_008 };
 /// Orders of first writes that a count is the mean of.
 const ORDERS: u64 = 20;
 /// Ranks whose messages are timed.
 const TIMED_RANKS: usize = 1000;
+
+/// What each rank does.
+#[derive(Clone, Copy, Debug)]
+pub struct Accesses {
+    /// How many.
+    pub each: u64,
+    /// Bytes of one.
+    pub bytes: u64,
+}
 
 /// How ranks write one file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -66,15 +73,16 @@ pub fn all(most: usize) -> Vec<Traffic> {
     for pattern in Pattern::ALL {
         for ranks in std::iter::successors(Some(1), |ranks| Some(ranks * 10)).take_while(|ranks| *ranks <= most) {
             eprintln!("tokens: {}, {ranks} ranks", pattern.name());
-            all.push(traffic(pattern, ranks, 1));
+            all.push(traffic(pattern, ranks, TOLD, 1));
         }
     }
     all
 }
 
-/// Mean requests and revokes of so many clients that each write a segment in two calls, as `pfs-scale hosts` has them.
-pub fn first_writes(clients: usize) -> (f64, f64) {
-    let all: Vec<Traffic> = (1..=ORDERS).map(|seed| traffic(Pattern::Segments, clients, seed)).collect();
+/// Mean requests and revokes of so many clients that each write a segment in so many calls of a length, as `pfs-scale hosts`
+/// has them.
+pub fn first_writes(clients: usize, accesses: Accesses) -> (f64, f64) {
+    let all: Vec<Traffic> = (1..=ORDERS).map(|seed| traffic(Pattern::Segments, clients, accesses, seed)).collect();
     let mean = |count: fn(&Traffic) -> u64| all.iter().map(count).sum::<u64>() as f64 / ORDERS as f64;
     (mean(|traffic| traffic.requests), mean(|traffic| traffic.revokes))
 }
@@ -83,17 +91,17 @@ pub fn first_writes(clients: usize) -> (f64, f64) {
 pub fn message_seconds() -> f64 {
     let mut job = Job::new(TIMED_RANKS);
     let started = Instant::now();
-    job.write(Pattern::Interleaved, 1);
+    job.write(Pattern::Interleaved, TOLD, 1);
     let counters = job.manager.counters();
     // The holders' own time is in it too.
     started.elapsed().as_secs_f64() / (2 * counters.requests + 2 * counters.revokes) as f64
 }
 
-fn traffic(pattern: Pattern, ranks: usize, seed: u64) -> Traffic {
+fn traffic(pattern: Pattern, ranks: usize, accesses: Accesses, seed: u64) -> Traffic {
     let mut job = Job::new(ranks);
     match pattern {
-        Pattern::Collective => job.collective(),
-        _ => job.write(pattern, seed),
+        Pattern::Collective => job.collective(accesses),
+        _ => job.write(pattern, accesses, seed),
     }
     let counters = job.manager.counters();
     Traffic { pattern, ranks, requests: counters.requests, revokes: counters.revokes }
@@ -123,7 +131,8 @@ impl Job {
     }
 
     /// All ranks make all of their accesses, whose turn it is by chance.
-    fn write(&mut self, pattern: Pattern, seed: u64) {
+    fn write(&mut self, pattern: Pattern, accesses: Accesses, seed: u64) {
+        let Accesses { each, bytes } = accesses;
         let ranks = self.holders.len() as u64;
         let mut left: Vec<(usize, u64)> = (0..self.holders.len()).map(|rank| (rank, 0)).collect();
         let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
@@ -135,10 +144,10 @@ impl Job {
             let (rank, access) = left[place];
             let number = match pattern {
                 Pattern::Interleaved => access * ranks + rank as u64,
-                _ => rank as u64 * ACCESSES + access,
+                _ => rank as u64 * each + access,
             };
-            self.access(rank, Extent::new(number * PIECE, (number + 1) * PIECE).expect("has bytes"));
-            if access + 1 == ACCESSES {
+            self.access(rank, Extent::new(number * bytes, (number + 1) * bytes).expect("has bytes"));
+            if access + 1 == each {
                 left.swap_remove(place);
             } else {
                 left[place].1 += 1;
@@ -192,12 +201,13 @@ impl Job {
     }
 
     /// One rank asks for all, once: what it gets covers every later collective too.
-    fn collective(&mut self) {
+    fn collective(&mut self, accesses: Accesses) {
+        let Accesses { each, bytes } = accesses;
         let (group, ranks) = (GroupId::new(1).expect("not 0"), self.holders.len());
         self.manager.add_group(group, (0..ranks).map(client).collect());
         let holder = Holder::Group(group);
         self.manager.open(holder, self.file, OpenId::new(u64::MAX).expect("not 0"));
-        let required = RangePattern::new(0, PIECE, PIECE, ranks as u64 * ACCESSES).expect("a possible range");
+        let required = RangePattern::new(0, bytes, bytes, ranks as u64 * each).expect("a possible range");
         let (request, file) = (next(&mut self.last_request), self.file);
         let desired = Some(Extent::ALL);
         let mode = Mode::Exclusive;
@@ -227,7 +237,7 @@ mod tests {
     #[test]
     fn a_collective_asks_once_whatever_its_size() {
         for ranks in [1, 10, 1000] {
-            let Traffic { requests, revokes, .. } = traffic(Pattern::Collective, ranks, 1);
+            let Traffic { requests, revokes, .. } = traffic(Pattern::Collective, ranks, TOLD, 1);
             assert_eq!((requests, revokes), (1, 0));
         }
     }
@@ -236,9 +246,9 @@ mod tests {
     /// conflict, so a part of the accesses asks for nothing.
     #[test]
     fn segments_of_many_cost_a_few_messages_each() {
-        let one = traffic(Pattern::Segments, 1, 1);
+        let one = traffic(Pattern::Segments, 1, TOLD, 1);
         assert_eq!((one.requests, one.revokes), (1, 0), "the sole user gets all of the file");
-        let many = traffic(Pattern::Segments, 100, 1);
-        assert!(many.requests < 100 * ACCESSES * 2 / 3 && many.revokes < 150, "{many:?}");
+        let many = traffic(Pattern::Segments, 100, TOLD, 1);
+        assert!(many.requests < 100 * TOLD.each * 2 / 3 && many.revokes < 150, "{many:?}");
     }
 }
