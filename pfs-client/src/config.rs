@@ -121,14 +121,28 @@ impl ClientConfig {
 
     /// Settings from `PFS_METADATA`, `PFS_SECRET_FILE` and, if they are set, `PFS_CACHE_BYTES` and `PFS_DATA_PATH`.
     pub fn from_env() -> Result<Self, Error> {
-        let metadata = variable(METADATA_VARIABLE)?;
-        ClientConfig::from_addresses(&metadata)
+        ClientConfig::with_environment(None)
     }
 
-    /// Settings for `host:port[,host:port…]`, with the secret file from `PFS_SECRET_FILE`.
+    /// Which cluster is meant: the addresses of its metadata servers, `host:port[,host:port…]` or those of `PFS_METADATA`, and
+    /// the secret file of `PFS_SECRET_FILE`.
+    pub fn cluster(addresses: Option<&str>) -> Result<(Vec<String>, PathBuf), Error> {
+        let metadata = match addresses {
+            Some(addresses) => addresses.to_owned(),
+            None => variable(METADATA_VARIABLE)?,
+        };
+        let metadata = metadata.split(',').map(|address| address.trim().to_owned()).collect();
+        Ok((metadata, variable(SECRET_FILE_VARIABLE)?.into()))
+    }
+
+    /// Settings for `host:port[,host:port…]`, with the others as [`from_env`](Self::from_env) has them.
     pub fn from_addresses(addresses: &str) -> Result<Self, Error> {
-        let metadata: Vec<String> = addresses.split(',').map(|address| address.trim().to_owned()).collect();
-        let mut config = ClientConfig::new(metadata, variable(SECRET_FILE_VARIABLE)?);
+        ClientConfig::with_environment(Some(addresses))
+    }
+
+    fn with_environment(addresses: Option<&str>) -> Result<Self, Error> {
+        let (metadata, secret_file) = ClientConfig::cluster(addresses)?;
+        let mut config = ClientConfig::new(metadata, secret_file);
         if let Ok(bytes) = std::env::var(CACHE_BYTES_VARIABLE) {
             config.cache_bytes = bytes.trim().parse().map_err(|_| {
                 let message =

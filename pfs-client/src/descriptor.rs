@@ -393,7 +393,9 @@ impl FileDescriptor {
             return synced;
         }
         if synced.is_ok() && changed_nothing {
-            self.close_in_background(Closing::Left);
+            if !close_later(self.state(), self.open, &self.shared) {
+                self.close_in_background(Closing::Left);
+            }
             return Ok(());
         }
         let closed = send_close(self.state().clone(), self.open, self.shared.clone()).await;
@@ -432,9 +434,7 @@ impl FileDescriptor {
             if closing != Closing::Left {
                 shared.leave().await;
             }
-            if let Err(error) = send_close(state, open, shared).await {
-                tracing::warn!(%error, "a file was not closed in order");
-            }
+            note_closed(send_close(state, open, shared).await);
         });
     }
 }
@@ -460,13 +460,29 @@ impl Drop for FileDescriptor {
 
 /// Tells the metadata server that an open is over.
 pub(crate) async fn send_close(state: Arc<ClientState>, open: OpenId, shared: Arc<SharedFile>) -> Result<(), Error> {
-    let size = shared.written_size().map(Into::into);
-    let method = |operation| {
-        let operation = Some(operation);
-        Method::CloseFile(v1::CloseFileRequest { operation, open_id: open.get(), size })
-    };
-    let closed = state.metadata.change(method).await;
+    let size = shared.written_size();
+    let closed = state.metadata.change(|operation| close_call(operation, open, size)).await;
     closed.map(drop).map_err(|error| error.context(format_args!("close {}", shared.name)))
+}
+
+/// The same for an open whose end nobody waits for. False if that can not be had at once.
+fn close_later(state: &ClientState, open: OpenId, shared: &Arc<SharedFile>) -> bool {
+    let (size, shared) = (shared.written_size(), shared.clone());
+    let done = move |closed: Result<Answer, Error>| {
+        note_closed(closed.map(drop).map_err(|error| error.context(format_args!("close {}", shared.name))));
+    };
+    state.metadata.change_later(|operation| close_call(operation, open, size), done)
+}
+
+fn close_call(operation: v1::OperationId, open: OpenId, size: Option<FileSize>) -> Method {
+    let (operation, open_id, size) = (Some(operation), open.get(), size.map(Into::into));
+    Method::CloseFile(v1::CloseFileRequest { operation, open_id, size })
+}
+
+fn note_closed(closed: Result<(), Error>) {
+    if let Err(error) = closed {
+        tracing::warn!(%error, "a file was not closed in order");
+    }
 }
 
 /// Makes these slots' objects durable; those for which that fails are put back.

@@ -16,7 +16,7 @@ use pfs_proto::v1;
 use pfs_proto::v1::metadata_client::MetadataClient;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Request, Response, Status};
 
 pub(crate) type MetadataStub = MetadataClient<AuthChannel>;
@@ -24,7 +24,7 @@ pub(crate) type MetadataStub = MetadataClient<AuthChannel>;
 /// The session's operation slots. A slot is one operation's at a time.
 #[derive(Debug)]
 struct Slots {
-    free: Semaphore,
+    free: Arc<Semaphore>,
     /// (slot, sequence of its last operation)
     idle: Mutex<Vec<(u32, u64)>>,
 }
@@ -33,7 +33,7 @@ impl Slots {
     fn new() -> Self {
         let count = SESSION_SLOTS;
         Slots {
-            free: Semaphore::new(usize::try_from(count).expect("a small number")),
+            free: Arc::new(Semaphore::new(usize::try_from(count).expect("a small number"))),
             idle: Mutex::new((0..count).map(|slot| (slot, 0)).collect()),
         }
     }
@@ -97,13 +97,45 @@ impl Metadata {
 
     /// A call of the session that changes something, under one name however often it is tried.
     pub(crate) async fn change(&self, method: impl Fn(v1::OperationId) -> Method) -> Result<Answer, Error> {
-        let _free = self.slots.free.acquire().await.expect("the semaphore is never closed");
+        let free = self.slots.free.clone().acquire_owned().await.expect("the semaphore is never closed");
+        let (operation, _name) = self.name(free);
+        self.read(method(operation)).await
+    }
+
+    /// A change that nobody waits for: it goes out with the next message of this client, or a little later, and `done` is
+    /// told its end, unless the session ends before. False if no name for it is free now: then nothing is done.
+    pub(crate) fn change_later(
+        &self,
+        method: impl FnOnce(v1::OperationId) -> Method,
+        done: impl FnOnce(Result<Answer, Error>) + Send + 'static,
+    ) -> bool {
+        let Ok(free) = self.slots.free.clone().try_acquire_owned() else { return false };
+        let (operation, name) = self.name(free);
+        let method = method(operation);
+        let (metadata, again) = (self.clone(), method.clone());
+        self.links.call_later(method, move |answer| match answer {
+            Err(error) if error.kind().is_passing() => {
+                let io = metadata.patience.handle.clone();
+                io.spawn(async move {
+                    let answer = metadata.read(again).await;
+                    drop(name);
+                    done(answer);
+                });
+            }
+            answer => {
+                drop(name);
+                done(answer);
+            }
+        });
+        true
+    }
+
+    /// A name for a change, for as long as it is under way.
+    fn name(&self, free: OwnedSemaphorePermit) -> (v1::OperationId, Name) {
         let (slot, last) = self.slots.idle.lock().pop().expect("as many slots as permits");
         let sequence = last + 1;
-        // A dropped call's slot goes back with its number used: the next operation has a larger one.
-        let _back = Back { slots: &self.slots, slot, sequence };
         let operation = v1::OperationId::from(OperationId { client: self.id(), slot, sequence });
-        self.read(method(operation)).await
+        (operation, Name { slots: self.slots.clone(), slot, sequence, _free: free })
     }
 
     pub(crate) async fn client_shutdown(&self) -> Result<(), Error> {
@@ -118,13 +150,16 @@ pub(crate) fn unexpected(call: &str) -> Error {
     Error::new(ErrorKind::Internal, message)
 }
 
-struct Back<'a> {
-    slots: &'a Slots,
+/// A slot that is in use. A dropped call's goes back with its number used: the next operation has a larger one.
+struct Name {
+    slots: Arc<Slots>,
     slot: u32,
     sequence: u64,
+    /// Is free when the slot has gone back.
+    _free: OwnedSemaphorePermit,
 }
 
-impl Drop for Back<'_> {
+impl Drop for Name {
     fn drop(&mut self) {
         self.slots.idle.lock().push((self.slot, self.sequence));
     }

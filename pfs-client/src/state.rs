@@ -1,7 +1,7 @@
 //! What one client has: its session, its files, its connections.
 //!
-//! Two background threads serve it. `pfs-token` drives the token stream and the heartbeats, and nothing else, so that no
-//! transfer can hold them up. `pfs-io` drives the connections to the file servers and the metadata calls.
+//! Two background threads serve it. `pfs-token` drives the token stream, on which calls of the metadata server are too, and the
+//! heartbeats, and nothing else, so that no transfer can hold them up. `pfs-io` drives the connections to the file servers.
 
 use crate::cache::{Cache, write_back};
 use crate::config::ClientConfig;
@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use pfs_core::ids::{ClientId, FileId, Holder, OpenId};
 use pfs_core::pointer::SharedPointer;
 use pfs_core::token::message::{FileSize, Reassertion};
-use pfs_proto::metadata::{MovedPointer, Opened};
+use pfs_proto::metadata::MovedPointer;
 use pfs_proto::secret::{AuthInterceptor, Secret};
 use pfs_proto::token::{KnownOpen, ReassertMessage};
 use pfs_proto::v1;
@@ -63,7 +63,7 @@ pub struct ClientState {
     pub(crate) budget: Arc<Semaphore>,
     /// Blocks of files.
     pub(crate) cache: Arc<Cache>,
-    /// The event loop of transfers and metadata calls.
+    /// The event loop of transfers.
     pub(crate) io: Handle,
     last_sequence: AtomicU64,
     files: Mutex<BTreeMap<(Holder, FileId), Weak<SharedFile>>>,
@@ -134,11 +134,15 @@ impl ClientState {
 
     /// The same for one that was just answered. What can not be understood is told to the caller by its own check.
     pub(crate) fn record_open(&self, request: &v1::OpenFor, reply: &v1::OpenFileReply) {
-        let Ok(opened) = Opened::try_from(reply.clone()) else { return };
+        let holder = reply.holder.and_then(|holder| Holder::try_from(holder).ok());
+        let file = reply.file.as_ref().and_then(|file| FileId::new(file.file_id));
         let reasserted = v1::ReassertedOpen { open_id: reply.open_id, access: request.access, pointer: None };
-        let (Some(open), Ok((id, known))) = (opened.open, <(OpenId, KnownOpen)>::try_from(reasserted)) else { return };
+        let (Some(holder), Some(file), Ok((id, known))) = (holder, file, <(OpenId, KnownOpen)>::try_from(reasserted))
+        else {
+            return;
+        };
         let members = request.group_members.iter().copied().filter_map(ClientId::new).collect();
-        self.remember_open(id, OpenRecord::new(open.holder, opened.file.id, members, known.access));
+        self.remember_open(id, OpenRecord::new(holder, file, members, known.access));
     }
 
     /// A state of an open's shared file pointer.

@@ -83,8 +83,8 @@ impl OpenFile {
         let arguments = agree_arguments(&group, path, amode, info).await?;
         let nodes = nodes::agree(&group, &place).await?;
         let (client, members) = agree_clients(&group, process::client(arguments.address.clone())).await?;
-        let opened = group.ask(ROOT, open_for_all(&client, &arguments, &members)).await?;
-        let attached = attach(&client, &opened, &arguments);
+        let opened = open_for_all(&group, &client, &arguments, &members).await?;
+        let attached = client.as_async().attach(opened, arguments.options.access).map_err(Error::from);
         let file = agree_attached(&group, attached).await?;
         let Arguments { path, hints, report, .. } = arguments;
         let open = OpenFile::new(group, members, client, file, Terms { path, amode, hints, nodes, report });
@@ -99,6 +99,9 @@ impl OpenFile {
 /// Checks the arguments on every rank, and that the ranks agree about them.
 async fn agree_arguments(group: &Group, path: &str, amode: AccessMode, info: &Info) -> Result<Arguments, Error> {
     let own = group.agree(check_arguments(path, amode, info, group.is_root())).await?;
+    if group.size() == 1 {
+        return Ok(Arguments { options: options(amode, &own.hints, own.options), ..own });
+    }
     let own_open = format!("{} with {amode}", own.path);
     let first = group.ask(ROOT, async { Ok(encode_terms(&own_open, own.report, &own.hints)) }).await?;
     let same = decode_terms(&first).and_then(|(first_open, report, hints)| {
@@ -139,14 +142,19 @@ fn parse(path: &str) -> Result<(Option<String>, PfsPath), Error> {
     parse_url(path).map_err(|error| Error::new(ErrorClass::BadFile, error.to_string()))
 }
 
-async fn open_for_all(client: &SharedClient, arguments: &Arguments, members: &[ClientId]) -> Result<Vec<u8>, Error> {
-    let opened = client.as_async().open_for_group(&arguments.path, &arguments.options, members).await?;
-    Ok(opened.to_bytes())
-}
-
-fn attach(client: &SharedClient, opened: &[u8], arguments: &Arguments) -> Result<FileDescriptor, Error> {
-    let opened = OpenedFile::from_bytes(opened)?;
-    Ok(client.as_async().attach(opened, arguments.options.access)?)
+/// Rank 0 opens the file, and every rank learns what it got.
+async fn open_for_all(
+    group: &Group,
+    client: &SharedClient,
+    arguments: &Arguments,
+    members: &[ClientId],
+) -> Result<OpenedFile, Error> {
+    let open = client.as_async().open_for_group(&arguments.path, &arguments.options, members);
+    if group.size() == 1 {
+        return Ok(open.await?);
+    }
+    let opened = group.ask(ROOT, async { Ok(open.await?.to_bytes()) }).await?;
+    Ok(OpenedFile::from_bytes(&opened)?)
 }
 
 /// Gives the file back where it was attached if a rank could not.

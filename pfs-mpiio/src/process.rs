@@ -59,15 +59,14 @@ impl Deref for SharedClient {
 
 /// The client for a metadata server's address, or for the environment's when the file name has none.
 pub(crate) fn client(address: Option<String>) -> Result<SharedClient, Error> {
-    let config = config(address)?;
-    let key = (config.metadata.clone(), config.secret_file.clone());
+    let key = ClientConfig::cluster(address.as_deref())?;
     end_with_mpi()?;
     let mut sessions = sessions();
     sessions.retain(|(_, session)| !session.0.is_over());
     if let Some((_, session)) = sessions.iter().find(|(other, _)| *other == key) {
         return Ok(SharedClient(session.clone()));
     }
-    let session = Arc::new(Session(Client::connect(config)?));
+    let session = Arc::new(Session(Client::connect(config(address)?)?));
     sessions.push((key, session.clone()));
     Ok(SharedClient(session))
 }

@@ -4,20 +4,18 @@
 //! calls that were not answered go out again: reads do no harm, and changes carry the name under which they happen once.
 
 use crate::error::{Error, ErrorKind};
-use crate::links::{Answer, Method};
+use crate::links::{Answer, Method, Reply};
 use pfs_proto::status::ErrorDetail;
 use pfs_proto::v1;
 use std::collections::BTreeMap;
-use tokio::sync::oneshot;
 
-#[derive(Debug)]
 struct Call {
     method: Method,
-    reply: oneshot::Sender<Result<Answer, Error>>,
+    reply: Reply,
 }
 
 /// The calls that are not answered.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Calls {
     last: u64,
     waiting: BTreeMap<u64, Call>,
@@ -25,7 +23,7 @@ pub(super) struct Calls {
 
 impl Calls {
     /// A new call, to be sent.
-    pub(super) fn begin(&mut self, method: Method, reply: oneshot::Sender<Result<Answer, Error>>) -> v1::MetadataCall {
+    pub(super) fn begin(&mut self, method: Method, reply: Reply) -> v1::MetadataCall {
         self.last += 1;
         self.waiting.insert(self.last, Call { method: method.clone(), reply });
         v1::MetadataCall { call_id: self.last, method: Some(method) }
@@ -33,7 +31,7 @@ impl Calls {
 
     /// All calls that are not answered and still wanted, to be sent again.
     pub(super) fn again(&mut self) -> Vec<v1::MetadataCall> {
-        self.waiting.retain(|_, call| !call.reply.is_closed());
+        self.waiting.retain(|_, call| call.reply.is_wanted());
         let again = |(id, call): (&u64, &Call)| v1::MetadataCall { call_id: *id, method: Some(call.method.clone()) };
         self.waiting.iter().map(again).collect()
     }
@@ -57,20 +55,20 @@ impl Calls {
 pub(super) struct Answered {
     pub(super) method: Method,
     pub(super) answer: Result<Answer, Error>,
-    reply: oneshot::Sender<Result<Answer, Error>>,
+    reply: Reply,
 }
 
 impl Answered {
     /// Tells the caller.
     pub(super) fn tell(self) {
-        // A receiver that is gone belongs to a call that was dropped.
-        let _ = self.reply.send(self.answer);
+        self.reply.tell(self.answer);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::sync::oneshot;
 
     fn list() -> Method {
         Method::ListDirectory(v1::ListDirectoryRequest::default())
@@ -81,8 +79,8 @@ mod tests {
         let mut calls = Calls::default();
         let (first, mut first_answer) = oneshot::channel();
         let (second, second_answer) = oneshot::channel();
-        assert_eq!(calls.begin(list(), first).call_id, 1);
-        assert_eq!(calls.begin(list(), second).call_id, 2);
+        assert_eq!(calls.begin(list(), Reply::Waiting(first)).call_id, 1);
+        assert_eq!(calls.begin(list(), Reply::Waiting(second)).call_id, 2);
         drop(second_answer);
         assert_eq!(calls.again().iter().map(|call| call.call_id).collect::<Vec<_>>(), [1], "the other is not wanted");
         let reply = || v1::MetadataReply { call_id: 1, result: Some(Answer::Closed(v1::CloseFileReply {})) };

@@ -11,7 +11,7 @@ use super::calls::Calls;
 use super::wire::{Wire, WireEvent};
 use crate::access::boot_time_ms;
 use crate::error::{Error, ErrorKind};
-use crate::links::{Answer, Links, Method, Up};
+use crate::links::{Answer, LATER, Links, Method, Up};
 use crate::state::ClientState;
 use pfs_core::ids::{Boot, GroupId, Holder};
 use pfs_core::session::client::{ClientSession, EndReason, SessionAction};
@@ -20,7 +20,7 @@ use pfs_proto::status::{ErrorCode, error_detail};
 use pfs_proto::token::{ClientFrame, ClientMessage, ServerFrame, ServerMessage, SizeReport};
 use pfs_proto::v1;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use tonic::Status;
 
@@ -42,6 +42,8 @@ pub(super) struct Driver {
     /// Why the last connection broke, for the error that may follow.
     last_failure: Option<String>,
     ready: Option<oneshot::Sender<()>>,
+    /// When to look for calls that nobody waits for; nothing if whoever makes one says so.
+    look_at: Option<Instant>,
 }
 
 impl Driver {
@@ -65,6 +67,7 @@ impl Driver {
             progress_told: 0,
             last_failure: None,
             ready: Some(ready),
+            look_at: None,
         }
     }
 
@@ -72,6 +75,7 @@ impl Driver {
     pub(super) async fn run(mut self) {
         let ended = self.drive().await;
         tracing::debug!(error = %ended, "the session is over");
+        self.links.end_later();
         match self.state.upgrade() {
             Some(state) => state.end(ended),
             None => drop(self.links.access.end(ended)),
@@ -87,11 +91,16 @@ impl Driver {
             }
             let wait_ms = self.session.poll_timeout().map_or(u64::MAX, |at| at.saturating_sub(boot_time_ms()));
             // The clock counts whole milliseconds.
-            let timeout = tokio::time::sleep(Duration::from_millis(wait_ms.saturating_add(1).min(60_000)));
+            let wait = Duration::from_millis(wait_ms.saturating_add(1).min(60_000));
+            let look = self.look_at.map(|at| at.saturating_duration_since(Instant::now()));
+            let timeout = tokio::time::sleep(look.map_or(wait, |look| wait.min(look)));
             let went_on = tokio::select! {
                 event = self.wire.next() => self.handle_event(event),
                 up = self.outgoing.recv() => self.take_all(up),
-                () = timeout => Ok(()),
+                () = timeout => {
+                    self.look();
+                    Ok(())
+                }
             };
             if let Err(ended) = went_on {
                 return ended;
@@ -156,12 +165,33 @@ impl Driver {
 
     fn take_all(&mut self, first: Option<Up>) -> Result<(), Error> {
         let Some(first) = first else { return Err(Error::new(ErrorKind::NoSession, "the client was shut down")) };
+        self.take_later();
         self.take(first);
         for _ in 1..BATCH {
             let Ok(next) = self.outgoing.try_recv() else { break };
             self.take(next);
         }
         Ok(())
+    }
+
+    /// Puts calls on their way that nobody waits for. They were made before what goes out now.
+    fn take_later(&mut self) -> bool {
+        let later = self.links.take_later();
+        let any = !later.is_empty();
+        for (method, reply) in later {
+            self.take(Up::Call { method, reply });
+        }
+        if any {
+            self.look_at = Some(Instant::now() + LATER);
+        }
+        any
+    }
+
+    /// If the time for it has come, looks whether there are such calls; when there were none for a while, no more.
+    fn look(&mut self) {
+        if self.look_at.is_some_and(|at| at <= Instant::now()) && !self.take_later() && self.links.stop_looking() {
+            self.look_at = None;
+        }
     }
 
     fn take(&mut self, up: Up) {
@@ -177,6 +207,7 @@ impl Driver {
                     self.session.send(ClientMessage::Call(call));
                 }
             }
+            Up::Look => self.look_at = Some(Instant::now() + LATER),
         }
     }
 

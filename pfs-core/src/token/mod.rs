@@ -19,5 +19,6 @@ pub const RANGES_PER_HOLDER_MAX: u64 = 65_536;
 const REASSERTED_RANGES_MAX: u64 = 4 * RANGES_PER_HOLDER_MAX;
 /// Most revokes that one request sends to one holder; past it the hull of all is revoked.
 const REVOKES_PER_HOLDER_MAX: usize = 64;
-/// How far a grant is widened after a conflict; doubles with every request that meets none.
+/// How far a grant is widened after a conflict. With every request that meets none it is twice as far, and at least as far as the
+/// request is long.
 const WIDEN_BYTES_MIN: u64 = 64 * 1024;

@@ -93,17 +93,16 @@ async fn assemble(
 
     let (errands, to_be_shut_out) = mpsc::unbounded_channel();
     let (reap_orphan, orphans) = mpsc::unbounded_channel();
-    let (calls, to_be_called) = mpsc::unbounded_channel();
     let grace_over = CancellationToken::new();
-    let effects = Effects { errands, reap: reap_orphan, calls, sizes: sizes.clone(), grace_over: grace_over.clone() };
+    let effects = Effects { errands, reap: reap_orphan, sizes: sizes.clone(), grace_over: grace_over.clone() };
     let numbers = counters.reserve(Counter::Client, CLIENT_NUMBERS).await?;
     let (terms, grace_ms, now_ms) = (config.terms(), config.grace_ms(), boottime_ms());
     let coordinator = Coordinator::new(boot, terms, grace_ms, config.revoke_timeout_ms, numbers.start, now_ms);
     let server_ids = servers.all().into_iter().map(|server| server.id);
     let unlinked = namespace.orphans().await?;
     let state = State::new(coordinator, Sessions::new(numbers), server_ids, known, unlinked, effects);
-    let (tokens, actor) = Tokens::new(state, shutdown);
-    background.spawn(actor);
+    let (tokens, clock) = Tokens::new(state, shutdown);
+    background.spawn(clock);
 
     let removals = Arc::new(Removals::new(namespace.clone(), servers.clone(), data.clone()));
     let truncations = Arc::new(Truncations {
@@ -145,6 +144,5 @@ async fn assemble(
         grace_over,
     });
     shared.background.spawn(activity::run(shared.clone()));
-    shared.background.spawn(service::calls::run(shared.clone(), to_be_called));
     Ok((shared, lock))
 }

@@ -71,9 +71,11 @@ impl FileTokens {
             state.collective_sequence = state.sequence;
         }
         state.may_have_written |= mode == Mode::Exclusive;
+        // Who goes on as before is not to ask for each access, however long these are.
+        let asked_for: u64 = part.required.iter().map(|range| range.len()).sum();
         state.widen_bytes = match waiting.asked {
             true => WIDEN_BYTES_MIN,
-            false => state.widen_bytes.saturating_mul(2),
+            false => state.widen_bytes.saturating_mul(2).max(asked_for),
         };
         let Address { to, request, collective, set } = address;
         let (sequence, boot) = (state.sequence, shared.boot);

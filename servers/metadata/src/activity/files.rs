@@ -180,7 +180,7 @@ mod tests {
         (0..1000).for_each(|_| files.advance(&sample(1), 1000));
         assert_eq!(files.hottest(1)[0].waiting, 1);
         for _ in 0..100 {
-            // As the token task does it: nothing was asked for, so only what is kept is told of.
+            // As the state of tokens does it: nothing was asked for, so only what is kept is told of.
             let samples: Vec<FileSample> =
                 sample(0).into_iter().filter(|told| files.ids().contains(&told.file)).collect();
             files.advance(&samples, 1000);

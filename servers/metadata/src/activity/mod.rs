@@ -1,6 +1,6 @@
 //! What happens in the cluster now, and what happened in the last minutes: for people, nothing rests on it.
 //!
-//! File servers tell their counts in heartbeats; the token task is asked once a second. Invariants:
+//! File servers tell their counts in heartbeats; the state of tokens is asked once a second. Invariants:
 //! * all of it is in memory and bounded: [`HISTORY_MOMENTS`] moments, [`files::FILES_MAX`] files, one line a server;
 //! * rates are differences of counts that only grow; a count that went back is of a new start and counts from 0;
 //! * time is given by the caller, so that all of this can be tested without waiting.
@@ -28,7 +28,7 @@ const HISTORY_MOMENTS: usize = 300;
 /// Samples that make one moment.
 const SAMPLES_PER_MOMENT: u32 = 2;
 
-/// What the token task says of itself at one moment.
+/// What the state of tokens says of itself at one moment.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sample {
     /// Counts over all files.
@@ -98,7 +98,7 @@ impl Activity {
         self.inside.lock().files.ids()
     }
 
-    /// A sample of the token task. `is_live` says which file servers are up.
+    /// A sample of the state of tokens. `is_live` says which file servers are up.
     pub(crate) fn sampled(&self, sample: Sample, is_live: impl Fn(ServerId) -> bool, now_ms: u64) {
         let mut inside = self.inside.lock();
         let inside = &mut *inside;
@@ -132,7 +132,7 @@ impl Activity {
         }
     }
 
-    /// What the token task said last, at most a second ago or a little more.
+    /// What the state of tokens said last, at most a second ago or a little more.
     pub(crate) fn last_sample(&self) -> Sample {
         self.inside.lock().last.as_ref().map(|(_, sample)| sample.clone()).unwrap_or_default()
     }

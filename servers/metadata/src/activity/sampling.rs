@@ -1,4 +1,4 @@
-//! Asks the token task once a second.
+//! Asks the state of tokens once a second.
 
 use crate::clock::boottime_ms;
 use crate::server::Shared;
@@ -8,14 +8,14 @@ use tokio::time::MissedTickBehavior;
 
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 
-/// Samples until the token task ends.
+/// Samples until the server ends.
 pub(crate) async fn run(shared: Arc<Shared>) {
     let mut ticks = tokio::time::interval(SAMPLE_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         let files = shared.activity.files_of_interest();
-        let Ok(sample) = shared.tokens.with(move |state| state.sample(files)).await else { return };
+        let Ok(sample) = shared.tokens.with(move |state| state.sample(files)) else { return };
         let live: Vec<_> = shared.servers.live().into_iter().map(|server| server.id).collect();
         shared.activity.sampled(sample, |server| live.contains(&server), boottime_ms());
     }

@@ -1,37 +1,52 @@
-//! Calls of the metadata service that come on token streams: the same work as of the unary calls, each in a task of its
-//! own, answered by a message with the call's number.
+//! Calls of the metadata service that come on token streams: the same work as of the unary calls, answered by a message with
+//! the call's number.
+//!
+//! A call is begun in the task that has received it, where most of those that only read end at once. One that has to wait, for
+//! the disk or for somebody, goes on in a task of its own, so calls of one client pass each other.
 
 use super::{files, names};
 use crate::background::Background;
 use crate::server::Shared;
+use crate::tokens::Stopped;
 use pfs_core::ids::ClientId;
 use pfs_proto::convert::ConvertError;
 use pfs_proto::metadata as strict;
 use pfs_proto::status::{ErrorCode, error_detail, status};
 use pfs_proto::v1;
+use std::future::poll_fn;
 use std::sync::Arc;
-use tokio::sync::mpsc;
+use std::task::Poll;
 use tonic::Status;
 use v1::metadata_call::Method;
 use v1::metadata_reply::Result as Reply;
 
-/// Runs the calls that come, for ever. Their number is bounded where they come from.
-pub(crate) async fn run(shared: Arc<Shared>, mut calls: mpsc::UnboundedReceiver<(ClientId, v1::MetadataCall)>) {
-    while let Some((client, call)) = calls.recv().await {
-        let (shared, background) = (shared.clone(), shared.background.clone());
-        background.spawn(async move {
-            let call_id = call.call_id;
-            let method = call.method.as_ref().map_or("unknown", name_of);
-            // Boxed: what runs it moves it several times on its way into a task.
-            let work = Background::caught(Box::pin(run_one(shared.clone(), client, call)));
-            let result = match shared.metrics.counted(method, work).await {
-                Ok(reply) => reply,
-                Err(error) => Reply::Error(error_detail(&error).into()),
-            };
-            let reply = v1::MetadataReply { call_id, result: Some(result) };
-            // A task that has ended answers nobody; the client repeats the call at the next start.
-            let _ = shared.tokens.send(move |state| state.answer(client, reply)).await;
-        });
+/// Runs a call that has come, and those of the same client that wait for its end. Their number is bounded where they come from.
+/// Returns when it is over, or has to wait for something.
+pub(super) async fn begin(shared: &Arc<Shared>, client: ClientId, call: v1::MetadataCall) {
+    // Boxed: it may be moved into a task.
+    let mut work = Box::pin(run(shared.clone(), client, call));
+    let is_over = poll_fn(|cx| Poll::Ready(work.as_mut().poll(cx).is_ready())).await;
+    if !is_over {
+        shared.background.spawn(work);
+    }
+}
+
+async fn run(shared: Arc<Shared>, client: ClientId, first: v1::MetadataCall) {
+    let mut next = Some(first);
+    while let Some(call) = next {
+        let call_id = call.call_id;
+        let method = call.method.as_ref().map_or("unknown", name_of);
+        let work = Background::caught(run_one(shared.clone(), client, call));
+        let result = match shared.metrics.counted(method, work).await {
+            Ok(reply) => reply,
+            Err(error) => Reply::Error(error_detail(&error).into()),
+        };
+        let reply = v1::MetadataReply { call_id, result: Some(result) };
+        next = match shared.tokens.with(|state| state.answer(client, reply)) {
+            Ok(next) => next,
+            // The client repeats the call at the next start.
+            Err(Stopped) => return,
+        };
     }
 }
 

@@ -26,7 +26,7 @@ const OPEN_ATTEMPTS: usize = 16;
 
 pub(super) async fn create(shared: Arc<Shared>, request: CreateFile) -> Result<Opened, Status> {
     let CreateFile { operation, path, exclusive, layout, open } = request;
-    check(&shared, operation.client).await?;
+    check(&shared, operation.client)?;
     let live: Vec<_> = shared.servers.live().into_iter().map(|server| server.id).collect();
     let recipe = shared.placement.recipe(layout, &live);
     let file = new_file_id(&shared).await?;
@@ -48,7 +48,7 @@ pub(super) async fn create(shared: Arc<Shared>, request: CreateFile) -> Result<O
 
 pub(super) async fn open(shared: Arc<Shared>, request: OpenFile) -> Result<Opened, Status> {
     let OpenFile { operation, path, open } = request;
-    if let Some(before) = shared.tokens.with(move |state| state.recall_open(operation)).await?? {
+    if let Some(before) = shared.tokens.with(move |state| state.recall_open(operation))?? {
         return Ok(reply(&shared, known::read(&shared, before.file).await?, Some(before), false));
     }
     for _ in 0..OPEN_ATTEMPTS {
@@ -88,18 +88,18 @@ async fn open_linked(
         size: file.size,
         committed_slots: file.committed_slots,
     };
-    let (opened, told) = shared.tokens.with(move |state| state.open(request)).await??;
+    let (opened, told) = shared.tokens.with(move |state| state.open(request))??;
     // In this order; see `known`.
     let pending = shared.sizes.pending(opened.file);
     if shared.namespace.is_linked(opened.file).await? != Some(true) {
-        shared.tokens.with(move |state| state.take_back(operation, opened.open)).await?;
+        shared.tokens.with(move |state| state.take_back(operation, opened.open))?;
         return Ok(None);
     }
     let mut file = shared.namespace.stat_id(opened.file).await?;
     [told, pending].iter().for_each(|report| report.complete(&mut file));
     let (id, size, slots) = (file.id, file.size, file.committed_slots.clone());
     // Before the answer, which goes the same way.
-    shared.tokens.send(move |state| state.refresh(id, size, &slots)).await?;
+    shared.tokens.with(move |state| state.refresh(id, size, &slots))?;
     Ok(Some((file, opened)))
 }
 
@@ -128,10 +128,10 @@ pub(super) async fn close(shared: Arc<Shared>, request: CloseFile) -> Result<v1:
         }
         (None, _) => Ok(None),
     };
-    let begun: Result<_, OpenRefused> = shared.tokens.with(begin).await?;
+    let begun: Result<_, OpenRefused> = shared.tokens.with(begin)?;
     let Some((file, size)) = begun? else { return Ok(v1::CloseFileReply {}) };
     let recorded = shared.sizes.record_durably(file, &Report { size: Some(size), ..Report::default() }).await;
-    shared.tokens.with(move |state| state.close(operation, open)).await?;
+    shared.tokens.with(move |state| state.close(operation, open))?;
     match recorded {
         Ok(()) | Err(NamespaceError::NoFile(_)) => Ok(v1::CloseFileReply {}),
         Err(error) => Err(error.into()),
@@ -145,7 +145,7 @@ pub(super) async fn move_pointer(shared: Arc<Shared>, request: MovePointer) -> R
         let text = format!("not all clients that the metadata server has to hear have spoken within {patience:?}");
         return Err(status(ErrorCode::Unavailable, text));
     }
-    Ok(shared.tokens.with(move |state| state.move_pointer(request)).await??)
+    Ok(shared.tokens.with(move |state| state.move_pointer(request))??)
 }
 
 /// The id of what a request is about.
@@ -157,7 +157,7 @@ pub(super) async fn find(shared: &Shared, target: &Target) -> Result<FileId, Sta
 }
 
 pub(super) async fn fetch(shared: Arc<Shared>, request: FetchMetadata) -> Result<v1::FetchMetadataReply, Status> {
-    check(&shared, request.client).await?;
+    check(&shared, request.client)?;
     let file = find(&shared, &request.target).await?;
     if request.exact_size {
         ask_sizes(&shared, file).await?;
@@ -170,7 +170,7 @@ pub(super) async fn fetch(shared: Arc<Shared>, request: FetchMetadata) -> Result
 async fn ask_sizes(shared: &Shared, file: FileId) -> Result<(), Status> {
     let asked = async {
         shared.grace_over.cancelled().await;
-        match shared.tokens.with(move |state| state.ask_sizes(file)).await? {
+        match shared.tokens.with(move |state| state.ask_sizes(file))? {
             // A question that is dropped unanswered: the server ends.
             Some(answered) => answered.await.map_err(|_| Stopped),
             None => Ok(()),
@@ -189,7 +189,7 @@ async fn ask_sizes(shared: &Shared, file: FileId) -> Result<(), Status> {
 
 pub(super) async fn update(shared: Arc<Shared>, request: UpdateMetadata) -> Result<v1::FetchMetadataReply, Status> {
     let UpdateMetadata { operation, target, change } = request;
-    check(&shared, operation.client).await?;
+    check(&shared, operation.client)?;
     let file = known::read(&shared, find(&shared, &target).await?).await?;
     let id = file.id;
     match change {
@@ -221,14 +221,11 @@ async fn report_sync(shared: &Shared, file: &FileMetadata, mut report: Report) -
     // A size of the time before a truncation says nothing.
     report.size = report.size.filter(|size| size.generation == file.size.generation);
     let (id, size, slots) = (file.id, report.size, report.committed_slots.clone());
-    shared
-        .tokens
-        .with(move |state| {
-            if let Some(size) = size {
-                state.learn(id, size);
-            }
-            state.learn_slots(id, &slots);
-        })
-        .await?;
+    shared.tokens.with(move |state| {
+        if let Some(size) = size {
+            state.learn(id, size);
+        }
+        state.learn_slots(id, &slots);
+    })?;
     Ok(shared.sizes.record_durably(id, &report).await?)
 }

@@ -12,7 +12,7 @@ use tonic::Status;
 
 /// What is known of a file or directory, with or without a name.
 pub(super) async fn read(shared: &Shared, file: FileId) -> Result<FileMetadata, Status> {
-    let reports = before_the_store(shared, vec![file]).await?;
+    let reports = before_the_store(shared, &[file])?;
     let mut metadata = shared.namespace.stat_id(file).await?;
     reports.iter().for_each(|report| report.complete(&mut metadata));
     Ok(metadata)
@@ -27,14 +27,10 @@ pub(super) async fn stored(shared: &Shared, file: FileId) -> Result<FileMetadata
 }
 
 /// What holders told and what waits for the disk, one report for each file. Read the store after this.
-pub(super) async fn before_the_store(shared: &Shared, files: Vec<FileId>) -> Result<Vec<Report>, Status> {
-    let known = shared
-        .tokens
-        .with(move |state| files.into_iter().map(|file| (file, state.known(file))).collect::<Vec<_>>())
-        .await?;
-    let with_pending = |(file, mut report): (FileId, Report)| {
-        report.add(&shared.sizes.pending(file));
-        report
-    };
-    Ok(known.into_iter().map(with_pending).collect())
+pub(super) fn before_the_store(shared: &Shared, files: &[FileId]) -> Result<Vec<Report>, Status> {
+    let mut known: Vec<Report> = shared.tokens.with(|state| files.iter().map(|file| state.known(*file)).collect())?;
+    for (report, file) in known.iter_mut().zip(files) {
+        report.add(&shared.sizes.pending(*file));
+    }
+    Ok(known)
 }

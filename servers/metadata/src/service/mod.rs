@@ -1,6 +1,6 @@
 //! The gRPC services: convert, call, answer. What a call does is elsewhere; what it takes and gives is here.
 
-pub(crate) mod calls;
+mod calls;
 mod files;
 mod known;
 mod metadata;

@@ -33,7 +33,7 @@ pub(super) async fn make_directory(
     request: MakeDirectory,
 ) -> Result<v1::MakeDirectoryReply, Status> {
     let MakeDirectory { operation, path, parents } = request;
-    check(&shared, operation.client).await?;
+    check(&shared, operation.client)?;
     let mut ids = Vec::new();
     for _ in path.names() {
         ids.push(new_file_id(&shared).await?);
@@ -45,7 +45,7 @@ pub(super) async fn make_directory(
 
 pub(super) async fn rename(shared: Arc<Shared>, request: Rename) -> Result<v1::RenameReply, Status> {
     let Rename { operation, from, to } = request;
-    check(&shared, operation.client).await?;
+    check(&shared, operation.client)?;
     let change = namespace::Rename { from, to, now_ns: unix_ns() };
     let replaced = shared.namespace.run(Some(operation), &change).await?;
     announce(&shared, &replaced).await?;
@@ -54,7 +54,7 @@ pub(super) async fn rename(shared: Arc<Shared>, request: Rename) -> Result<v1::R
 
 pub(super) async fn delete(shared: Arc<Shared>, request: DeleteFile) -> Result<v1::DeleteFileReply, Status> {
     let DeleteFile { operation, path, kind } = request;
-    check(&shared, operation.client).await?;
+    check(&shared, operation.client)?;
     let change = namespace::Remove { path, kind, now_ns: unix_ns() };
     let removed = shared.namespace.run(Some(operation), &change).await?;
     announce(&shared, &removed).await?;
@@ -64,14 +64,14 @@ pub(super) async fn delete(shared: Arc<Shared>, request: DeleteFile) -> Result<v
 /// A file without a name is removed when nobody has it open. Saying so twice does no harm.
 async fn announce(shared: &Shared, unlinked: &Unlinked) -> Result<(), Status> {
     if let Some(file) = FileId::new(unlinked.file) {
-        shared.tokens.with(move |state| state.unlinked(file)).await?;
+        shared.tokens.with(move |state| state.unlinked(file))?;
     }
     Ok(())
 }
 
 pub(super) async fn list(shared: Arc<Shared>, request: ListDirectory) -> Result<DirectoryPage, Status> {
     let ListDirectory { client, path, mut after, limit } = request;
-    check(&shared, client).await?;
+    check(&shared, client)?;
     loop {
         let names = shared.namespace.list(&path, after.as_deref(), limit as usize).await?;
         let last = names.names.last().map(|(name, _)| name.clone());
@@ -87,7 +87,8 @@ pub(super) async fn list(shared: Arc<Shared>, request: ListDirectory) -> Result<
 /// What is known behind the names of a page; a page of long recipes ends early.
 async fn entries(shared: &Shared, names: NamePage) -> Result<DirectoryPage, Status> {
     let mut page = DirectoryPage { entries: Vec::with_capacity(names.names.len()), more: names.more };
-    let reports = known::before_the_store(shared, names.names.iter().map(|(_, file)| *file).collect()).await?;
+    let files: Vec<FileId> = names.names.iter().map(|(_, file)| *file).collect();
+    let reports = known::before_the_store(shared, &files)?;
     let mut bytes = 0;
     for (index, ((name, file), report)) in names.names.into_iter().zip(reports).enumerate() {
         if index % YIELD_ENTRIES == YIELD_ENTRIES - 1 {

@@ -15,17 +15,14 @@ use tonic::Status;
 
 pub(super) async fn cluster_status(shared: &Shared, with_sessions: bool) -> Result<v1::ClusterStatusReply, Status> {
     let now_ms = boottime_ms();
-    let (tokens, open_handles, sessions) = shared
-        .tokens
-        .with(move |state| {
-            let (tokens, open_handles) = state.counts();
-            let sessions: Vec<v1::SessionStatus> = match with_sessions {
-                true => state.sessions.view(now_ms).map(session_status).collect(),
-                false => Vec::new(),
-            };
-            (tokens, open_handles, sessions)
-        })
-        .await?;
+    let (tokens, open_handles, sessions) = shared.tokens.with(move |state| {
+        let (tokens, open_handles) = state.counts();
+        let sessions: Vec<v1::SessionStatus> = match with_sessions {
+            true => state.sessions.view(now_ms).map(session_status).collect(),
+            false => Vec::new(),
+        };
+        (tokens, open_handles, sessions)
+    })?;
     let (files, directories) = shared.namespace.counts();
     Ok(v1::ClusterStatusReply {
         cluster_id: shared.cluster_id.clone(),
@@ -84,7 +81,7 @@ pub(crate) async fn activity(shared: &Shared, request: v1::ActivityRequest) -> R
         hottest_files.push(file_activity(shared, heat).await);
     }
     let sessions_max = sessions_max.min(SESSIONS_MAX) as usize;
-    let sessions = shared.tokens.with(move |state| busiest_sessions(&state.sessions, sessions_max, now_ms)).await?;
+    let sessions = shared.tokens.with(move |state| busiest_sessions(&state.sessions, sessions_max, now_ms))?;
     let (files, directories) = shared.namespace.counts();
     Ok(v1::ActivityReply {
         cluster_id: shared.cluster_id.clone(),
@@ -158,7 +155,7 @@ async fn file_activity(shared: &Shared, heat: FileHeat) -> v1::FileActivity {
 
 pub(super) async fn list_tokens(shared: &Shared, request: ListTokens) -> Result<v1::ListTokensReply, Status> {
     let file = find(shared, &request.target).await?;
-    let (tokens, counted) = shared.tokens.with(move |state| state.tokens_of(file)).await?;
+    let (tokens, counted) = shared.tokens.with(move |state| state.tokens_of(file))?;
     let info = |(token, holder_names): (pfs_core::token::manager::TokenRange, Vec<String>)| v1::TokenInfo {
         range: Some(token.range.into()),
         mode: v1::TokenMode::from(token.mode).into(),

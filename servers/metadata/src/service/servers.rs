@@ -28,7 +28,7 @@ pub(super) async fn register(shared: Arc<Shared>, request: RegisterFileServer) -
     }
     shared.removals.wake();
     // It is in the table already, so what is decided after this is sent to it.
-    let told = shared.tokens.with(move |state| state.server_registered(server)).await?;
+    let told = shared.tokens.with(move |state| state.server_registered(server))?;
     let (fence_version, fences) = with_deleted_files(&shared, server, told).await?;
     Ok(Registration {
         label: Label { cluster_id: shared.cluster_id.clone(), server },
@@ -48,7 +48,7 @@ pub(super) async fn heartbeat(shared: &Shared, request: Heartbeat) -> Result<Hea
         return Ok(HeartbeatAnswer { boot: shared.boot, registered: false, fences, fence_version: 0 });
     }
     shared.activity.heard(&request, boottime_ms());
-    let told = shared.tokens.with(move |state| state.server_heard(server, fence_version)).await?;
+    let told = shared.tokens.with(move |state| state.server_heard(server, fence_version))?;
     let (fence_version, fences) = with_deleted_files(shared, server, told).await?;
     Ok(HeartbeatAnswer { boot: shared.boot, registered: true, fences, fence_version })
 }

@@ -21,10 +21,10 @@ pub(super) async fn initialize(shared: Arc<Shared>, request: Initialize) -> Resu
     let name = request.client_name;
     let client = admit(&shared, &name).await?;
     if let Err(error) = shared.namespace.run(None, &AddSession { client, name }).await {
-        shared.tokens.with(move |state| state.remove_client(client)).await?;
+        shared.tokens.with(move |state| state.remove_client(client))?;
         return Err(error.into());
     }
-    shared.tokens.with(move |state| state.activate(client)).await?;
+    shared.tokens.with(move |state| state.activate(client))?;
     tracing::debug!(%client, "session begins");
     Ok(Session {
         client,
@@ -38,14 +38,13 @@ pub(super) async fn initialize(shared: Arc<Shared>, request: Initialize) -> Resu
 
 async fn admit(shared: &Shared, name: &str) -> Result<ClientId, Status> {
     loop {
-        let name = name.to_owned();
-        let admitted = shared.tokens.with(move |state| state.admit(name)).await?;
+        let admitted = shared.tokens.with(|state| state.admit(name.to_owned()))?;
         if let Some(client) = admitted {
             return Ok(client);
         }
         let numbers = shared.counters.reserve(Counter::Client, CLIENT_NUMBERS).await;
         let numbers = numbers.map_err(crate::namespace::NamespaceError::from)?;
-        shared.tokens.with(move |state| state.sessions.add_numbers(numbers)).await?;
+        shared.tokens.with(move |state| state.sessions.add_numbers(numbers))?;
     }
 }
 
@@ -57,16 +56,16 @@ pub(super) fn client_of(request: &v1::ClientShutdownRequest) -> Result<ClientId,
 
 /// Refuses calls of clients that may not do anything: without a session, or with one that they have yet to bring over
 /// from an earlier start.
-pub(super) async fn check(shared: &Shared, client: ClientId) -> Result<(), Status> {
-    Ok(shared.tokens.with(move |state| state.check(client)).await??)
+pub(super) fn check(shared: &Shared, client: ClientId) -> Result<(), Status> {
+    Ok(shared.tokens.with(|state| state.check(client))??)
 }
 
 /// Ends a session in good order: its operations have ended, so its tokens are free at once. One that is unknown or
 /// was given up needs nothing: the answer to a repeated shutdown is the same.
 pub(super) async fn shut_down(shared: Arc<Shared>, client: ClientId) -> Result<v1::ClientShutdownReply, Status> {
-    if shared.tokens.with(move |state| state.has_session(client)).await? {
+    if shared.tokens.with(move |state| state.has_session(client))? {
         shared.namespace.run(None, &EndSession { client, dead: false }).await?;
-        shared.tokens.with(move |state| state.remove_client(client)).await?;
+        shared.tokens.with(move |state| state.remove_client(client))?;
         tracing::debug!(%client, "session ends");
     }
     Ok(v1::ClientShutdownReply {})

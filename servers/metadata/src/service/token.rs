@@ -5,7 +5,7 @@
 //! a hello, with a message that nobody could be answered about, when the client has connected anew or is given up, and
 //! when the server ends.
 
-use super::known;
+use super::{calls, known};
 use crate::namespace::NamespaceError;
 use crate::server::Shared;
 use crate::sessions::Connection;
@@ -46,7 +46,7 @@ impl Token for TokenService {
         let mut incoming = request.into_inner();
         let hello = hello(&self.shared, &mut incoming).await?;
         let (connection, outgoing, ended) = Connection::new();
-        let connected = self.shared.tokens.with(move |state| state.hello(hello, connection)).await?;
+        let connected = self.shared.tokens.with(move |state| state.hello(hello, connection))?;
         let connection = connected.map_err(refused)?;
         let shared = self.shared.clone();
         self.shared.background.spawn(async move {
@@ -56,7 +56,7 @@ impl Token for TokenService {
                 None | Some(Err(Stopped)) => None,
             };
             // A task that has ended needs no telling.
-            let _ = shared.tokens.send(move |state| state.hang_up(connection, error)).await;
+            let _ = shared.tokens.with(move |state| state.hang_up(connection, error));
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(outgoing))))
     }
@@ -85,7 +85,7 @@ fn refused(refused: HelloRefused) -> Status {
 
 /// Hands every frame to the state, in order, until the stream ends. Returns the error that ends it from here.
 async fn receive(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     connection: ConnectionId,
     mut incoming: Streaming<v1::ClientMessage>,
 ) -> Result<Option<Status>, Stopped> {
@@ -105,9 +105,13 @@ async fn receive(
                     return Ok(Some(error.into()));
                 }
             }
-            (Ok(frame), _) => shared.tokens.send(move |state| state.receive(connection, frame)).await?,
+            (Ok(frame), _) => {
+                if let Some(call) = shared.tokens.with(|state| state.receive(connection, frame))? {
+                    calls::begin(shared, connection.client, call).await;
+                }
+            }
             (Err(error), Some(subject)) if number > 0 => {
-                shared.tokens.send(move |state| state.refuse(connection, number, subject, error.into())).await?;
+                shared.tokens.with(move |state| state.refuse(connection, number, subject, error.into()))?;
             }
             (Err(error), _) => {
                 tracing::warn!(client = %connection.client, %error, "a message can not be understood; the stream ends");
@@ -128,12 +132,10 @@ async fn reassert(
     let id = message.reassertion.file;
     match known::stored(shared, id).await {
         Ok(file) if file.kind == EntryKind::File => {
-            shared.tokens.with(move |state| state.reassert(connection, number, &message, &file)).await?;
+            shared.tokens.with(move |state| state.reassert(connection, number, &message, &file))?;
         }
         Ok(_) | Err(NamespaceError::NoFile(_)) => {
-            let message = ClientMessage::Reassert(message);
-            let frame = ClientFrame::Message { number, message };
-            shared.tokens.send(move |state| state.receive(connection, frame)).await?;
+            shared.tokens.with(|state| state.reassert_gone(connection, number, &message))?;
             return Ok(Ok(()));
         }
         Err(error) => return Ok(Err(error.into())),
@@ -141,7 +143,7 @@ async fn reassert(
     // What changed while it was on its way is in the store, or will be told to the file that is open now.
     match known::read(shared, id).await {
         Ok(file) => {
-            shared.tokens.send(move |state| state.refresh(id, file.size, &file.committed_slots)).await?;
+            shared.tokens.with(move |state| state.refresh(id, file.size, &file.committed_slots))?;
             Ok(Ok(()))
         }
         Err(error) => Ok(Err(error_detail(&error))),

@@ -63,6 +63,8 @@ impl Drop for GroupCommit {
 
 fn run(mut engine: impl Engine, waiting: &mpsc::Receiver<Waiting>) {
     while let Ok(first) = waiting.recv() {
+        // Whoever is about to submit, and waits for this core, does so now: with each more of a group there is one commit less.
+        std::thread::yield_now();
         let (mut batches, mut answers) = (vec![first.batch], vec![first.answer]);
         while batches.len() < GROUP_BATCHES_MAX
             && let Ok(next) = waiting.try_recv()

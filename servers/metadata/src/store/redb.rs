@@ -1,12 +1,17 @@
 //! The store in an embedded redb database: one file, one table, group commit.
 //!
-//! Reads run in the caller's thread: they find their pages in redb's cache or read a few 4 KiB pages of a local file.
+//! Reads run in the caller's thread: they find their pages in redb's cache or read a few 4 KiB pages of a local file. They all
+//! read the table as the last commit has left it, which is opened once for each commit: to open it takes as long as to find
+//! something in it.
+//!
+//! Invariant: the table that is read is that of the last commit before anybody is told of that commit.
 
 use super::group_commit::{Engine, GroupCommit};
 use super::{Batch, CommitError, Key, KeyRange, MetadataStore, StoreError, Value, Write};
-use ::redb::{Database, Durability, ReadableDatabase, ReadableTable, Table, TableDefinition};
+use ::redb::{Database, Durability, ReadOnlyTable, ReadableDatabase, ReadableTable, Table, TableDefinition};
 use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
+use parking_lot::RwLock;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,8 +22,21 @@ const CACHE_BYTES: usize = 64 << 20;
 
 /// A [`MetadataStore`] in one redb file, which no other process can have open at the same time.
 pub struct RedbStore {
-    database: Arc<Database>,
+    committed: Arc<Committed>,
     commits: GroupCommit,
+}
+
+/// The table as the last commit has left it.
+struct Committed(RwLock<Arc<ReadOnlyTable<&'static [u8], &'static [u8]>>>);
+
+impl Committed {
+    fn read(database: &Database) -> Result<Arc<ReadOnlyTable<&'static [u8], &'static [u8]>>, ::redb::Error> {
+        Ok(Arc::new(database.begin_read()?.open_table(TABLE)?))
+    }
+
+    fn table(&self) -> Arc<ReadOnlyTable<&'static [u8], &'static [u8]>> {
+        self.0.read().clone()
+    }
 }
 
 impl RedbStore {
@@ -27,23 +45,22 @@ impl RedbStore {
         let failed = |cause: String| StoreError::Open { path: path.to_owned(), cause };
         let database =
             Database::builder().set_cache_size(CACHE_BYTES).create(path).map_err(|error| failed(error.to_string()))?;
-        let database = Arc::new(database);
-        let mut engine = RedbEngine { database: database.clone() };
-        engine.create_table().map_err(|error| failed(error.to_string()))?;
+        let committed = create_table(&database).map_err(|error| failed(error.to_string()))?;
+        let committed = Arc::new(Committed(RwLock::new(committed)));
+        let engine = RedbEngine { database, committed: committed.clone() };
         let commits = GroupCommit::start(engine).map_err(|error| failed(error.to_string()))?;
-        Ok(RedbStore { database, commits })
+        Ok(RedbStore { committed, commits })
     }
 
     fn get_now(&self, key: &[u8]) -> Result<Option<Value>, ::redb::Error> {
-        let table = self.database.begin_read()?.open_table(TABLE)?;
-        Ok(table.get(key)?.map(|value| value.value().to_vec()))
+        Ok(self.committed.table().get(key)?.map(|value| value.value().to_vec()))
     }
 
     fn range_now(&self, range: &KeyRange, limit: usize) -> Result<Vec<(Key, Value)>, ::redb::Error> {
         if range.start >= range.end {
             return Ok(Vec::new());
         }
-        let table = self.database.begin_read()?.open_table(TABLE)?;
+        let table = self.committed.table();
         let mut found = Vec::new();
         for entry in table.range(range.start.as_slice()..range.end.as_slice())?.take(limit) {
             let (key, value) = entry?;
@@ -72,18 +89,19 @@ impl MetadataStore for RedbStore {
     }
 }
 
+fn create_table(database: &Database) -> Result<Arc<ReadOnlyTable<&'static [u8], &'static [u8]>>, ::redb::Error> {
+    let transaction = database.begin_write()?;
+    transaction.open_table(TABLE)?;
+    transaction.commit()?;
+    Committed::read(database)
+}
+
 struct RedbEngine {
-    database: Arc<Database>,
+    database: Database,
+    committed: Arc<Committed>,
 }
 
 impl RedbEngine {
-    fn create_table(&mut self) -> Result<(), ::redb::Error> {
-        let transaction = self.database.begin_write()?;
-        transaction.open_table(TABLE)?;
-        transaction.commit()?;
-        Ok(())
-    }
-
     fn apply_group(&self, batches: &[Batch]) -> Result<Vec<Result<(), CommitError>>, ::redb::Error> {
         let mut transaction = self.database.begin_write()?;
         transaction.set_durability(Durability::Immediate)?;
@@ -95,6 +113,7 @@ impl RedbEngine {
         drop(table);
         if results.iter().any(Result::is_ok) {
             transaction.commit()?;
+            *self.committed.0.write() = Committed::read(&self.database)?;
         } else {
             transaction.abort()?;
         }

@@ -1,4 +1,4 @@
-//! What the coordinator and the token manager want done, after every command and in their order.
+//! What the coordinator and the token manager want done, after every function and in their order.
 
 use super::errands::Burial;
 use super::state::{NotLive, State};

@@ -1,6 +1,6 @@
-//! What the task leaves to others when somebody is shut out: what must be durable, what file servers must be told.
+//! What is left to others when somebody is shut out: what must be durable, what file servers must be told.
 //!
-//! What one command brings about is handed out together, so that a job of a thousand clients that dies at once costs a
+//! What one function brings about is handed out together, so that a job of a thousand clients that dies at once costs a
 //! file server one message and not a thousand.
 
 use pfs_core::ids::{ClientId, FileId, ServerId, Stamp};
@@ -30,7 +30,7 @@ pub(crate) enum Errand {
     Forget(Vec<Victim>),
 }
 
-/// What one command has brought about.
+/// What one function has brought about.
 #[derive(Debug, Default)]
 pub(super) struct Errands {
     records: Vec<Burial>,

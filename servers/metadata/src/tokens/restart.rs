@@ -49,6 +49,13 @@ impl State {
         }
     }
 
+    /// The same of a file that the store does not know.
+    pub(crate) fn reassert_gone(&mut self, connection: ConnectionId, number: u64, message: &ReassertMessage) {
+        if self.is_next(connection, number) {
+            self.reassert_unknown(connection.client, message);
+        }
+    }
+
     /// A client says what it holds of a file that is gone: it has closed it, or its answer was lost.
     pub(super) fn reassert_unknown(&mut self, client: ClientId, message: &ReassertMessage) {
         let file = message.reassertion.file;

@@ -1,4 +1,4 @@
-//! What the task tells of itself, for people.
+//! What the state tells of itself, for people.
 
 use super::state::State;
 use crate::activity::{FileSample, Sample};

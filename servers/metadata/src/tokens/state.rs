@@ -1,4 +1,4 @@
-//! What the task owns, and the server's own requests for ranges.
+//! What is behind the lock, and the server's own requests for ranges.
 
 use super::errands::{Errand, Errands};
 use super::handles::Handles;
@@ -14,21 +14,18 @@ use pfs_core::token::manager::Counters;
 use pfs_core::token::message::FileSize;
 use pfs_proto::status::{ErrorCode, status};
 use pfs_proto::token::ServerMessage;
-use pfs_proto::v1;
 use pfs_server_runtime::CancellationToken;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use tonic::Status;
 
-/// What the task wants done by others.
+/// The ways to those who do what takes time.
 pub(crate) struct Effects {
     /// Who is to be shut out, and what belongs to it.
     pub(crate) errands: mpsc::UnboundedSender<Errand>,
     /// Files without a name that nobody has open.
     pub(crate) reap: mpsc::UnboundedSender<FileId>,
-    /// Calls that came on token streams, and whose they are.
-    pub(crate) calls: mpsc::UnboundedSender<(ClientId, v1::MetadataCall)>,
     /// Sizes to be made durable.
     pub(crate) sizes: Arc<SizeWriter>,
     /// Is cancelled when the grace after the start is over.
@@ -61,7 +58,7 @@ pub(crate) struct State {
     pub(super) handles: Handles,
     pub(super) queries: Queries,
     pub(super) effects: Effects,
-    /// What is to be handed out when a command has been applied.
+    /// What is to be handed out when a function has been applied.
     pub(super) errands: Errands,
     /// Who is being shut out.
     pub(super) burials: BTreeSet<Victim>,

@@ -49,8 +49,9 @@ impl State {
         }
     }
 
-    /// A frame after the hello.
-    pub(crate) fn receive(&mut self, connection: ConnectionId, frame: ClientFrame) {
+    /// A frame after the hello. Returns a call that is to be run now; it is [answered](Self::answer) when it is over.
+    #[must_use = "nobody else runs the call"]
+    pub(crate) fn receive(&mut self, connection: ConnectionId, frame: ClientFrame) -> Option<v1::MetadataCall> {
         let client = connection.client;
         match frame {
             ClientFrame::Hello(_) => {
@@ -59,7 +60,7 @@ impl State {
             }
             ClientFrame::Heartbeat(beat, cache) => {
                 if !self.sessions.is_current(client, connection.number) {
-                    return;
+                    return None;
                 }
                 if let Some(cache) = cache {
                     self.sessions.set_cache(client, cache);
@@ -70,10 +71,11 @@ impl State {
             }
             ClientFrame::Message { number, message } => {
                 if self.is_next(connection, number) {
-                    self.handle(client, message);
+                    return self.handle(client, message);
                 }
             }
         }
+        None
     }
 
     /// Whether a numbered message is to be handled now.
@@ -82,7 +84,7 @@ impl State {
         self.sessions.is_current(client, connection) && self.coordinator.handle_arrival(client, number)
     }
 
-    fn handle(&mut self, from: ClientId, message: ClientMessage) {
+    fn handle(&mut self, from: ClientId, message: ClientMessage) -> Option<v1::MetadataCall> {
         match message {
             ClientMessage::Acquire(acquire) => {
                 self.note_busy(acquire.file);
@@ -110,11 +112,12 @@ impl State {
                 self.coordinator.manager().handle_release(from, &release);
             }
             ClientMessage::SizeReport(report) => self.size_report(from, report),
-            ClientMessage::Call(call) => self.begin_call(from, call),
+            ClientMessage::Call(call) => return self.begin_call(from, call),
             ClientMessage::ReassertDone => self.coordinator.handle_reassert_done(from, Self::now_ms()),
             // The reader hands these over with what the store knows of the file.
             ClientMessage::Reassert(message) => self.reassert_unknown(from, &message),
         }
+        None
     }
 
     /// Whether a token request may go to the manager: there is room for it, and a handle of its holder allows it.
@@ -151,28 +154,22 @@ impl State {
         self.coordinator.send(to, ServerMessage::Reply(v1::MetadataReply { call_id, result }), Self::now_ms());
     }
 
-    fn begin_call(&mut self, from: ClientId, call: v1::MetadataCall) {
+    fn begin_call(&mut self, from: ClientId, call: v1::MetadataCall) -> Option<v1::MetadataCall> {
         match self.sessions.begin_call(from, call) {
-            Ok(call) => self.run_call(from, call),
+            Ok(call) => call,
             Err(call_id) => {
                 let text = format!("{from} has {CALLS_WAITING_MAX} calls waiting; call again when some are answered");
                 self.refuse_call(from, call_id, ErrorDetail::new(ErrorCode::TooLarge, text));
+                None
             }
         }
     }
 
-    fn run_call(&self, from: ClientId, call: Option<v1::MetadataCall>) {
-        if let Some(call) = call {
-            // A closed channel: the server ends, and the client repeats the call at the next start.
-            let _ = self.effects.calls.send((from, call));
-        }
-    }
-
-    /// A call on a client's stream has ended.
-    pub(crate) fn answer(&mut self, client: ClientId, reply: v1::MetadataReply) {
+    /// A call on a client's stream has ended. Returns the next one that is to be run.
+    #[must_use = "nobody else runs the next call"]
+    pub(crate) fn answer(&mut self, client: ClientId, reply: v1::MetadataReply) -> Option<v1::MetadataCall> {
         self.coordinator.send(client, ServerMessage::Reply(reply), Self::now_ms());
-        let next = self.sessions.end_call(client);
-        self.run_call(client, next);
+        self.sessions.end_call(client)
     }
 
     fn learn_from(&mut self, from: ClientId, holder: Holder, file: FileId, size: Option<FileSize>) {

@@ -88,7 +88,7 @@ impl ShuttingOut {
     async fn record(&self, burials: Vec<Burial>) -> Result<(), Stopped> {
         futures::future::join_all(burials.iter().map(|burial| self.record_one(burial))).await;
         let victims: Vec<Victim> = burials.into_iter().map(|burial| burial.victim).collect();
-        self.tokens.with(move |state| state.recorded(&victims)).await
+        self.tokens.with(move |state| state.recorded(&victims))
     }
 
     async fn record_one(&self, burial: &Burial) {
@@ -144,7 +144,7 @@ impl ShuttingOut {
         let (mut backoff, mut late) = (Backoff::new(), 0);
         loop {
             let all = victims.clone();
-            let wanted = self.tokens.with(move |state| state.still_to_fence(server, all)).await?;
+            let wanted = self.tokens.with(move |state| state.still_to_fence(server, all))?;
             if wanted.is_empty() {
                 late += 1;
                 if objects.is_empty() || late > LATE_ATTEMPTS {
@@ -159,7 +159,7 @@ impl ShuttingOut {
                         sizes.into_iter().for_each(|(file, size)| state.learn(file, size));
                         state.fenced(server, &victims);
                     };
-                    return self.tokens.with(learn).await;
+                    return self.tokens.with(learn);
                 }
                 Err(error) => tracing::warn!(%server, %error, "a file server did not take a fence; trying again"),
             }
@@ -199,10 +199,10 @@ impl ShuttingOut {
     /// Returns when a client's write can not be applied on a server any more, or nobody waits for that.
     async fn drain(&self, server: ServerId, stamp: Stamp, sequence: u64) -> Result<(), Stopped> {
         let mut backoff = Backoff::new();
-        while self.tokens.with(move |state| state.still_to_drain(server, stamp)).await? {
+        while self.tokens.with(move |state| state.still_to_drain(server, stamp))? {
             let Some(known) = self.servers.get(server) else { return Ok(()) };
             match self.data.drain(&known.address, Drain { stamp, sequence }).await {
-                Ok(()) => return self.tokens.with(move |state| state.drained(server, stamp, sequence)).await,
+                Ok(()) => return self.tokens.with(move |state| state.drained(server, stamp, sequence)),
                 Err(error) => tracing::warn!(%server, %stamp, %error, "a write could not be drained; trying again"),
             }
             backoff.pause().await;

@@ -77,19 +77,19 @@ impl Truncations {
     ) {
         let id = file.id;
         let range = Extent::from(file.size.bytes.min(size_bytes));
-        let Ok((taking, taken)) = self.tokens.with(move |state| state.take(id, range)).await else { return };
+        let Ok((taking, taken)) = self.tokens.with(move |state| state.take(id, range)) else { return };
         if taken.await.is_ok() {
             let begin = BeginTruncation { file: id, size_bytes, now_ns: unix_ns() };
             let begun = self.namespace.run(Some(operation), &begin).await.and_then(|answer| metadata_of(&answer));
             if let Ok(set) = &begun {
                 let size = set.size;
-                let _ = self.tokens.send(move |state| state.set_size(id, size)).await;
+                let _ = self.tokens.with(move |state| state.set_size(id, size));
             }
             // Whoever asked may be gone.
             let _ = decided.send(begun.map_err(Status::from));
             self.finish(id).await;
         }
-        let _ = self.tokens.send(move |state| state.give_back(taking, id)).await;
+        let _ = self.tokens.with(move |state| state.give_back(taking, id));
     }
 
     /// Takes the range of an unfinished truncation at the start of the server, before anybody can ask for it, and
@@ -97,14 +97,14 @@ impl Truncations {
     pub(crate) async fn resume(self: &Arc<Self>, pending: PendingTruncation) {
         let file = pending.file;
         let range = Extent::from(pending.from_bytes);
-        let Ok((taking, taken)) = self.tokens.with(move |state| state.take(file, range)).await else { return };
+        let Ok((taking, taken)) = self.tokens.with(move |state| state.take(file, range)) else { return };
         let this = self.clone();
         self.background.spawn(async move {
             tracing::info!(%file, bytes = pending.size.bytes, "resuming a truncation");
             if taken.await.is_ok() {
                 this.finish(file).await;
             }
-            let _ = this.tokens.send(move |state| state.give_back(taking, file)).await;
+            let _ = this.tokens.with(move |state| state.give_back(taking, file));
         });
     }
 

@@ -58,7 +58,7 @@ async fn map_of(shared: &Shared, file: FileId) -> Result<TokenMap, Status> {
     let stored = shared.namespace.stat_id(file).await?;
     let Some(recipe) = &stored.recipe else { return Err(NamespaceError::DirectoryId(file).into()) };
     let ((mut tokens, counters), known) =
-        shared.tokens.with(move |state| (state.tokens_of(file), state.known(file))).await?;
+        shared.tokens.with(move |state| (state.tokens_of(file), state.known(file)))?;
     let left_out = tokens.len().saturating_sub(RANGES_MAX);
     tokens.truncate(RANGES_MAX);
     let token = |(token, holder_names): (pfs_core::token::manager::TokenRange, Vec<String>)| Token {
