@@ -7,13 +7,12 @@ use crate::error::{Error, ErrorKind};
 use crate::group::OpenedFile;
 use crate::links::{Answer, Method};
 use crate::metadata::unexpected;
-use crate::shared_file::SharedFile;
 use crate::state::{ClientState, Connection, OpenRecord};
 use crate::types::{Access, DirectoryEntry, EntryKind, FileStatus, OpenOptions};
 use pfs_core::cache::CacheCounters;
 use pfs_core::ids::{ClientId, Holder, ObjectId, Stamp};
 use pfs_core::path::PfsPath;
-use pfs_proto::metadata::{DirectoryPage, FileMetadata, Opened};
+use pfs_proto::metadata::{DirectoryPage, FileMetadata};
 use pfs_proto::v1;
 use std::sync::Arc;
 use tonic::Request;
@@ -88,8 +87,8 @@ impl Client {
         });
         let doing = if options.create { "create" } else { "open" };
         let reply = self.open_or_create(path, options, open).await;
-        let opened = Opened::try_from(reply.map_err(|error| error.context(format_args!("{doing} {path}")))?)
-            .map_err(|error| Error::malformed("the answer to an open", error))?;
+        let reply = reply.map_err(|error| error.context(format_args!("{doing} {path}")))?;
+        let opened = self.state().opened(reply)?;
         let mut file = OpenedFile { opened, name: path.to_string(), members: members.to_vec() };
         if options.truncate && !file.opened.created {
             let status = self.set_size_of(v1::update_metadata_request::Target::FileId(file.opened.file.id.get()), 0);
@@ -125,10 +124,11 @@ impl Client {
     pub fn attach(&self, file: OpenedFile, access: Access) -> Result<FileDescriptor, Error> {
         let OpenedFile { opened, name, members } = file;
         let state = self.state();
-        let (Some(open), Some(recipe)) = (opened.open, opened.file.recipe.clone()) else {
+        let no_file = || {
             let message = format!("{name} was not opened, or is a directory");
-            return Err(Error::new(ErrorKind::InvalidArgument, message));
+            Error::new(ErrorKind::InvalidArgument, message)
         };
+        let open = opened.open.filter(|_| opened.file.recipe.is_some()).ok_or_else(no_file)?;
         if let Some(owner) = &opened.owner
             && !state.config.metadata.contains(owner)
         {
@@ -136,12 +136,11 @@ impl Client {
             return Err(Error::new(ErrorKind::Internal, message));
         }
         state.servers.learn(opened.servers)?;
+        let is_alone = members.len() <= 1;
         state.remember_open(open.id, OpenRecord::new(open.holder, opened.file.id, members, access));
-        let status = FileStatus::from(opened.file.clone());
-        let (links, home) = (state.links.clone(), (state.cache.clone(), Arc::downgrade(state)));
-        let shared = state.share(open.holder, opened.file.id, || {
-            SharedFile::new(opened.file, recipe, open.holder, name, links, home)
-        });
+        let new = || state.share_opened(open.holder, &opened.file, &name, is_alone);
+        let shared = state.take_granted(open.id).or_else(new).ok_or_else(no_file)?;
+        let status = FileStatus::from(opened.file);
         shared.learn_size(status.size);
         let descriptor = FileDescriptor::new(self.clone(), shared, open.id, access, status);
         state.check_alive()?;

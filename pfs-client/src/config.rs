@@ -84,7 +84,7 @@ pub struct ClientConfig {
     pub request_bytes_max: usize,
     /// How bytes go to and from file servers. `PFS_DATA_PATH` sets it.
     pub data_path: DataPath,
-    /// Requests of so many payload bytes, and smaller ones, are small.
+    /// Requests of so many payload bytes, and smaller ones, are small. An access of up to four times as many is made of small ones.
     pub small_bytes_max: usize,
     /// Bytes of blocks that are kept of files; 0 for no cache. `PFS_CACHE_BYTES` sets it.
     pub cache_bytes: usize,

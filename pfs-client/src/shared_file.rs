@@ -40,6 +40,8 @@ use tokio::sync::{Notify, OwnedMutexGuard, oneshot};
 pub(crate) struct SharedFile {
     pub(crate) id: FileId,
     pub(crate) holder: Holder,
+    /// The holder is this client, or a group that has no other member.
+    is_alone: bool,
     pub(crate) recipe: Recipe,
     /// What a user called it, for error messages.
     pub(crate) name: String,
@@ -86,7 +88,7 @@ impl SharedFile {
     pub(crate) fn new(
         file: FileMetadata,
         recipe: Recipe,
-        holder: Holder,
+        (holder, is_alone): (Holder, bool),
         name: String,
         links: Arc<Links>,
         (cache, state): (Arc<Cache>, Weak<ClientState>),
@@ -106,8 +108,9 @@ impl SharedFile {
             ended: None,
         };
         let (group_error, home, inner) = (Arc::default(), Home { cache, state }, Mutex::new(inner));
-        let (syncing, unused) = (Arc::default(), Notify::new());
-        let shared = SharedFile { id: file.id, holder, recipe, name, links, group_error, home, syncing, unused, inner };
+        let (id, syncing, unused) = (file.id, Arc::default(), Notify::new());
+        let shared =
+            SharedFile { id, holder, is_alone, recipe, name, links, group_error, home, syncing, unused, inner };
         shared.home.cache.open(shared.key(), shared.links.boot(), shared.recipe.stripe_unit());
         shared
     }
@@ -408,8 +411,7 @@ impl SharedFile {
         let inner = self.inner.lock();
         let bytes = inner.tokens.known_size().bytes;
         // Members of a group hold the same tokens, so another one may have made the file longer.
-        let alone = matches!(self.holder, Holder::Client(_));
-        (alone && inner.tokens.holds_to_infinity(bytes)).then_some(bytes)
+        (self.is_alone && inner.tokens.holds_to_infinity(bytes)).then_some(bytes)
     }
 
     pub(crate) fn learn_size(&self, size: FileSize) {

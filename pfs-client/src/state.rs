@@ -18,9 +18,9 @@ use parking_lot::Mutex;
 use pfs_core::ids::{ClientId, FileId, Holder, OpenId};
 use pfs_core::pointer::SharedPointer;
 use pfs_core::token::message::{FileSize, Reassertion};
-use pfs_proto::metadata::MovedPointer;
+use pfs_proto::metadata::{FileMetadata, MovedPointer, Opened};
 use pfs_proto::secret::{AuthInterceptor, Secret};
-use pfs_proto::token::{KnownOpen, ReassertMessage};
+use pfs_proto::token::{GrantMessage, KnownOpen, ReassertMessage};
 use pfs_proto::v1;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -51,6 +51,14 @@ impl OpenRecord {
     }
 }
 
+/// An open that came with tokens.
+#[derive(Debug)]
+struct Granted {
+    /// The answer, until who has asked takes it.
+    opened: Option<Opened>,
+    shared: Arc<SharedFile>,
+}
+
 /// The state of one client, shared by all its files and background tasks.
 #[derive(Debug)]
 pub struct ClientState {
@@ -68,6 +76,8 @@ pub struct ClientState {
     last_sequence: AtomicU64,
     files: Mutex<BTreeMap<(Holder, FileId), Weak<SharedFile>>>,
     opens: Mutex<BTreeMap<OpenId, OpenRecord>>,
+    /// Opens that came with tokens, until somebody attaches them: from the answer on there must be somebody who gives way.
+    granted: Mutex<BTreeMap<OpenId, Granted>>,
     /// Writes of unknown outcome that their servers have not yet confirmed to be over.
     undrained: AtomicU64,
 }
@@ -145,6 +155,49 @@ impl ClientState {
         self.remember_open(id, OpenRecord::new(holder, file, members, known.access));
     }
 
+    /// The answer to an open has brought tokens. What can not be understood is not used.
+    pub(crate) fn take_over_grant(self: &Arc<Self>, path: &str, reply: &v1::OpenFileReply, grant: v1::GrantToken) {
+        let (Ok(opened), Ok(message)) = (Opened::try_from(reply.clone()), GrantMessage::try_from(grant)) else {
+            return;
+        };
+        let Some(open) = opened.open else { return };
+        if (message.grant.holder, message.grant.file) != (open.holder, opened.file.id) {
+            return;
+        }
+        // The holder of an open that comes with tokens is one client.
+        let Some(shared) = self.share_opened(open.holder, &opened.file, path, true) else { return };
+        shared.handle_grant(message);
+        self.granted.lock().insert(open.id, Granted { opened: Some(opened), shared });
+    }
+
+    /// An answer in strict types.
+    pub(crate) fn opened(&self, reply: v1::OpenFileReply) -> Result<Opened, Error> {
+        let granted = OpenId::new(reply.open_id).and_then(|open| self.granted.lock().get_mut(&open)?.opened.take());
+        match granted {
+            Some(opened) => Ok(opened),
+            None => Opened::try_from(reply).map_err(|error| Error::malformed("the answer to an open", error)),
+        }
+    }
+
+    /// The shared state of a file that was opened for one client or several; nothing for a directory.
+    pub(crate) fn share_opened(
+        self: &Arc<Self>,
+        holder: Holder,
+        file: &FileMetadata,
+        name: &str,
+        is_alone: bool,
+    ) -> Option<Arc<SharedFile>> {
+        let recipe = file.recipe.clone()?;
+        let (links, home) = (self.links.clone(), (self.cache.clone(), Arc::downgrade(self)));
+        let new = || SharedFile::new(file.clone(), recipe, (holder, is_alone), name.to_owned(), links, home);
+        Some(self.share(holder, file.id, new))
+    }
+
+    /// The file of an open that came with tokens.
+    pub(crate) fn take_granted(&self, open: OpenId) -> Option<Arc<SharedFile>> {
+        self.granted.lock().remove(&open).map(|granted| granted.shared)
+    }
+
     /// A state of an open's shared file pointer.
     pub(crate) fn learn_pointer(&self, open: u64, reply: &v1::MovePointerReply) {
         let (Some(open), Ok(moved)) = (OpenId::new(open), MovedPointer::try_from(*reply)) else { return };
@@ -157,6 +210,7 @@ impl ClientState {
     pub(crate) fn forget_open(&self, open: u64) {
         if let Some(open) = OpenId::new(open) {
             self.opens.lock().remove(&open);
+            drop(self.take_granted(open));
         }
     }
 
@@ -320,6 +374,7 @@ impl From<NewSession> for ClientState {
             last_sequence: AtomicU64::new(0),
             files: Mutex::new(BTreeMap::new()),
             opens: Mutex::new(BTreeMap::new()),
+            granted: Mutex::new(BTreeMap::new()),
             undrained: AtomicU64::new(0),
         }
     }

@@ -30,6 +30,62 @@ fn a_held_token_asks_nobody() {
     assert_eq!(client.tokens(&path("/a")).unwrap().tokens.len(), 1);
 }
 
+/// The answer to an open brings all of the file to the only one who has it open, and with it the size; and it goes when another
+/// one wants it, whether it was used or not.
+#[test]
+fn the_first_open_brings_the_file_and_the_next_does_not() {
+    let cluster = Cluster::start(2).unwrap();
+    let (one, other) = (client(&cluster), client(&cluster));
+    let file = one.open(&path("/whole"), &read_write()).unwrap();
+    let granted = requests(&one);
+    file.write_at(b"one", 0).unwrap();
+    assert_eq!(file.size().unwrap(), 3);
+    file.close().unwrap();
+    let file = one.open(&path("/whole"), &read_write()).unwrap();
+    assert_eq!(file.size().unwrap(), 3);
+    assert_eq!(requests(&one), granted + 1, "the second open, and nothing between");
+    assert_eq!(one.tokens(&path("/whole")).unwrap().tokens.len(), 1);
+
+    let second = other.open(&path("/whole"), &read_write()).unwrap();
+    assert_eq!(requests(&one), granted + 1, "it has to ask when it needs something");
+    assert_eq!(second.size().unwrap(), 3);
+    second.write_at(b"two", 3).unwrap();
+    assert_eq!((file.size().unwrap(), second.size().unwrap()), (6, 6), "the first does not know the size any more");
+    let mut seen = [0; 6];
+    assert_eq!(file.read_at(&mut seen, 0).unwrap(), 6);
+    assert_eq!(&seen, b"onetwo");
+
+    // Neither is one whose length is changed by others, through its name.
+    let alone = one.open(&path("/cut"), &read_write()).unwrap();
+    alone.write_at(&[1; 100], 0).unwrap();
+    other.truncate(&path("/cut"), 10).unwrap();
+    assert_eq!(alone.size().unwrap(), 10);
+    assert_eq!(alone.read_at(&mut [0; 100], 0).unwrap(), 10);
+}
+
+/// Threads take numbers for their requests in one order and may send them in another one.
+#[test]
+fn threads_of_one_client_ask_for_tokens_of_many_files() {
+    const THREADS: usize = 8;
+    let cluster = Cluster::start(2).unwrap();
+    let (client, holder) = (client(&cluster), client(&cluster));
+    // Somebody has them open, so that each access of another one has to ask.
+    let names: Vec<_> = (0..THREADS).map(|thread| path(&format!("/file-{thread}"))).collect();
+    let held: Vec<_> = names.iter().map(|name| holder.open(name, &read_write()).unwrap()).collect();
+    std::thread::scope(|scope| {
+        for (name, held) in names.iter().zip(&held) {
+            let client = &client;
+            scope.spawn(move || {
+                let file = client.open(name, &read_write()).unwrap();
+                for at in 0..100 {
+                    file.write_at(&[1; 10], at * 1000).unwrap();
+                    held.write_at(&[2; 10], at * 1000 + 500).unwrap();
+                }
+            });
+        }
+    });
+}
+
 /// Two clients that keep handing the same range to each other both make progress, and every write is whole. They go on until
 /// it was handed over often, however fast one of them is.
 #[test]

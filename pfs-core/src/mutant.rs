@@ -61,6 +61,8 @@ mutants! {
     RevokeOvertakesGrant,
     /// A waiting request is passed over by later ones that it conflicts with (2).
     QueueJumped,
+    /// An open brings all of the file although others have something of it (3).
+    OpenTakesFromOthers,
     /// A size of an earlier generation is taken over: a report after a truncate undoes it (21).
     LateSizeReport,
     // The holder.

@@ -254,6 +254,12 @@ impl Process {
         self.files.iter().position(|open| open.holder == holder && open.id() == file && open.is_there())
     }
 
+    /// Asks for a file to be opened.
+    pub(crate) fn open(&mut self, file: usize, began: u64) {
+        let request = Self::next_request(&mut self.last_request);
+        self.call(Call::Open { file, request }, began);
+    }
+
     pub(crate) fn call(&mut self, call: Call, began: u64) {
         self.last_call += 1;
         let number = self.last_call;
@@ -326,7 +332,7 @@ impl World {
         let now = self.now;
         if let Some(process) = self.process(client) {
             for file in 0..crate::world::FILES {
-                process.call(Call::Open { file }, now);
+                process.open(file, now);
             }
         }
         self.client_settle(client);

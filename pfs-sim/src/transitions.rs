@@ -33,6 +33,7 @@ transitions! {
     GrantSet: "manager", "grant: part of a set";
     GrantHull: "manager", "grant: hull of too many ranges";
     GrantToManager: "manager", "grant: to the manager itself";
+    GrantedWithOpen: "manager", "grant: all of a file with its open";
     RevokeFull: "manager", "revoke";
     RevokeDowngrade: "manager", "revoke: downgrade";
     RevokeOfGroup: "manager", "revoke: of a group";

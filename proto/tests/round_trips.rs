@@ -247,7 +247,7 @@ fn client_message() -> impl Strategy<Value = token::ClientMessage> {
             M::Reassert(token::ReassertMessage { reassertion, known })
         },
     );
-    let call = any::<u64>().prop_map(|call_id| M::Call(v1::MetadataCall { call_id, method: None }));
+    let call = any::<u64>().prop_map(|call_id| M::Call(v1::MetadataCall { call_id, method: None, token_request: 0 }));
     let release = (holder(), file_id(), extent(), any::<u64>(), option::of(file_size())).prop_map(
         |(holder, file, range, last_grant_sequence, size)| {
             M::Release(Release { holder, file, range, last_grant_sequence }, size)
@@ -322,7 +322,7 @@ fn server_message() -> impl Strategy<Value = token::ServerMessage> {
         Just(M::Reasserted),
         (group_id(), client_id()).prop_map(|(group, member)| M::MemberLost { group, member }),
         group_id().prop_map(M::GroupLost),
-        any::<u64>().prop_map(|call_id| M::Reply(v1::MetadataReply { call_id, result: None })),
+        any::<u64>().prop_map(|call_id| M::Reply(v1::MetadataReply { call_id, result: None, grant: None })),
         revoke,
         (request_id(), "[a-z ]{0,40}")
             .prop_map(|(request, text)| M::Refused(request, ErrorDetail::new(ErrorCode::Deleted, text))),

@@ -42,6 +42,8 @@ use tokio::task::{JoinError, JoinHandle};
 const DRAIN_PAUSE: Duration = Duration::from_millis(500);
 /// Requests of one access to one server that are under way at once: while one is answered, the next is sent.
 const REQUESTS_PER_SERVER: usize = 2;
+/// An access that is so many small requests, or fewer, is made of such.
+const SMALL_REQUESTS_MAX: u64 = 4;
 
 /// What all requests of an access share.
 #[derive(Clone, Debug)]
@@ -147,7 +149,8 @@ where
 {
     let stop = Stop(Arc::default());
     let mut of_server: BTreeMap<ServerId, Vec<DataRequest>> = BTreeMap::new();
-    for request in plan(&file.recipe, extents, request_bytes_max(state)) {
+    let bytes = extents.iter().map(|extent| extent.len()).sum();
+    for request in plan(&file.recipe, extents, request_bytes_max_of(state, bytes)) {
         of_server.entry(file.recipe.primary(request.slot)).or_default().push(request);
     }
     let spawn = |requests| {
@@ -222,6 +225,15 @@ pub(crate) fn request_bytes_max(state: &ClientState) -> u64 {
     match state.config.data_path {
         DataPath::Small => state.config.small_bytes_max.min(state.config.request_bytes_max) as u64,
         _ => state.config.request_bytes_max as u64,
+    }
+}
+
+/// The same for an access of so many bytes. A few small requests cost less than a call of its own for all of them.
+fn request_bytes_max_of(state: &ClientState, access_bytes: u64) -> u64 {
+    let (all, small) = (request_bytes_max(state), state.config.small_bytes_max as u64);
+    match state.config.data_path {
+        DataPath::Auto if access_bytes <= SMALL_REQUESTS_MAX * small => all.min(small),
+        _ => all,
     }
 }
 

@@ -158,7 +158,7 @@ impl Driver {
         if let Some(state) = self.state.upgrade() {
             state.files().iter().for_each(|file| file.resumed(boot));
         }
-        for call in self.calls.again() {
+        for call in self.calls.again(|| self.links.next_request()) {
             self.session.send(ClientMessage::Call(call));
         }
     }
@@ -202,7 +202,7 @@ impl Driver {
                 }
             }
             Up::Call { method, reply } => {
-                let call = self.calls.begin(method, reply);
+                let call = self.calls.begin(method, reply, || self.links.next_request());
                 if !self.reasserting {
                     self.session.send(ClientMessage::Call(call));
                 }
@@ -280,13 +280,17 @@ impl Driver {
         }
     }
 
-    fn handle_reply(&mut self, state: &ClientState, reply: v1::MetadataReply) {
+    fn handle_reply(&mut self, state: &Arc<ClientState>, mut reply: v1::MetadataReply) {
+        let grant = reply.grant.take();
         let Some(answered) = self.calls.answer(reply) else { return };
         // Before the caller knows: from here on a restarted metadata server must be told of it.
         match (&answered.method, &answered.answer) {
-            (Method::CreateFile(v1::CreateFileRequest { open: Some(open), .. }), Ok(Answer::Opened(opened)))
-            | (Method::OpenFile(v1::OpenFileRequest { open: Some(open), .. }), Ok(Answer::Opened(opened))) => {
+            (Method::CreateFile(v1::CreateFileRequest { open: Some(open), path, .. }), Ok(Answer::Opened(opened)))
+            | (Method::OpenFile(v1::OpenFileRequest { open: Some(open), path, .. }), Ok(Answer::Opened(opened))) => {
                 state.record_open(open, opened);
+                if let Some(grant) = grant {
+                    state.take_over_grant(path, opened, grant);
+                }
             }
             (Method::MovePointer(asked), Ok(Answer::Moved(reply))) => state.learn_pointer(asked.open_id, reply),
             // One that is refused for good is not open any more either.

@@ -12,6 +12,7 @@
 //! It has no clock and never waits: a request that can not be granted yet is answered by a later action. Whoever
 //! removes a dead client must have made sure that it can not write any more.
 
+mod numbers;
 mod registry;
 
 use super::file::FileTokens;
@@ -225,6 +226,27 @@ impl TokenManager {
             (Ok(()), _) => self.shared.refuse(from, request, Refusal::NotOpen { client: from, holder, file }),
             (Err(refusal), _) => self.shared.refuse(from, request, refusal),
         }
+    }
+
+    /// A client has opened a file for a holder that is nobody but itself: it gets all of the file with the answer to that, so that it
+    /// needs no request before its first access and knows the size. Nothing, and the number is not used, if somebody else has the
+    /// file open, if any of it is awaited, or if the holder has something of it already: then it asks when it has to, as always.
+    pub fn grant_with_open(
+        &mut self,
+        to: ClientId,
+        request: RequestId,
+        holder: Holder,
+        file: FileId,
+        mode: Mode,
+    ) -> Option<Grant> {
+        if self.shared.in_grace || self.shared.members(holder) != [to] {
+            return None;
+        }
+        let tokens = self.files.get_mut(&file).filter(|tokens| tokens.is_fresh_for(holder))?;
+        self.shared.admit(to, request).ok()?;
+        self.shared.counters.requests += 1;
+        tokens.counters.requests += 1;
+        Some(tokens.grant_all(file, holder, mode, request, &mut self.shared))
     }
 
     /// A client asks for tokens for several clients, itself among them or not. Each gets its grant on its own stream, all

@@ -59,7 +59,7 @@ impl World {
         process.cache.close(key);
         process.call(close, now);
         if again {
-            process.call(Call::Open { file }, now);
+            process.open(file, now);
         }
         self.holders_changed = true;
         self.note(|| format!("C{} closes file {}", client + 1, file + 1));
@@ -74,10 +74,11 @@ impl World {
         if let Some(open) = process.files.iter_mut().find(left) {
             open.state = OpenState::Closed;
         }
-        let asked = process.calls.values().any(|asked| asked.call == Call::Open { file });
+        let asked =
+            process.calls.values().any(|asked| matches!(asked.call, Call::Open { file: other, .. } if other == file));
         let holder = Holder::Client(process.id);
         if !asked && process.find(holder, crate::metadata::file_id(file)).is_none() {
-            process.call(Call::Open { file }, now);
+            process.open(file, now);
         }
     }
 

@@ -174,11 +174,14 @@ impl World {
         let Some(process) = self.process(client) else { return };
         let Some(asked) = process.calls.remove(&number) else { return };
         match (asked.call, reply) {
-            (Call::Open { file }, Reply::Opened { open, size, .. }) => {
+            (Call::Open { file, .. }, Reply::Opened { open, size, grant, .. }) => {
                 let holder = Holder::Client(process.id);
                 self.opened(client, holder, file, open, Vec::new(), size);
+                if let Some(grant) = grant {
+                    self.granted_with_open(client, &grant, size);
+                }
             }
-            (Call::OpenTogether { members, file }, Reply::Opened { open, group: Some(group), size }) => {
+            (Call::OpenTogether { members, file }, Reply::Opened { open, group: Some(group), size, .. }) => {
                 self.group_opened(client, group, file, open, members, size);
             }
             (Call::OpenTogether { .. }, _) => self.group_failed(),
@@ -214,6 +217,15 @@ impl World {
         let opened = OpenFile { holder, file, tokens, open, members, cached, lost, state, collective_seen };
         process.cache.open(opened.key(), boot, crate::model::STRIPE_UNIT);
         process.files.push(opened);
+    }
+
+    fn granted_with_open(&mut self, client: usize, grant: &Grant, size: FileSize) {
+        let Some(process) = self.process(client) else { return };
+        if let Some(at) = process.find(grant.holder, grant.file) {
+            process.files[at].tokens.learn_size(size);
+            process.files[at].tokens.handle_grant(grant);
+            self.reach(Transition::GrantedWithOpen);
+        }
     }
 
     // ---- What is to be done

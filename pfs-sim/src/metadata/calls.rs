@@ -7,7 +7,7 @@ use crate::transitions::Transition;
 use crate::world::World;
 use pfs_core::extent::Extent;
 use pfs_core::ids::{ClientId, GroupId, Holder};
-use pfs_core::token::message::FileSize;
+use pfs_core::token::message::{FileSize, Mode};
 use std::collections::BTreeSet;
 
 impl World {
@@ -16,11 +16,14 @@ impl World {
         let Some(running) = self.meta.running.as_deref_mut() else { return };
         let coordinator = &mut running.coordinator;
         match call {
-            Call::Open { file } => {
+            Call::Open { file, request } => {
                 let open = store.open();
-                coordinator.manager().open(Holder::Client(client), file_id(file), open);
+                let holder = Holder::Client(client);
+                coordinator.manager().open(holder, file_id(file), open);
+                let mode = if request.get().is_multiple_of(2) { Mode::Exclusive } else { Mode::Shared };
+                let grant = coordinator.manager().grant_with_open(client, request, holder, file_id(file), mode);
                 let size = running.sizes[file].get();
-                self.reply(client, number, Reply::Opened { open, group: None, size });
+                self.reply(client, number, Reply::Opened { open, group: None, size, grant });
             }
             Call::OpenTogether { file, members } => {
                 if !members.iter().all(|member| coordinator.is_live(*member)) {
@@ -30,7 +33,7 @@ impl World {
                 coordinator.manager().add_group(group, members);
                 coordinator.manager().open(Holder::Group(group), file_id(file), open);
                 let size = running.sizes[file].get();
-                self.reply(client, number, Reply::Opened { open, group: Some(group), size });
+                self.reply(client, number, Reply::Opened { open, group: Some(group), size, grant: None });
             }
             Call::SetSize { .. } | Call::GetSize { .. } if coordinator.in_grace() => {
                 running.early_calls.push((client, number, call));

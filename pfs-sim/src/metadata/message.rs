@@ -70,8 +70,8 @@ pub enum ServerMessage {
 /// A request that is answered by a reply. A change carries its number in the session, so it happens once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Call {
-    /// Open a file, for oneself.
-    Open { file: usize },
+    /// Open a file, for oneself; with this number for a request for all of it, which is granted with the answer or not at all.
+    Open { file: usize, request: RequestId },
     /// Open a file for a new group.
     OpenTogether { file: usize, members: Vec<ClientId> },
     /// Cut a file, or make it longer.
@@ -87,7 +87,7 @@ pub enum Call {
 /// An answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
-    Opened { open: OpenId, group: Option<GroupId>, size: FileSize },
+    Opened { open: OpenId, group: Option<GroupId>, size: FileSize, grant: Option<Grant> },
     Done,
     Size(FileSize),
     Failed,

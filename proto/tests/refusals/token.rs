@@ -288,7 +288,7 @@ fn the_subject_of_a_refused_message_is_known() {
     assert_eq!(subject_of(&cancel), request(4));
     let set = v1::AcquireTokenSet { request_id: 5, ..v1::AcquireTokenSet::default() };
     assert_eq!(subject_of(&from_client(ClientKind::AcquireSet(set))), request(5));
-    let call = v1::MetadataCall { call_id: 6, method: None };
+    let call = v1::MetadataCall { call_id: 6, method: None, token_request: 0 };
     assert_eq!(subject_of(&from_client(ClientKind::Call(call))), Some(Subject::Call(6)));
     assert_eq!(subject_of(&from_client(ClientKind::Heartbeat(v1::ClientHeartbeat::default()))), None);
     assert_eq!(subject_of(&v1::ClientMessage::default()), None);

@@ -364,7 +364,7 @@ mod tests {
     #[test]
     fn calls_and_requests_of_a_client_are_bounded() {
         let mut sessions = sessions();
-        let call = |call_id| v1::MetadataCall { call_id, method: None };
+        let call = |call_id| v1::MetadataCall { call_id, method: None, token_request: 0 };
         for number in 0..CALLS_RUNNING_MAX as u64 {
             assert!(sessions.begin_call(CLIENT, call(number)).unwrap().is_some());
         }

@@ -108,11 +108,13 @@ async fn a_restarted_server_goes_on_behind_all_that_was_given() {
     for call_id in [1, 2] {
         // The same operation twice, as after a lost answer.
         let method = Some(Method::MovePointer(request));
-        stream_a.say(Said::Call(v1::MetadataCall { call_id, method })).await;
+        stream_a.say(Said::Call(v1::MetadataCall { call_id, method, token_request: 0 })).await;
     }
     // A call that waits for nobody is answered before.
     let list = v1::ListDirectoryRequest { client_id: a.id, path: "/".into(), after: String::new(), limit: 0 };
-    stream_a.say(Said::Call(v1::MetadataCall { call_id: 3, method: Some(Method::ListDirectory(list)) })).await;
+    stream_a
+        .say(Said::Call(v1::MetadataCall { call_id: 3, method: Some(Method::ListDirectory(list)), token_request: 0 }))
+        .await;
     assert!(matches!(stream_a.replied().await, (3, Reply::Listed(_))));
 
     stream_b.connect_again().await;

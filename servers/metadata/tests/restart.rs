@@ -232,7 +232,9 @@ async fn operations_are_done_once_over_a_restart() {
     stream.reassert_done().await;
     let again = client.send_create(create).await.unwrap();
     assert_eq!((again.file, again.created), (first.file, true));
-    let call = |call_id| Said::Call(v1::MetadataCall { call_id, method: Some(Method::Rename(rename.clone())) });
+    let call = |call_id| {
+        Said::Call(v1::MetadataCall { call_id, method: Some(Method::Rename(rename.clone())), token_request: 0 })
+    };
     stream.say(call(1)).await;
     assert!(matches!(stream.replied().await, (1, Reply::Renamed(_))));
 

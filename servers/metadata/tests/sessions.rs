@@ -249,7 +249,7 @@ async fn calls_ride_the_stream() {
     let _servers = cluster.file_servers(1).await;
     let client = cluster.client("c").await;
     let mut stream = client.stream();
-    let call = |call_id, method| Said::Call(v1::MetadataCall { call_id, method: Some(method) });
+    let call = |call_id, method| Said::Call(v1::MetadataCall { call_id, method: Some(method), token_request: 0 });
     let create = client.create_request("/f");
     stream.say(call(1, Method::CreateFile(create.clone()))).await;
     let (1, Reply::Opened(opened)) = stream.replied().await else { panic!("not opened") };
@@ -288,7 +288,7 @@ async fn calls_ride_the_stream() {
     assert!(matches!(stream.replied().await, (9, Reply::Deleted(_))));
 
     let mut failed = async |call_id, method: Option<Method>| {
-        stream.say(Said::Call(v1::MetadataCall { call_id, method })).await;
+        stream.say(Said::Call(v1::MetadataCall { call_id, method, token_request: 0 })).await;
         match stream.replied().await {
             (id, Reply::Error(error)) if id == call_id => error.code(),
             other => panic!("expected an error, got {other:?}"),

@@ -43,6 +43,33 @@ impl FileTokens {
         }
     }
 
+    /// Whether nobody but this holder has the file open, or wants any of it, and it has nothing of it yet.
+    pub(in crate::token) fn is_fresh_for(&self, holder: Holder) -> bool {
+        let is_alone = self.holders.len() == 1 && self.table.is_empty() || crate::mutant!(OpenTakesFromOthers);
+        let is_quiet = self.queue.is_empty() && self.revokes.is_empty() && self.taken.is_empty();
+        self.is_open(holder) && is_alone && is_quiet
+    }
+
+    /// Gives all of a [fresh](Self::is_fresh_for) file to its only holder, without a request in the queue. The grant is to be sent.
+    pub(in crate::token) fn grant_all(
+        &mut self,
+        file: FileId,
+        holder: Holder,
+        mode: Mode,
+        request: RequestId,
+        shared: &mut Shared,
+    ) -> Grant {
+        self.table.grant_tokens(Extent::ALL, holder, mode);
+        let state = self.holders.get_mut(&holder).expect("the holder has the file open");
+        state.sequence += 1;
+        state.may_have_written |= mode == Mode::Exclusive;
+        let (sequence, boot) = (state.sequence, shared.boot);
+        self.counters.grants += 1;
+        shared.counters.grants += 1;
+        let ranges = vec![Extent::ALL];
+        Grant { request, holder, file, mode, ranges, sequence, boot, collective: false, set: None }
+    }
+
     fn grant_part(
         &mut self,
         file: FileId,

@@ -3,6 +3,7 @@
 //! Invariants: a client is in `memberships` exactly with the groups that name it as a member; every member of
 //! a group is a client that lives, and no group is without members.
 
+use super::numbers::Numbers;
 use super::{Counters, ManagerAction};
 use crate::ids::{Boot, ClientId, FileId, GroupId, Holder, OpenId, RequestId, RevokeId};
 use crate::token::message::Refusal;
@@ -10,8 +11,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 #[derive(Debug, Default)]
 struct ClientState {
-    /// The largest request id seen.
-    last_request: u64,
+    /// Ids of its requests.
+    requests: Numbers,
     /// Files that the client has open as its own holder.
     files: BTreeSet<FileId>,
 }
@@ -125,11 +126,7 @@ impl Shared {
     /// Whether a request may be looked at.
     pub(super) fn admit(&mut self, from: ClientId, request: RequestId) -> Result<(), Refusal> {
         let Some(client) = self.clients.get_mut(&from) else { return Err(Refusal::NoSession(from)) };
-        if request.get() <= client.last_request {
-            return Err(Refusal::Repeated(request));
-        }
-        client.last_request = request.get();
-        Ok(())
+        if client.requests.take(request.get()) { Ok(()) } else { Err(Refusal::Repeated(request)) }
     }
 
     /// All files that a client has open, for itself or in a group.

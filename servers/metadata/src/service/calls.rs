@@ -8,7 +8,7 @@ use super::{files, names};
 use crate::background::Background;
 use crate::server::Shared;
 use crate::tokens::Stopped;
-use pfs_core::ids::ClientId;
+use pfs_core::ids::{ClientId, RequestId};
 use pfs_proto::convert::ConvertError;
 use pfs_proto::metadata as strict;
 use pfs_proto::status::{ErrorCode, error_detail, status};
@@ -34,15 +34,15 @@ pub(super) async fn begin(shared: &Arc<Shared>, client: ClientId, call: v1::Meta
 async fn run(shared: Arc<Shared>, client: ClientId, first: v1::MetadataCall) {
     let mut next = Some(first);
     while let Some(call) = next {
-        let call_id = call.call_id;
+        let (call_id, token_request) = (call.call_id, RequestId::new(call.token_request));
         let method = call.method.as_ref().map_or("unknown", name_of);
         let work = Background::caught(run_one(shared.clone(), client, call));
         let result = match shared.metrics.counted(method, work).await {
             Ok(reply) => reply,
             Err(error) => Reply::Error(error_detail(&error).into()),
         };
-        let reply = v1::MetadataReply { call_id, result: Some(result) };
-        next = match shared.tokens.with(|state| state.answer(client, reply)) {
+        let reply = v1::MetadataReply { call_id, result: Some(result), grant: None };
+        next = match shared.tokens.with(|state| state.answer(client, reply, token_request)) {
             Ok(next) => next,
             // The client repeats the call at the next start.
             Err(Stopped) => return,

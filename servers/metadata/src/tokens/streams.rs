@@ -1,13 +1,14 @@
 //! What clients say on their streams.
 
+use super::handles::Handle;
 use super::state::State;
 use crate::sessions::{CALLS_WAITING_MAX, Connection, REQUESTS_MAX};
-use pfs_core::ids::{ClientId, FileId, Holder, RequestId};
+use pfs_core::ids::{ClientId, FileId, Holder, OpenId, RequestId};
 use pfs_core::session::Hello;
 use pfs_core::session::coordinator::HelloRefused;
 use pfs_core::token::message::{FileSize, Mode};
 use pfs_proto::status::{ErrorCode, ErrorDetail};
-use pfs_proto::token::{ClientFrame, ClientMessage, ServerFrame, ServerMessage, Subject};
+use pfs_proto::token::{ClientFrame, ClientMessage, GrantMessage, ServerFrame, ServerMessage, Subject};
 use pfs_proto::v1;
 use tonic::Status;
 
@@ -151,7 +152,8 @@ impl State {
 
     fn refuse_call(&mut self, to: ClientId, call_id: u64, error: ErrorDetail) {
         let result = Some(v1::metadata_reply::Result::Error(error.into()));
-        self.coordinator.send(to, ServerMessage::Reply(v1::MetadataReply { call_id, result }), Self::now_ms());
+        let reply = v1::MetadataReply { call_id, result, grant: None };
+        self.coordinator.send(to, ServerMessage::Reply(reply), Self::now_ms());
     }
 
     fn begin_call(&mut self, from: ClientId, call: v1::MetadataCall) -> Option<v1::MetadataCall> {
@@ -165,11 +167,32 @@ impl State {
         }
     }
 
-    /// A call on a client's stream has ended. Returns the next one that is to be run.
+    /// A call on a client's stream has ended, which had this number for a request for what it has opened. Returns the next one that
+    /// is to be run.
     #[must_use = "nobody else runs the next call"]
-    pub(crate) fn answer(&mut self, client: ClientId, reply: v1::MetadataReply) -> Option<v1::MetadataCall> {
+    pub(crate) fn answer(
+        &mut self,
+        client: ClientId,
+        mut reply: v1::MetadataReply,
+        token_request: Option<RequestId>,
+    ) -> Option<v1::MetadataCall> {
+        if let (Some(request), Some(v1::metadata_reply::Result::Opened(opened))) = (token_request, &reply.result) {
+            reply.grant = self.grant_with_open(client, opened.open_id, request).map(Into::into);
+        }
         self.coordinator.send(client, ServerMessage::Reply(reply), Self::now_ms());
         self.sessions.end_call(client)
+    }
+
+    /// All of a file for who has just opened it, if nobody else has it open. What is known of its size is exact then.
+    fn grant_with_open(&mut self, client: ClientId, open: u64, request: RequestId) -> Option<GrantMessage> {
+        let Handle { holder, file, access } = OpenId::new(open).and_then(|open| self.handles.get(open))?;
+        let mode = if access.writes() { Mode::Exclusive } else { Mode::Shared };
+        let (size, committed_slots) = self.handles.known(file).map(|(size, slots)| (size, slots.clone()))?;
+        let grant = self.coordinator.manager().grant_with_open(client, request, holder, file, mode)?;
+        if self.sessions.begin_request(client, request) {
+            self.sessions.end_request(client, request);
+        }
+        Some(GrantMessage { grant, size, committed_slots })
     }
 
     fn learn_from(&mut self, from: ClientId, holder: Holder, file: FileId, size: Option<FileSize>) {
