@@ -321,12 +321,68 @@ fn what_makes_no_sense_is_refused_and_changes_nothing() {
     assert_eq!(refused, ["c3: client-3 has file-1 not open for client-3; open the file before asking for its tokens"]);
     let refused = story.ask_as(2, own(1), Mode::Shared, (0, 1), None, false);
     assert_eq!(refused, ["c2: client-1 has file-1 not open for client-2; open the file before asking for its tokens"]);
-    story.last_request = 0;
+    story.last_request = 1;
     assert_eq!(
         story.ask(2, Mode::Shared, (0, 1)),
-        ["c2: request-1 was used before in this session; request ids must increase"]
+        ["c2: request-2 was used before in this session, or is far below the largest; each number is used once"]
     );
     assert!(story.table().is_empty());
+}
+
+/// Threads of a client take their numbers in one order and may send in another.
+#[test]
+fn numbers_of_requests_may_come_out_of_order() {
+    let mut story = Story::new(&[1, 2], false);
+    story.last_request = 7;
+    assert_eq!(story.ask_exactly(1, Mode::Shared, (0, 1)), ["c1: grant 8 shared [0, 1)"]);
+    story.last_request = 6;
+    assert_eq!(story.ask_exactly(1, Mode::Shared, (5, 6)), ["c1: grant 7 shared [5, 6)"]);
+    story.last_request = 10_000;
+    assert_eq!(story.ask_exactly(1, Mode::Shared, (8, 9)), ["c1: grant 10001 shared [8, 9)"]);
+    story.last_request = 8;
+    assert!(story.ask_exactly(1, Mode::Shared, (9, 10))[0].starts_with("c1: request-9 was used before"));
+}
+
+/// All of a file with its open.
+fn with_open(story: &mut Story, number: u64, holder: Holder, mode: Mode) -> Option<Grant> {
+    story.last_request += 1;
+    let request = RequestId::new(story.last_request).unwrap();
+    story.manager.grant_with_open(client(number), request, holder, file(), mode)
+}
+
+#[test]
+fn an_open_brings_all_of_a_file_that_nobody_else_has_open() {
+    let mut story = Story::new(&[1], false);
+    let grant = with_open(&mut story, 1, own(1), Mode::Shared).unwrap();
+    assert_eq!((grant.ranges, grant.mode, grant.sequence), (vec![Extent::ALL], Mode::Shared, 1));
+    assert!(with_open(&mut story, 1, own(1), Mode::Exclusive).is_none(), "it has something already");
+    assert_eq!(story.told(), Vec::<String>::new(), "whoever asked for it sends it");
+    // It gives way like any other.
+    story.manager.open(own(2), file(), open(2));
+    assert!(with_open(&mut story, 2, own(2), Mode::Shared).is_none(), "somebody else has it open");
+    assert_eq!(story.ask_exactly(2, Mode::Exclusive, (3, 4)), ["c1: revoke 1 [3, 4) after 0"]);
+}
+
+#[test]
+fn an_open_brings_nothing_where_that_could_hurt() {
+    let mut of_group = Story::new(&[], true);
+    assert!(with_open(&mut of_group, 1, group(), Mode::Shared).is_none(), "the other member would not know");
+    let mut taken = Story::new(&[1], false);
+    taken.manager.acquire_for_manager(9, file(), Extent::from(5));
+    assert!(with_open(&mut taken, 1, own(1), Mode::Shared).is_none(), "the server is at work on it");
+    taken.manager.release_for_manager(9, file());
+    assert!(with_open(&mut taken, 2, own(1), Mode::Shared).is_none(), "it is another client's");
+    assert!(with_open(&mut taken, 1, own(1), Mode::Shared).is_some());
+    let mut grace = TokenManager::in_grace(Boot::new(2).unwrap());
+    grace.add_client(client(1));
+    grace.open(own(1), file(), open(1));
+    let request = RequestId::new(1).unwrap();
+    assert!(grace.grant_with_open(client(1), request, own(1), file(), Mode::Shared).is_none(), "not all have spoken");
+    grace.end_grace();
+    assert!(
+        grace.grant_with_open(client(1), request, own(1), file(), Mode::Shared).is_some(),
+        "its number is still new"
+    );
 }
 
 #[test]

@@ -252,8 +252,8 @@ pub enum Refusal {
     /// The request has no ranges.
     #[error("a token request must name at least one range")]
     Empty,
-    /// The request's id was used before in this session.
-    #[error("{0} was used before in this session; request ids must increase")]
+    /// The request's id was used before in this session, or is so far below the largest that it may have been.
+    #[error("{0} was used before in this session, or is far below the largest; each number is used once")]
     Repeated(RequestId),
     /// The request was cancelled by its client, or its client or holder is gone.
     #[error("the token request was cancelled")]
