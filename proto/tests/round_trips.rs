@@ -322,7 +322,7 @@ fn server_message() -> impl Strategy<Value = token::ServerMessage> {
         Just(M::Reasserted),
         (group_id(), client_id()).prop_map(|(group, member)| M::MemberLost { group, member }),
         group_id().prop_map(M::GroupLost),
-        any::<u64>().prop_map(|call_id| M::Reply(v1::MetadataReply { call_id, result: None, grant: None })),
+        any::<u64>().prop_map(|call_id| M::Reply(Box::new(v1::MetadataReply { call_id, result: None, grant: None }))),
         revoke,
         (request_id(), "[a-z ]{0,40}")
             .prop_map(|(request, text)| M::Refused(request, ErrorDetail::new(ErrorCode::Deleted, text))),

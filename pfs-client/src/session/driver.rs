@@ -276,7 +276,7 @@ impl Driver {
                 files.iter().for_each(|file| file.handle_member_lost(group, member));
             }
             ServerMessage::GroupLost(group) => lose_group(&state, group),
-            ServerMessage::Reply(reply) => self.handle_reply(&state, reply),
+            ServerMessage::Reply(reply) => self.handle_reply(&state, *reply),
         }
     }
 

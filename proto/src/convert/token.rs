@@ -131,7 +131,7 @@ pub enum ServerMessage {
     /// A group was given up as a whole.
     GroupLost(GroupId),
     /// The answer to a call; its result is checked by whoever made the call.
-    Reply(v1::MetadataReply),
+    Reply(Box<v1::MetadataReply>),
 }
 
 /// A grant with what the metadata server knows of the file.
@@ -626,7 +626,7 @@ impl TryFrom<v1::ServerMessage> for ServerFrame {
             ServerKind::GroupLost(lost) => {
                 ("group_lost", id(lost.group_id, "group_id", GroupId::new).map(M::GroupLost))
             }
-            ServerKind::Reply(reply) => ("reply", Ok(M::Reply(reply))),
+            ServerKind::Reply(reply) => ("reply", Ok(M::Reply(Box::new(reply)))),
         };
         let message = converted.map_err(|error: ConvertError| error.within(field))?;
         Ok(ServerFrame::Message { number: bounded(number, "number", 1, u64::MAX)?, message })
@@ -677,6 +677,6 @@ fn server_kind(message: ServerMessage) -> ServerKind {
             ServerKind::MemberLost(v1::MemberLost { group_id: group.get(), client_id: member.get() })
         }
         ServerMessage::GroupLost(group) => ServerKind::GroupLost(v1::GroupLost { group_id: group.get() }),
-        ServerMessage::Reply(reply) => ServerKind::Reply(reply),
+        ServerMessage::Reply(reply) => ServerKind::Reply(*reply),
     }
 }

@@ -26,15 +26,17 @@ pub struct RedbStore {
     commits: GroupCommit,
 }
 
+type ReadTable = ReadOnlyTable<&'static [u8], &'static [u8]>;
+
 /// The table as the last commit has left it.
-struct Committed(RwLock<Arc<ReadOnlyTable<&'static [u8], &'static [u8]>>>);
+struct Committed(RwLock<Arc<ReadTable>>);
 
 impl Committed {
-    fn read(database: &Database) -> Result<Arc<ReadOnlyTable<&'static [u8], &'static [u8]>>, ::redb::Error> {
+    fn read(database: &Database) -> Result<Arc<ReadTable>, ::redb::Error> {
         Ok(Arc::new(database.begin_read()?.open_table(TABLE)?))
     }
 
-    fn table(&self) -> Arc<ReadOnlyTable<&'static [u8], &'static [u8]>> {
+    fn table(&self) -> Arc<ReadTable> {
         self.0.read().clone()
     }
 }
@@ -89,7 +91,7 @@ impl MetadataStore for RedbStore {
     }
 }
 
-fn create_table(database: &Database) -> Result<Arc<ReadOnlyTable<&'static [u8], &'static [u8]>>, ::redb::Error> {
+fn create_table(database: &Database) -> Result<Arc<ReadTable>, ::redb::Error> {
     let transaction = database.begin_write()?;
     transaction.open_table(TABLE)?;
     transaction.commit()?;

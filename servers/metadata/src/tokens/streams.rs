@@ -153,7 +153,7 @@ impl State {
     fn refuse_call(&mut self, to: ClientId, call_id: u64, error: ErrorDetail) {
         let result = Some(v1::metadata_reply::Result::Error(error.into()));
         let reply = v1::MetadataReply { call_id, result, grant: None };
-        self.coordinator.send(to, ServerMessage::Reply(reply), Self::now_ms());
+        self.coordinator.send(to, ServerMessage::Reply(Box::new(reply)), Self::now_ms());
     }
 
     fn begin_call(&mut self, from: ClientId, call: v1::MetadataCall) -> Option<v1::MetadataCall> {
@@ -179,7 +179,7 @@ impl State {
         if let (Some(request), Some(v1::metadata_reply::Result::Opened(opened))) = (token_request, &reply.result) {
             reply.grant = self.grant_with_open(client, opened.open_id, request).map(Into::into);
         }
-        self.coordinator.send(client, ServerMessage::Reply(reply), Self::now_ms());
+        self.coordinator.send(client, ServerMessage::Reply(Box::new(reply)), Self::now_ms());
         self.sessions.end_call(client)
     }
 
